@@ -81,7 +81,9 @@ type ShellSize struct {
 }
 
 // Valid reports whether both sides are 1 to 1000.
-func (s ShellSize) Valid() bool { return s.Cols >= 1 && s.Cols <= 1000 && s.Rows >= 1 && s.Rows <= 1000 }
+func (s ShellSize) Valid() bool {
+	return s.Cols >= 1 && s.Cols <= 1000 && s.Rows >= 1 && s.Rows <= 1000
+}
 
 // AppendShellOutput appends the output message whose first byte has the number first.
 func AppendShellOutput(b []byte, first int64, data []byte) []byte {
