@@ -1,0 +1,60 @@
+package house
+
+import (
+	"bytes"
+	"compress/gzip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What `adit` for linux/amd64 may weigh, in bytes: people fetch it over mobile links and keep it on small flash.
+const (
+	maxBinary     = 9_000_000
+	maxCompressed = 3_600_000
+)
+
+// A program that looks methods up by name (reflect, templates, many command-line libraries) makes the linker keep every
+// exported method of every type: two megabytes here.
+func TestAgentBinaryIsSmall(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "adit")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid= -dumpdep", "-o", file, "./cmd/adit")
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("go build ./cmd/adit: %v\n%.2000s", err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "<ReflectMethod>") {
+			t.Errorf("keeps every exported method alive: %s", line)
+		}
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compressed := compress(t, data)
+	t.Logf("adit for linux/amd64: %d bytes, %d compressed", len(data), compressed)
+	if len(data) > maxBinary || compressed > maxCompressed {
+		t.Errorf("adit is %d bytes (at most %d), %d compressed (at most %d)", len(data), maxBinary, compressed, maxCompressed)
+	}
+}
+
+func compress(t *testing.T, data []byte) int {
+	t.Helper()
+	var out bytes.Buffer
+	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Len()
+}
