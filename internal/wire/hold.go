@@ -9,9 +9,9 @@ import (
 
 // The protocol between whoever keeps a terminal for a person (the hub, for browsers) and the holder: a process on the
 // device that owns the terminal and outlives every connection to it. It is spoken on the stdin and stdout of
-// `adit agent hold ID`, run as the login without a terminal of its own, and likewise on the holder's unix socket.
+// `adit agent hold ID`, run as the login without a terminal of its own, which passes it on to the holder's unix socket.
 //
-// The holder's side begins with HoldGreeting; whatever a login's start-up files print before that line is to be
+// The device's side begins with HoldGreeting; whatever a login's start-up files print before that line is to be
 // skipped. After it both sides send frames: one type byte, the payload's length in 4 bytes, the payload, at most
 // HoldFrameMax. Integers are big-endian. A frame of an unknown type is ignored. Output bytes are numbered from 0 over
 // the terminal's whole life.
@@ -29,6 +29,10 @@ import (
 //	0x83 exited   JSON, a HoldExited, after the last output; the holder forgets the terminal once this was acknowledged
 //	              by an ack of HoldExited.Next
 //	0x84 refused  JSON, a HoldRefused; the holder closes
+//	0x85 taken    8 bytes: how many input bytes of this joiner, in all, programs have read
+//
+// A joiner keeps at most ShellInputWindow bytes of input sent and not taken, so that what it sends behind them, acks
+// above all, is always read: a program that prints before it reads would otherwise wait for ever.
 //
 // The holder reads the terminal only as far as HoldWindow bytes beyond the lowest acknowledgement of its joiners, and
 // for HoldGrace seconds after a joiner vanished that joiner still counts: a short cut loses nothing however much the
@@ -44,6 +48,7 @@ const (
 	HoldOutputFrame  byte = 0x82
 	HoldExitedFrame  byte = 0x83
 	HoldRefusedFrame byte = 0x84
+	HoldTakenFrame   byte = 0x85
 )
 
 const (

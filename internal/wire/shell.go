@@ -10,6 +10,7 @@ import "encoding/binary"
 //	hub → browser
 //	0x00 output   8 bytes: number of the first byte; then 1 to 32,768 bytes of terminal output
 //	0x01 status   JSON, a ShellStatus; the first message after attaching, then whenever something in it changes
+//	0x02 taken    8 bytes: how many input bytes of this attachment, in all, the device has taken
 //
 //	browser → hub
 //	0x00 input    bytes typed or pasted, at most 32,768
@@ -21,7 +22,8 @@ import "encoding/binary"
 // beyond ShellStatus.Next is answered from Next.
 //
 // The browser acknowledges at least every ShellAckEvery bytes. The hub stops reading from the device while a browser
-// that is attached has ShellWindow bytes unacknowledged. It pings (WebSocket ping) every ShellPingSeconds and closes
+// that is attached has ShellWindow bytes unacknowledged. The browser keeps at most ShellInputWindow bytes of input sent
+// and not taken; the hub does not read on from one that sends more, and then does not see its acks. It pings (WebSocket ping) every ShellPingSeconds and closes
 // an attachment silent for 40 s.
 //
 // After the status with state "ended" and the last output the hub closes with 1000. Other closes carry the close code
@@ -30,6 +32,7 @@ import "encoding/binary"
 const (
 	ShellOutput byte = 0x00
 	ShellState  byte = 0x01
+	ShellTaken  byte = 0x02
 
 	ShellInput  byte = 0x00
 	ShellSteer  byte = 0x01
@@ -43,6 +46,7 @@ const (
 	ShellMessageMax  = 64 << 10  // longest message that the hub reads
 	ShellAckEvery    = 64 << 10  // a browser acknowledges at least this often
 	ShellWindow      = 512 << 10 // most bytes sent and not acknowledged
+	ShellInputWindow = 256 << 10 // most input sent and not taken
 	ShellRing        = 1 << 20   // how much output can be sent again
 	ShellPingSeconds = 15
 )
@@ -102,6 +106,11 @@ func ParseShellOutput(message []byte) (first int64, data []byte, err error) {
 // AppendShellAck appends the ack message for every byte before next.
 func AppendShellAck(b []byte, next int64) []byte {
 	return binary.BigEndian.AppendUint64(append(b, ShellAck), uint64(next))
+}
+
+// AppendShellTaken appends the message that says how much input was taken.
+func AppendShellTaken(b []byte, taken int64) []byte {
+	return binary.BigEndian.AppendUint64(append(b, ShellTaken), uint64(taken))
 }
 
 // ParseShellAck reads an ack message. It fails with an Error of code Invalid.
