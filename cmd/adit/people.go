@@ -1,0 +1,6 @@
+package main
+
+import "github.com/aditdev/adit/internal/command"
+
+// people are the commands that a person types on their own machine.
+func people() []command.Command { return nil }

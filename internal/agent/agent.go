@@ -1,0 +1,33 @@
+// Package agent is the program on a device: it registers the machine with a hub, keeps carriers to it, opens what the
+// hub asks for within the device's own policy, and looks after itself as a service.
+package agent
+
+import (
+	"context"
+
+	"github.com/aditdev/adit/internal/command"
+)
+
+const help = `The agent makes this machine a device of a hub and keeps it reachable.
+
+Usage: adit agent COMMAND [arguments]
+`
+
+// Command is the row `agent` of adit's table.
+func Command() command.Command {
+	return command.Command{
+		Name:    "agent",
+		Summary: "On a device: register it and keep it reachable",
+		Run: func(ctx context.Context, args []string, stdio command.Stdio) error {
+			return command.Dispatch(ctx, "adit agent", help, Commands(), args, stdio)
+		},
+	}
+}
+
+// Commands are the rows below `adit agent`.
+func Commands() []command.Command {
+	return []command.Command{
+		{Name: "enroll", Summary: "Make this machine a device of a hub", Usage: enrollUsage, Run: enrollCommand},
+		{Name: "run", Summary: "Stay connected to the hub, in the foreground", Usage: runUsage, Run: runCommand},
+	}
+}

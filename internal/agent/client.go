@@ -1,0 +1,196 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpproxy"
+
+	"github.com/aditdev/adit/internal/api"
+	"github.com/aditdev/adit/internal/command"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+const (
+	stepTimeout  = 10 * time.Second // each step of a dial
+	replyTimeout = 30 * time.Second
+	replyLimit   = 1 << 20
+)
+
+// newAPIClient speaks to the hub's HTTP interface through the proxy and with the roots that c names.
+func newAPIClient(p Paths, c Config) (*api.ClientWithResponses, error) {
+	transport, err := newTransport(p, c)
+	if err != nil {
+		return nil, err
+	}
+	client, err := api.NewClientWithResponses(strings.TrimRight(c.Hub, "/"), api.WithHTTPClient(boundedClient{&http.Client{
+		Transport:     transport,
+		Timeout:       replyTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}))
+	if err != nil {
+		return nil, fmt.Errorf("make the hub's client: %w", err)
+	}
+	return client, nil
+}
+
+// boundedClient keeps whoever answers in the hub's place from filling the memory.
+type boundedClient struct{ *http.Client }
+
+func (b boundedClient) Do(r *http.Request) (*http.Response, error) {
+	reply, err := b.Client.Do(r)
+	if err == nil {
+		reply.Body = http.MaxBytesReader(nil, reply.Body, replyLimit)
+	}
+	return reply, err
+}
+
+func newTransport(p Paths, c Config) (*http.Transport, error) {
+	roots, err := rootsWith(c.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	dialer := &net.Dialer{Timeout: stepTimeout}
+	return &http.Transport{
+		Proxy: proxyFunc(c),
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if c.Dial != "" && proxyless(c) {
+				address = c.Dial
+			}
+			return dialer.DialContext(ctx, network, address)
+		},
+		TLSClientConfig:     &tls.Config{RootCAs: roots, Time: earliestTime(p), MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: stepTimeout,
+		DisableKeepAlives:   true,
+	}, nil
+}
+
+// earliestTime is a clock that never shows less than what is known to be past: boards without a battery begin in 1970.
+func earliestTime(p Paths) func() time.Time {
+	floor := command.Built()
+	if t := readHubTime(p.HubTime()); t.After(floor) {
+		floor = t
+	}
+	return func() time.Time {
+		if now := time.Now(); now.After(floor) {
+			return now
+		}
+		return floor
+	}
+}
+
+// rootsWith are the system's roots and those in file; nil stands for the system's alone.
+func rootsWith(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, wire.Wrap(err, wire.Invalid, "The file of further roots cannot be read")
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, wire.Errorf(wire.Invalid, "%s holds no certificate in PEM form.", file)
+	}
+	return pool, nil
+}
+
+// proxyFunc prefers the environment's proxy to the one remembered at enrolment.
+func proxyFunc(c Config) func(*http.Request) (*url.URL, error) {
+	choose := proxyConfig(c).ProxyFunc()
+	return func(r *http.Request) (*url.URL, error) { return choose(r.URL) }
+}
+
+func proxyConfig(c Config) *httpproxy.Config {
+	proxy := httpproxy.FromEnvironment()
+	if proxy.HTTPSProxy == "" {
+		proxy.HTTPSProxy = c.Proxy
+	}
+	if proxy.NoProxy == "" {
+		proxy.NoProxy = c.NoProxy
+	}
+	return proxy
+}
+
+func proxyless(c Config) bool {
+	hub, err := url.Parse(c.Hub)
+	if err != nil {
+		return true
+	}
+	proxy, err := proxyConfig(c).ProxyFunc()(hub)
+	return err != nil || proxy == nil
+}
+
+// proxyEnvironment is what to remember of the proxy for a service that has no such environment.
+func proxyEnvironment() (proxy, noProxy string) {
+	c := httpproxy.FromEnvironment()
+	return c.HTTPSProxy, c.NoProxy
+}
+
+func environ(name string) string { return os.Getenv(name) }
+
+const codeLimit = 256
+
+// readCode reads the install code: one line, at most codeLimit bytes.
+func readCode(r io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, codeLimit)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("read the install code: %w", err)
+	}
+	code := strings.TrimSpace(line)
+	if !validCode(code) {
+		return "", wire.Errorf(wire.Invalid,
+			"What came on stdin is no install code: it has 26 letters a-z and digits 2-7. The hub's page \"Add device\" shows one.")
+	}
+	return code, nil
+}
+
+func validCode(code string) bool {
+	if len(code) != 26 {
+		return false
+	}
+	for _, r := range code {
+		if (r < 'a' || r > 'z') && (r < '2' || r > '7') {
+			return false
+		}
+	}
+	return true
+}
+
+// dialCause puts a failed dial into the words that `adit agent status` uses.
+func dialCause(err error) string {
+	var (
+		dns       *net.DNSError
+		authority x509.UnknownAuthorityError
+		invalid   x509.CertificateInvalidError
+		hostname  x509.HostnameError
+		op        *net.OpError
+	)
+	switch {
+	case errors.As(err, &dns):
+		return "dns"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "clock, or an expired certificate"
+	case errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid):
+		return "tls-untrusted"
+	case strings.Contains(err.Error(), "Proxy Authentication Required"):
+		return "proxy-407"
+	case errors.As(err, &op), errors.Is(err, context.DeadlineExceeded):
+		return "tcp"
+	}
+	return "http"
+}

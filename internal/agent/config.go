@@ -1,0 +1,161 @@
+package agent
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/aditdev/adit/internal/command"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// Config is agent.toml: what the enrolment wrote and the device's owner may change. docs/install.md has every key.
+type Config struct {
+	Hub     string   `toml:"hub"`      // URL
+	HubName string   `toml:"hub_name"` // for people
+	HubKeys []string `toml:"hub_keys"` // pinned tunnel keys, as wire.EncodeKey writes them; one or two
+	Device  string   `toml:"device"`   // dev_…
+	Name    string   `toml:"name"`
+
+	Dial    string `toml:"dial,omitempty"`     // HOST:PORT to connect to instead of the URL's
+	Proxy   string `toml:"proxy,omitempty"`    // as HTTPS_PROXY, which wins where it is set
+	NoProxy string `toml:"no_proxy,omitempty"` // as NO_PROXY
+	CAFile  string `toml:"ca_file,omitempty"`  // further roots, PEM
+
+	Policy   Policy   `toml:"policy"`
+	Services Services `toml:"services"`
+}
+
+// Services are the addresses behind the named targets, HOST:PORT.
+type Services struct {
+	SSH  string `toml:"ssh"` // "auto": sshd where it runs, else the built-in server; "builtin"; or HOST:PORT
+	MQTT string `toml:"mqtt"`
+	HTTP string `toml:"http"`
+}
+
+// Values of Services.SSH beside HOST:PORT.
+const (
+	sshAuto    = "auto"
+	sshBuiltin = "builtin"
+)
+
+func defaultServices() Services {
+	return Services{SSH: sshAuto, MQTT: "127.0.0.1:1883", HTTP: "127.0.0.1:80"}
+}
+
+// LoadConfig reads and checks agent.toml. It fails with fs.ErrNotExist where the machine is not enrolled, and with an
+// Error of code Invalid for an unknown key or a value that makes no sense.
+func LoadConfig(path string) (Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read the agent's settings: %w", err)
+	}
+	return parseConfig(path, data)
+}
+
+func parseConfig(path string, data []byte) (Config, error) {
+	c := Config{Policy: DefaultPolicy(), Services: defaultServices()}
+	meta, err := toml.Decode(string(data), &c)
+	if err != nil {
+		return Config{}, wire.Errorf(wire.Invalid, "%s is not valid: %s.", path, err)
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return Config{}, unknownKey(path, unknown[0].String())
+	}
+	if err := c.check(); err != nil {
+		return Config{}, wire.Errorf(wire.Invalid, "%s: %s", path, wire.MessageOf(err))
+	}
+	return c, nil
+}
+
+// configKeys are the keys that agent.toml knows, for the hint at a misspelt one. A test compares them with Config.
+var configKeys = [...]string{
+	"hub", "hub_name", "hub_keys", "device", "name", "dial", "proxy", "no_proxy", "ca_file",
+	"policy.targets", "policy.logins", "policy.root", "policy.rescue", "policy.run", "policy.update",
+	"policy.stream_resume", "services.ssh", "services.mqtt", "services.http",
+}
+
+func unknownKey(path, key string) error {
+	if near := command.Nearest(key, configKeys[:]); near != "" {
+		return wire.Errorf(wire.Invalid, "%s has the unknown key %q. Did you mean %q?", path, key, near)
+	}
+	return wire.Errorf(wire.Invalid, "%s has the unknown key %q. docs/install.md lists every key.", path, key)
+}
+
+func (c Config) check() error {
+	if _, err := hubURL(c.Hub); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(c.Device, "dev_") {
+		return wire.Errorf(wire.Invalid, "device %q is no device id.", c.Device)
+	}
+	if len(c.HubKeys) == 0 || len(c.HubKeys) > 2 {
+		return wire.Errorf(wire.Invalid, "hub_keys needs one key, or two while the hub changes its key.")
+	}
+	for _, k := range c.HubKeys {
+		if _, err := wire.DecodeKey(k); err != nil {
+			return err
+		}
+	}
+	return errors.Join(c.Services.check(), c.Policy.check())
+}
+
+func (s Services) check() error {
+	if s.SSH != sshAuto && s.SSH != sshBuiltin && !isAddress(s.SSH) {
+		return wire.Errorf(wire.Invalid, `services.ssh %q is neither "auto", "builtin" nor HOST:PORT.`, s.SSH)
+	}
+	for name, address := range map[string]string{"mqtt": s.MQTT, "http": s.HTTP} {
+		if !isAddress(address) {
+			return wire.Errorf(wire.Invalid, "services.%s %q is not HOST:PORT, as 127.0.0.1:1883.", name, address)
+		}
+	}
+	return nil
+}
+
+func isAddress(s string) bool {
+	_, err := wire.ParseTarget("tcp:" + s)
+	return err == nil
+}
+
+// hubURL checks a hub's URL. Without TLS only this very machine may be the hub.
+func hubURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
+		return nil, wire.Errorf(wire.Invalid, "%q is no hub's URL; it looks like https://hub.example.com.", s)
+	}
+	if u.Scheme == "https" || u.Scheme == "http" && isLoopbackHost(u.Hostname()) {
+		return u, nil
+	}
+	return nil, wire.Errorf(wire.Invalid, "%q must begin with https://; http:// is for a hub on this very machine.", s)
+}
+
+// save writes c to path, 0600, with a line for people on top.
+func (c Config) save(path string) error {
+	var b bytes.Buffer
+	b.WriteString("# Settings of the Adit agent; docs/install.md explains every key. `adit agent status` shows them at work.\n")
+	encoder := toml.NewEncoder(&b)
+	encoder.Indent = ""
+	if err := encoder.Encode(c); err != nil {
+		return fmt.Errorf("write the agent's settings: %w", err)
+	}
+	return writeFile(path, b.Bytes(), 0o600)
+}
+
+// loadEnrolled is LoadConfig with a hint for a machine that is no device yet.
+func loadEnrolled(p Paths) (Config, error) {
+	c, err := LoadConfig(p.Config())
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, wire.Errorf(wire.NotFound,
+			"This machine is no device yet (there is no %s). Paste the line that the hub's page \"Add device\" shows.", p.Config())
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return c, wire.Errorf(wire.Forbidden, "%s is not yours to read. Try again with sudo.", p.Config())
+	}
+	return c, err
+}

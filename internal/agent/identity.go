@@ -1,0 +1,40 @@
+package agent
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+const keyBlock = "ADIT DEVICE KEY"
+
+// loadKey reads the device's key. It fails with fs.ErrNotExist where there is none.
+func loadKey(path string) (ed25519.PrivateKey, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the device's key: %w", err)
+	}
+	block, _ := pem.Decode(data)
+	if block == nil || block.Type != keyBlock || len(block.Bytes) != ed25519.SeedSize {
+		return nil, fmt.Errorf("the device's key in %s is damaged; enrol this machine again with a code made for replacing it", path)
+	}
+	return ed25519.NewKeyFromSeed(block.Bytes), nil
+}
+
+// ensureKey reads the device's key, or makes one where there is none. The key is on disk before anybody hears of its
+// public half, so that an enrolment whose answer was lost can be repeated.
+func ensureKey(path string) (ed25519.PrivateKey, error) {
+	key, err := loadKey(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	_, key, err = ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make the device's key: %w", err)
+	}
+	return key, writeFile(path, pem.EncodeToMemory(&pem.Block{Type: keyBlock, Bytes: key.Seed()}), 0o600)
+}

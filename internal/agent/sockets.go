@@ -1,0 +1,148 @@
+package agent
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/hex"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/aditdev/adit/internal/api"
+)
+
+// socket is one listening TCP socket. PID is 0 where its process cannot be seen.
+type socket struct {
+	address netip.AddrPort
+	inode   string
+	pid     int
+	program string // base name of the executable
+}
+
+// listeningSockets reads /proc/net/tcp and tcp6; it gives nothing on systems without them.
+func listeningSockets() []socket {
+	var all []socket
+	for _, path := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		f, err := os.Open(path)
+		if err != nil {
+			continue
+		}
+		all = append(all, parseListening(f)...)
+		_ = f.Close()
+	}
+	owners := socketOwners()
+	for i := range all {
+		if pid, ok := owners[all[i].inode]; ok {
+			all[i].pid, all[i].program = pid, programOf(pid)
+		}
+	}
+	return all
+}
+
+const stateListen = "0A" // TCP_LISTEN in include/net/tcp_states.h
+
+// parseListening reads the table that proc_net_tcp(5) describes.
+func parseListening(r io.Reader) []socket {
+	var out []socket
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 10 || fields[3] != stateListen {
+			continue
+		}
+		if address, ok := parseHexAddress(fields[1]); ok {
+			out = append(out, socket{address: address, inode: fields[9]})
+		}
+	}
+	return out
+}
+
+// parseHexAddress reads ADDRESS:PORT, the address in 32-bit words of the machine's byte order, the port as a number.
+func parseHexAddress(s string) (netip.AddrPort, bool) {
+	address, port, ok := strings.Cut(s, ":")
+	raw, err := hex.DecodeString(address)
+	n, errPort := strconv.ParseUint(port, 16, 16)
+	if !ok || err != nil || errPort != nil || len(raw)%4 != 0 {
+		return netip.AddrPort{}, false
+	}
+	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
+		for i := 0; i < len(raw); i += 4 {
+			slices.Reverse(raw[i : i+4])
+		}
+	}
+	ip, ok := netip.AddrFromSlice(raw)
+	return netip.AddrPortFrom(ip.Unmap(), uint16(n)), ok
+}
+
+// socketOwners maps socket inodes to processes, as far as this user may see.
+func socketOwners() map[string]int {
+	owners := map[string]int{}
+	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, link := range links {
+		name, err := os.Readlink(link)
+		if err != nil {
+			continue
+		}
+		inode, ok := strings.CutPrefix(name, "socket:[")
+		if !ok {
+			continue
+		}
+		if pid, err := strconv.Atoi(strings.Split(link, "/")[2]); err == nil {
+			owners[strings.TrimSuffix(inode, "]")] = pid
+		}
+	}
+	return owners
+}
+
+func programOf(pid int) string {
+	exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+	if err != nil {
+		return firstFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
+	}
+	return filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
+}
+
+// services are the listening ports as the device page shows them: one per port, at most 64, by port.
+func services(sockets []socket) []api.Service {
+	out := []api.Service{}
+	for _, s := range sockets {
+		port := int(s.address.Port())
+		if slices.ContainsFunc(out, func(o api.Service) bool { return o.Port == port }) {
+			continue
+		}
+		out = append(out, api.Service{
+			Port: port, Address: new(s.address.Addr().String()), Protocol: protocolOf(port, s.program), Process: optional(s.program),
+		})
+	}
+	slices.SortFunc(out, func(a, b api.Service) int { return a.Port - b.Port })
+	return out[:min(len(out), 64)]
+}
+
+// protocolOf guesses what speaks on a port from its program and number. Nothing is probed.
+func protocolOf(port int, program string) api.ServiceProtocol {
+	switch {
+	case program == "sshd", program == "dropbear", port == 22:
+		return api.SSH
+	case program == "mosquitto", port == 1883:
+		return api.Mqtt
+	case port == 443, port == 8443:
+		return api.HTTPS
+	case port == 80, port == 8080, port == 8000, port == 3000, port == 8123, port == 9090:
+		return api.HTTP
+	}
+	return api.TCP
+}
+
+// dialable is where to connect to reach a socket that listens on address: a wildcard is reached by loopback.
+func dialable(address netip.AddrPort) string {
+	ip := address.Addr()
+	if ip.IsUnspecified() {
+		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return net.JoinHostPort(ip.String(), strconv.Itoa(int(address.Port())))
+}
