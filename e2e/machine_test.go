@@ -1,0 +1,175 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A machine is a set of namespaces with a first process. Its files, users, addresses and processes are its own: nothing
+// of it is left when the test ends.
+type machine struct {
+	t   *testing.T
+	pid string // of its first process, as seen from here
+}
+
+// newMachine starts one; kind is as machine.sh says.
+func newMachine(t *testing.T, name, kind string) *machine {
+	t.Helper()
+	script, err := filepath.Abs("machine.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("unshare", "-m", "-n", "-u", "-p", "-f", "--kill-child", "bash", script, name, kind)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "up\n" {
+		t.Fatalf("machine %s did not start: %q", name, line)
+	}
+	child, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &machine{t: t, pid: strings.TrimSpace(string(child))}
+}
+
+// command prepares a command on the machine. env is added to a small environment of its own.
+func (m *machine) command(ctx context.Context, env []string, args ...string) *exec.Cmd {
+	enter := []string{"-t", m.pid, "-m", "-n", "-u", "-p", "--", "env", "-i",
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "TERM=xterm-256color"}
+	cmd := exec.CommandContext(ctx, "nsenter", append(append(enter, env...), args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.WaitDelay = 2 * time.Second
+	return cmd
+}
+
+// run runs a command to its end and gives its output; a failure fails the test.
+func (m *machine) run(args ...string) string {
+	m.t.Helper()
+	out, err := m.try(args...)
+	if err != nil {
+		m.t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// try is run for a command that may fail. The output has both streams.
+func (m *machine) try(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	out, err := m.command(ctx, nil, args...).CombinedOutput()
+	return string(out), err
+}
+
+// sh runs a line of shell.
+func (m *machine) sh(line string) string {
+	m.t.Helper()
+	return m.run("bash", "-ec", line)
+}
+
+// write puts a file onto the machine.
+func (m *machine) write(path, content string, mode os.FileMode) {
+	m.t.Helper()
+	cmd := m.command(context.Background(), nil, "bash", "-ec", fmt.Sprintf(`mkdir -p "$(dirname %q)"; cat >%q; chmod %o %q`, path, path, mode, path))
+	cmd.Stdin = strings.NewReader(content)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		m.t.Fatalf("write %s: %v\n%s", path, err, out)
+	}
+}
+
+// daemon starts a program that stays, its pid (as the machine counts) in /run/NAME.pid and its output in LOG.
+func (m *machine) daemon(name, log string, env []string, args ...string) {
+	m.t.Helper()
+	line := fmt.Sprintf(`echo $$ >/run/%s.pid; exec "$@" >>%q 2>&1 </dev/null`, name, log)
+	cmd := m.command(context.Background(), env, append([]string{"setsid", "bash", "-c", line, "-"}, args...)...)
+	if err := cmd.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	go func() { _ = cmd.Wait() }()
+}
+
+// signal sends a signal to a daemon.
+func (m *machine) signal(name, signal string) {
+	m.t.Helper()
+	m.sh(fmt.Sprintf("kill -%s $(cat /run/%s.pid)", signal, name))
+}
+
+// dial connects from within the machine's network; the address must be a literal one.
+func (m *machine) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	here, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	defer here.Close()
+	there, err := os.Open("/proc/" + m.pid + "/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	defer there.Close()
+	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
+		return nil, fmt.Errorf("enter the network of the machine: %w", err)
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if back := unix.Setns(int(here.Fd()), unix.CLONE_NEWNET); back != nil {
+		panic(back) // this thread would go on in the wrong network
+	}
+	return conn, err
+}
+
+// connect lays a cable between the two: 10.77.0.1 at a, 10.77.0.2 at b.
+func connect(a, b *machine) {
+	a.t.Helper()
+	out, err := exec.Command("nsenter", "-t", a.pid, "-n", "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b.pid).CombinedOutput()
+	if err != nil {
+		a.t.Fatalf("veth: %v\n%s", err, out)
+	}
+	a.sh("ip addr add 10.77.0.1/24 dev eth0; ip link set eth0 up")
+	b.sh("ip addr add 10.77.0.2/24 dev eth0; ip link set eth0 up")
+}
+
+// eventually waits until check gives nil; otherwise the test fails with its last error after the time is over.
+func eventually(t *testing.T, within time.Duration, what string, check func() error) time.Duration {
+	t.Helper()
+	start := time.Now()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := check()
+		took := time.Since(start)
+		if err == nil {
+			t.Logf("%s after %v", what, took.Round(time.Millisecond))
+			return took
+		}
+		if took > within {
+			t.Fatalf("not %s within %v: %v", what, within, err)
+		}
+		<-tick.C
+	}
+}
+
+var errNotYet = errors.New("not yet")

@@ -1,0 +1,57 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// tools are the programs that the tests run, and the Debian package of each.
+var tools = map[string]string{
+	"bash": "bash", "unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2", "iptables": "iptables",
+	"ssh": "openssh-client", "scp": "openssh-client", "sshd": "openssh-server", "caddy": "caddy", "nginx": "nginx-light",
+	"curl": "curl", "chromium": "chromium", "node": "nodejs (20 or newer)",
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv("ADIT_E2E") == "" {
+		fmt.Println("e2e: NOT RUN. It needs root, network namespaces, sshd, Caddy, nginx and Chromium: `make test` runs it.")
+		os.Exit(0)
+	}
+	if missing := missing(); len(missing) > 0 {
+		fmt.Printf("e2e cannot run. Missing: %s\n", strings.Join(missing, ", "))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func missing() []string {
+	var all []string
+	if os.Geteuid() != 0 {
+		all = append(all, "root (for network namespaces)")
+	}
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
+	for tool, pkg := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			all = append(all, fmt.Sprintf("%s (package %s)", tool, pkg))
+		}
+	}
+	for _, file := range []string{"adit-hub", "adit", "../e2e/node_modules/axe-core"} {
+		if _, err := os.Stat(built(file)); err != nil {
+			all = append(all, file+" (`make test` builds it)")
+		}
+	}
+	return all
+}
+
+// built is the path of a program that make has put into bin.
+func built(name string) string {
+	path, err := filepath.Abs(filepath.Join("../bin", name))
+	if err != nil {
+		panic(err)
+	}
+	return path
+}
