@@ -1,0 +1,31 @@
+// Icons as stroked paths on a 16 × 16 grid.
+
+export const icons = {
+  add: 'M8 3v10M3 8h10',
+  back: 'M10 3 5 8l5 5',
+  check: 'M3 8.5 6.5 12 13 4.5',
+  close: 'M4 4l8 8M12 4l-8 8',
+  compose: 'M2.5 4.5h11v7h-11zM5 7h.01M8 7h.01M11 7h.01M5.5 9.5h5',
+  copy: 'M5.5 5.5V3h7.5v7.5h-2.5M3 5.5h7.5V13H3z',
+  device: 'M2.5 3h11v4h-11zM2.5 9h11v4h-11zM5 5h.01M5 11h.01',
+  down: 'M4 6l4 4 4-4',
+  enter: 'M13 4v4.5H4M6.5 6 4 8.5 6.5 11',
+  eye: 'M1.5 8S4 3.8 8 3.8 14.5 8 14.5 8 12 12.2 8 12.2 1.5 8 1.5 8zM8 6.2a1.8 1.8 0 1 0 0 3.6 1.8 1.8 0 0 0 0-3.6z',
+  key: 'M10.5 2.5a3 3 0 1 0 0 6 3 3 0 0 0 0-6zM8.4 7.6 2.5 13.5M5 11l2 2',
+  more: 'M3.5 8h.01M8 8h.01M12.5 8h.01',
+  open: 'M9 3h4v4M13 3 7.5 8.5M11 9.5V13H3V5h3.5',
+  paste: 'M5.5 3.5H3.5v10h9v-10h-2M5.5 2.5h5v2.5h-5z',
+  pencil: 'M3 13l.7-3L10.8 2.9a1.2 1.2 0 0 1 1.7 0l.6.6a1.2 1.2 0 0 1 0 1.7L6 12.3z',
+  rows: 'M2.5 4h11M2.5 8h11M2.5 12h11',
+  search: 'M7 3a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM10 10l3.5 3.5',
+  settings: 'M2.5 5h5M10.5 5h3M9 3.5v3M2.5 11h3M8.5 11h5M7 9.5v3',
+  split: 'M2.5 3h11v10h-11zM8 3v10',
+  splitDown: 'M2.5 3h11v10h-11zM2.5 8h11',
+  terminal: 'M2.5 3h11v10h-11zM5 6l2 2-2 2M8.5 10H11',
+  text: 'M3.5 2.5h6l3 3v8h-9zM6 8h4M6 10.5h4',
+  trash: 'M3 4.5h10M6.5 4.5V3h3v1.5M4.5 4.5l.5 8.5h6l.5-8.5',
+  up: 'M4 10l4-4 4 4',
+  warning: 'M8 2.5 14 13H2zM8 6.5v3M8 11.3h.01',
+} as const;
+
+export type IconName = keyof typeof icons;

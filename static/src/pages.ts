@@ -1,0 +1,16 @@
+// The views behind the routes, each loaded when it is first needed.
+
+import type { Component } from 'svelte';
+import type { PageName } from './router';
+
+export const pages: Record<PageName, () => Promise<{ default: Component<Record<string, never>> }>> = {
+  login: () => import('./pages/login/login.svelte'),
+  setup: () => import('./pages/setup/setup.svelte'),
+  cli: () => import('./pages/cli/cli.svelte'),
+  devices: () => import('./pages/devices/devices.svelte'),
+  add: () => import('./pages/add/add.svelte'),
+  device: () => import('./pages/device/device.svelte'),
+  shells: () => import('./pages/shells/shells.svelte'),
+  settings: () => import('./pages/settings/settings.svelte'),
+  missing: () => import('./pages/missing/missing.svelte'),
+};

@@ -1,0 +1,70 @@
+// The devices that this person may see, kept fresh by events.
+
+import { api, data, type Device } from '../api';
+import { asProblem, type Problem } from '../problem';
+import { Batch } from './devices';
+
+/** Above this many changed devices one read of the list is cheaper than a read of each. */
+const MANY = 8;
+
+class Fleet {
+  list = $state.raw<Device[]>([]);
+  loaded = $state(false);
+  problem = $state.raw<Problem>();
+  private wanted = 0;
+  private readonly changed = new Batch((ids) => void this.refresh(ids));
+
+  byKey(key: string): Device | undefined {
+    return this.list.find((device) => device.id === key || device.name === key);
+  }
+
+  async load(): Promise<void> {
+    const turn = ++this.wanted;
+    try {
+      const list = await data(api.GET('/api/v1/devices'));
+      if (turn !== this.wanted) return;
+      this.list = list;
+      this.loaded = true;
+      this.problem = undefined;
+    } catch (error) {
+      if (turn === this.wanted) this.problem = asProblem(error);
+    }
+  }
+
+  /** Something about a device changed; what exactly does not matter, as it is read again. */
+  touch(id: string): void {
+    this.changed.add(id);
+  }
+
+  put(device: Device): void {
+    const at = this.list.findIndex((other) => other.id === device.id);
+    this.list = at < 0 ? [...this.list, device] : this.list.with(at, device);
+  }
+
+  drop(id: string): void {
+    if (this.list.some((device) => device.id === id)) this.list = this.list.filter((device) => device.id !== id);
+  }
+
+  /** Reads one device by id or name and keeps it. */
+  async read(key: string): Promise<Device> {
+    const device = await data(api.GET('/api/v1/devices/{device}', { params: { path: { device: key } } }));
+    this.put(device);
+    return device;
+  }
+
+  private async refresh(ids: string[]): Promise<void> {
+    if (ids.length > MANY) return this.load();
+    await Promise.all(ids.map((id) => this.refreshOne(id)));
+  }
+
+  private async refreshOne(id: string): Promise<void> {
+    try {
+      await this.read(id);
+    } catch (error) {
+      const { code } = asProblem(error);
+      if (code === 'not_found' || code === 'forbidden') this.drop(id);
+    }
+  }
+}
+
+export const fleet = new Fleet();
