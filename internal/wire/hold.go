@@ -26,8 +26,8 @@ import (
 //	holder → joiner
 //	0x81 joined   JSON, a HoldJoined; the first frame, unless it is refused
 //	0x82 output   8 bytes: number of the first byte; then terminal output
-//	0x83 exited   JSON, a HoldExited, after the last output; the holder forgets the terminal once this was acknowledged
-//	              by an ack of HoldExited.Next
+//	0x83 exited   JSON, a HoldExited, after the last output; it counts as one byte more, and the holder forgets the
+//	              terminal once that was acknowledged: by an ack of HoldExited.Next + 1
 //	0x84 refused  JSON, a HoldRefused; the holder closes
 //	0x85 taken    8 bytes: how many input bytes of this joiner, in all, programs have read
 //
