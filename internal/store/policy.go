@@ -1,0 +1,99 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/aditdev/adit/internal/access"
+)
+
+// Policy reads the snapshot that internal/access decides by, together with the version that it has. All of it is read
+// in one transaction.
+func (s *Store) Policy(ctx context.Context, now time.Time) (*access.Policy, int64, error) {
+	tx, err := s.r.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read policy: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // only read
+	r := policyReader{ctx: ctx, q: New(tx), now: Millis(now), policy: &access.Policy{
+		Users:       map[string]access.User{},
+		Credentials: map[string]access.Credential{},
+		Devices:     map[string]access.Device{},
+		Grants:      map[string][]access.Grant{},
+	}}
+	version, err := r.q.AccessVersion(ctx)
+	for _, read := range []func() error{r.users, r.credentials, r.devices, r.grants} {
+		if err == nil {
+			err = read()
+		}
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("read policy: %w", err)
+	}
+	return r.policy, version, nil
+}
+
+type policyReader struct {
+	ctx    context.Context
+	q      *Queries
+	now    int64
+	policy *access.Policy
+}
+
+func (r policyReader) users() error {
+	rows, err := r.q.PolicyUsers(r.ctx)
+	for _, u := range rows {
+		r.policy.Users[u.ID] = access.User{Role: access.Role(u.Role), Disabled: u.Disabled}
+	}
+	return err
+}
+
+func (r policyReader) credentials() error {
+	sessions, err := r.q.PolicyLoginSessions(r.ctx, r.now)
+	if err != nil {
+		return err
+	}
+	for _, c := range sessions {
+		r.policy.Credentials[c.ID] = access.Credential{User: c.UserID, Expires: Time(c.ExpiresAt)}
+	}
+	tokens, err := r.q.PolicyTokens(r.ctx, r.now)
+	for _, c := range tokens {
+		r.policy.Credentials[c.ID] = access.Credential{User: c.UserID, Expires: Time(c.ExpiresAt)}
+	}
+	return err
+}
+
+func (r policyReader) devices() error {
+	tags := map[string][]string{}
+	rows, err := r.q.PolicyTags(r.ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range rows {
+		tags[t.DeviceID] = append(tags[t.DeviceID], t.Tag)
+	}
+	devices, err := r.q.PolicyDevices(r.ctx)
+	for _, d := range devices {
+		r.policy.Devices[d.ID] = access.Device{Tags: tags[d.ID], Active: d.Status == "active"}
+	}
+	return err
+}
+
+func (r policyReader) grants() error {
+	rows, err := r.q.PolicyGrants(r.ctx)
+	for _, g := range rows {
+		grant := access.Grant{User: g.UserID, Logins: List(g.Logins), Targets: List(g.Targets), Deny: g.Deny}
+		if g.DeviceID != nil {
+			grant.Device = *g.DeviceID
+		}
+		if g.Tag != nil {
+			grant.Tag = *g.Tag
+		}
+		if g.ExpiresAt != nil {
+			grant.Expires = Time(*g.ExpiresAt)
+		}
+		r.policy.Grants[g.UserID] = append(r.policy.Grants[g.UserID], grant)
+	}
+	return err
+}
