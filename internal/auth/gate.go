@@ -1,0 +1,182 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// Gate holds the live policy. Whatever goes on for longer than a request is held in it, and ends when the policy no
+// longer allows it: within a moment of a change made through this hub, within half a second of one made by another
+// process, and at the second when a grant or credential expires.
+type Gate struct {
+	store *store.Store
+	now   func() time.Time
+
+	mu      sync.Mutex
+	policy  *access.Policy
+	version int64
+	held    map[*held]struct{}
+}
+
+type held struct {
+	use    access.Use
+	cancel context.CancelCauseFunc
+}
+
+// NewGate reads the policy for the first time. now is time.Now but in tests.
+func NewGate(ctx context.Context, st *store.Store, now func() time.Time) (*Gate, error) {
+	g := &Gate{store: st, now: now, held: map[*held]struct{}{}}
+	return g, g.refresh(ctx)
+}
+
+// Run keeps the policy current until ctx ends.
+func (g *Gate) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.expire(ctx)
+	}()
+	err := g.store.Follow(ctx, g.refreshIfChanged)
+	cancel()
+	<-done
+	return err
+}
+
+// expire looks again whenever something in the policy runs out.
+func (g *Gate) expire(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	next := g.Policy().NextExpiry(g.now())
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if now := g.now(); !next.IsZero() && !now.Before(next) {
+				g.mu.Lock()
+				g.review()
+				g.mu.Unlock()
+			}
+			next = g.Policy().NextExpiry(g.now())
+		}
+	}
+}
+
+func (g *Gate) refreshIfChanged(ctx context.Context) error {
+	version, err := g.store.Read().AccessVersion(ctx)
+	if err != nil {
+		return fmt.Errorf("access version: %w", err)
+	}
+	g.mu.Lock()
+	current := version == g.version
+	g.mu.Unlock()
+	if current {
+		return nil
+	}
+	return g.refresh(ctx)
+}
+
+func (g *Gate) refresh(ctx context.Context) error {
+	policy, version, err := g.store.Policy(ctx, g.now())
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if version >= g.version {
+		g.policy, g.version = policy, version
+		g.review()
+	}
+	return nil
+}
+
+// review ends what the policy no longer allows. The caller holds mu.
+func (g *Gate) review() {
+	now := g.now()
+	for h := range g.held {
+		if err := verdict(g.policy, h.use, now); err != nil {
+			h.cancel(err)
+			delete(g.held, h)
+		}
+	}
+}
+
+// Change writes what may alter who may do what, and returns when the policy has it.
+func (g *Gate) Change(ctx context.Context, fn func(*store.Queries) error) error {
+	if err := g.store.WriteAccess(ctx, fn); err != nil {
+		return err
+	}
+	return g.refresh(ctx)
+}
+
+// Policy is the snapshot of this moment.
+func (g *Gate) Policy() *access.Policy {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.policy
+}
+
+// Check decides a use now. It fails with Unauthenticated, NotFound, Forbidden or Offline (the device waits for
+// approval).
+func (g *Gate) Check(u access.Use) error { return verdict(g.Policy(), u, g.now()) }
+
+// Hold is Check for a use that lasts: the context ends when the policy stops to allow it, with the Error as its cause.
+// A use without a device is held by sign-in alone. The caller calls the CancelFunc when the use is over.
+func (g *Gate) Hold(ctx context.Context, u access.Use) (context.Context, context.CancelFunc, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := verdict(g.policy, u, g.now()); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	h := &held{use: u, cancel: cancel}
+	g.held[h] = struct{}{}
+	return ctx, func() {
+		g.mu.Lock()
+		delete(g.held, h)
+		g.mu.Unlock()
+		cancel(context.Canceled)
+	}, nil
+}
+
+func verdict(p *access.Policy, u access.Use, now time.Time) error {
+	if u.Device == "" {
+		if p.SignedIn(u.User, u.Credential, now) {
+			return nil
+		}
+		return errEnded
+	}
+	switch p.Check(u, now) {
+	case access.Allowed:
+		return nil
+	case access.SignedOut:
+		return errEnded
+	case access.Hidden:
+		return ErrNoDevice
+	case access.Waiting:
+		return wire.Errorf(wire.Offline, "This device waits for approval. An admin lets it in on its page.")
+	}
+	return forbidden(u)
+}
+
+// ErrNoDevice is the answer for a device that is not there or not in the caller's view: nobody can tell which.
+var ErrNoDevice = wire.Errorf(wire.NotFound, "You have no device with this name or id.")
+
+var errEnded = wire.Errorf(wire.Unauthenticated, "The sign-in that this ran by has ended. Sign in again.")
+
+func forbidden(u access.Use) error {
+	if u.Login != "" {
+		return wire.Errorf(wire.Forbidden, "No grant lets you in as %q by %s on this device. An admin can add one: "+
+			"adit-hub grant add", wire.Printable(u.Login, 32), u.Target)
+	}
+	return wire.Errorf(wire.Forbidden, "No grant lets you open %s on this device. An admin can add one: adit-hub grant add",
+		wire.Printable(u.Target, 80))
+}

@@ -1,0 +1,68 @@
+package auth
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Limiter counts tries by key: a burst at once, then one in each interval. It remembers a bounded number of keys; when
+// there are more, those are forgotten first that have their whole burst again.
+type Limiter struct {
+	every time.Duration
+	burst int
+	max   int
+	now   func() time.Time
+
+	mu   sync.Mutex
+	keys map[string]*rate.Limiter
+}
+
+// NewLimiter allows burst tries of a key at once and one more every interval.
+func NewLimiter(burst int, every time.Duration, now func() time.Time) *Limiter {
+	return &Limiter{every: every, burst: burst, max: 10_000, now: now, keys: map[string]*rate.Limiter{}}
+}
+
+// Allow takes one try of key, and reports whether there was one.
+func (l *Limiter) Allow(key string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.of(key).AllowN(l.now(), 1)
+}
+
+// Spent reports whether key has no try left, and takes none.
+func (l *Limiter) Spent(key string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k, ok := l.keys[key]
+	return ok && k.TokensAt(l.now()) < 1
+}
+
+func (l *Limiter) of(key string) *rate.Limiter {
+	if k, ok := l.keys[key]; ok {
+		return k
+	}
+	if len(l.keys) >= l.max {
+		l.forget()
+	}
+	k := rate.NewLimiter(rate.Every(l.every), l.burst)
+	l.keys[key] = k
+	return k
+}
+
+// forget drops the rested keys, and where all are busy, any tenth: memory stays bounded whatever strangers send.
+func (l *Limiter) forget() {
+	now, spare := l.now(), l.max/10
+	for key, k := range l.keys {
+		if k.TokensAt(now) >= float64(l.burst) {
+			delete(l.keys, key)
+		}
+	}
+	for key := range l.keys {
+		if len(l.keys) <= l.max-spare {
+			return
+		}
+		delete(l.keys, key)
+	}
+}
