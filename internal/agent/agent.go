@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 
+	"github.com/aditdev/adit/internal/agent/hold"
 	"github.com/aditdev/adit/internal/command"
 )
 
@@ -29,5 +30,10 @@ func Commands() []command.Command {
 	return []command.Command{
 		{Name: "enroll", Summary: "Make this machine a device of a hub", Usage: enrollUsage, Run: enrollCommand},
 		{Name: "run", Summary: "Stay connected to the hub, in the foreground", Usage: runUsage, Run: runCommand},
+		{Name: "status", Summary: "Say whether the hub is reached, and if not, why", Usage: statusUsage, Run: statusCommand},
+		{Name: "principals", Usage: principalsUsage, Run: principalsCommand},
+		{Name: "hold", Run: func(ctx context.Context, args []string, stdio command.Stdio) error {
+			return hold.Run(ctx, args, stdio.In, stdio.Out)
+		}},
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+
+	"github.com/aditdev/adit/internal/wire"
 )
 
 const keyBlock = "ADIT DEVICE KEY"
@@ -37,4 +39,9 @@ func ensureKey(path string) (ed25519.PrivateKey, error) {
 		return nil, fmt.Errorf("make the device's key: %w", err)
 	}
 	return key, writeFile(path, pem.EncodeToMemory(&pem.Block{Type: keyBlock, Bytes: key.Seed()}), 0o600)
+}
+
+// publicFingerprint names the device's key as the hub's pages do.
+func publicFingerprint(key ed25519.PrivateKey) string {
+	return wire.Fingerprint(key.Public().(ed25519.PublicKey))
 }

@@ -61,8 +61,8 @@ func (p Paths) Trust() string { return p.file("sshd.json") }
 // Answers are the results of calls that changed the device, so that a repeated call is not carried out twice.
 func (p Paths) Answers() string { return p.file("answers") }
 
-// Status is what the running agent says of itself, and Lock what it holds while it runs.
-func (p Paths) Status() string { return p.file("status.json") }
+// Socket is where the running agent tells its state, and Lock what it holds while it runs.
+func (p Paths) Socket() string { return p.file("agent.sock") }
 func (p Paths) Lock() string   { return p.file("lock") }
 
 // Service records the manager that keeps the agent up.

@@ -2,8 +2,20 @@ package agent
 
 import (
 	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
 
+	"github.com/aditdev/adit/internal/agent/carrier"
 	"github.com/aditdev/adit/internal/command"
+	"github.com/aditdev/adit/internal/stream"
+	"github.com/aditdev/adit/internal/wire"
 )
 
 const runUsage = `Usage: adit agent run [--dir DIR]
@@ -14,10 +26,172 @@ Stays connected to the hub until it is stopped. Nothing on the network ends it. 
 
 func runCommand(ctx context.Context, args []string, stdio command.Stdio) error {
 	flags := command.NewFlags("adit agent run", runUsage)
-	_ = flags.String("dir", "", "")
+	dir := flags.String("dir", "", "")
 	if err := flags.Parse(args, 0, 0, stdio); err != nil {
 		return err
 	}
-	<-ctx.Done()
-	return nil
+	return Run(ctx, PathsIn(*dir), stdio.Err)
+}
+
+// Run keeps this device connected until ctx ends. It fails at once where the machine is not enrolled, its settings
+// are wrong or another agent already runs; after that only ctx ends it.
+func Run(ctx context.Context, p Paths, logs io.Writer) error {
+	c, err := loadEnrolled(p)
+	if err != nil {
+		return err
+	}
+	lock, err := takeLock(p)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	rememberProxy(c)
+	log := slog.New(slog.NewTextHandler(logs, nil)).With("device", c.Device)
+	if err := refreshTrusted(p, c); err != nil {
+		log.Warn("what sshd reads could not be renewed", "cause", err)
+	}
+	d, err := newDevice(log, p, c)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	return d.run(ctx)
+}
+
+func (d *device) run(ctx context.Context) error {
+	board := newBoard(d.config, d.paths, d.log)
+	pool, err := d.pool(board)
+	if err != nil {
+		return err
+	}
+	listener, err := board.listen(d.paths)
+	if err != nil {
+		d.log.Warn("`adit agent status` will not see this agent", "cause", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	if listener != nil {
+		wg.Go(func() { board.serve(listener) })
+		defer func() { _ = listener.Close() }()
+	}
+	wg.Go(func() { d.reportLoop(ctx, pool, board) })
+	d.log.Info("agent starts", "hub", d.config.Hub, "version", command.Version())
+	err = pool.Run(ctx)
+	cancel()
+	if listener != nil {
+		_ = listener.Close()
+	}
+	wg.Wait()
+	d.log.Info("agent stops", "cause", err)
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (d *device) pool(board *board) (*carrier.Pool, error) {
+	key, err := loadKey(d.paths.Key())
+	if err != nil {
+		return nil, err
+	}
+	c, err := carrierConfig(d.paths, d.config, key)
+	if err != nil {
+		return nil, err
+	}
+	if c.Instance, err = carrier.NextInstance(d.paths.Instance()); err != nil {
+		return nil, err
+	}
+	c.Log, c.Handler, c.Status = d.log, d, board.set
+	c.Answers = answers{d.paths.Answers()}
+	return carrier.New(c), nil
+}
+
+// carrierConfig is what a carrier or a probe needs to know of this device and its hub.
+func carrierConfig(p Paths, c Config, key ed25519.PrivateKey) (carrier.Config, error) {
+	keys := make([]ed25519.PublicKey, len(c.HubKeys))
+	for i, s := range c.HubKeys {
+		k, err := wire.DecodeKey(s)
+		if err != nil {
+			return carrier.Config{}, err
+		}
+		keys[i] = k
+	}
+	resume := c.Policy.Resume()
+	if resume == 0 {
+		resume = -1
+	}
+	return carrier.Config{
+		Log: slog.New(slog.DiscardHandler), URL: c.Hub, Device: c.Device, Key: key, HubKeys: keys,
+		AgentVersion: command.Version(), BuildTime: command.Built(), HubTime: readHubTime(p.HubTime()),
+		Dialer: stream.Dialer{Address: c.Dial, CAFile: c.CAFile}, ResumeFor: resume,
+	}, nil
+}
+
+// rememberProxy puts the proxy known since the enrolment into the environment of a service that has none.
+func rememberProxy(c Config) {
+	proxy, noProxy := proxyEnvironment()
+	if proxy == "" && c.Proxy != "" {
+		_ = os.Setenv("HTTPS_PROXY", c.Proxy)
+	}
+	if noProxy == "" && c.NoProxy != "" {
+		_ = os.Setenv("NO_PROXY", c.NoProxy)
+	}
+}
+
+// takeLock keeps a second agent from fighting with this one over the same identity.
+func takeLock(p Paths) (*os.File, error) {
+	f, err := os.OpenFile(p.Lock(), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("take the agent's lock: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, wire.Wrap(err, wire.Conflict, "The agent already runs. `adit agent status` shows how it fares")
+	}
+	return f, nil
+}
+
+const (
+	reportEvery = 10 * time.Minute
+	reportRetry = time.Minute
+)
+
+// reportLoop tells the hub about the device: when it first gets there, and then when something changed.
+func (d *device) reportLoop(ctx context.Context, pool *carrier.Pool, board *board) {
+	var last string
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		if !board.awaitOnline(ctx) {
+			return
+		}
+		wait := reportEvery
+		sent, err := d.sendReport(ctx, pool, last)
+		if err != nil {
+			d.log.Warn("facts not reported", "cause", err)
+			wait = reportRetry
+		} else {
+			last = sent
+		}
+		timer.Reset(wait)
+	}
+}
+
+func (d *device) sendReport(ctx context.Context, pool *carrier.Pool, last string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, reportRetry)
+	defer cancel()
+	report, err := d.report(ctx)
+	if err != nil {
+		return last, err
+	}
+	now := fmt.Sprint(string(report.Facts), report.SSHHostKeys)
+	if now == last {
+		return last, nil
+	}
+	return now, pool.Call(ctx, wire.MethodFacts, report, nil)
 }

@@ -1,0 +1,204 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+
+	"github.com/aditdev/adit/internal/agent/sshserver"
+	"github.com/aditdev/adit/internal/api"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// device answers what the hub asks for: it is the carrier.Handler.
+type device struct {
+	log    *slog.Logger
+	paths  Paths
+	config Config
+	ssh    *sshserver.Server // the built-in server
+
+	wg sync.WaitGroup // connections that the built-in server serves
+
+	mu   sync.Mutex
+	sshd sshd // found last; its address may be empty
+}
+
+func newDevice(log *slog.Logger, p Paths, c Config) (*device, error) {
+	server, err := newSSHServer(log, p, c)
+	if err != nil {
+		return nil, err
+	}
+	return &device{log: log, paths: p, config: c, ssh: server}, nil
+}
+
+// Open connects to the target of a stream, if the device's own policy allows it.
+func (d *device) Open(ctx context.Context, open wire.Open) (net.Conn, error) {
+	target, err := wire.ParseTarget(string(open.Target))
+	if err != nil {
+		return nil, err
+	}
+	if err := d.config.Policy.CheckTarget(target); err != nil {
+		return nil, err
+	}
+	switch target {
+	case wire.TargetRescue:
+		return d.builtin()
+	case wire.TargetSSH:
+		return d.openSSH(ctx, open.User)
+	case wire.TargetMQTT:
+		return dialService(ctx, "MQTT broker", "mqtt", d.config.Services.MQTT)
+	case wire.TargetHTTP:
+		return dialService(ctx, "web server", "http", d.config.Services.HTTP)
+	}
+	address, _ := target.Address()
+	return dialTCP(ctx, open.User, address)
+}
+
+// Call answers the hub's calls.
+func (d *device) Call(ctx context.Context, method string, _ json.RawMessage) (any, error) {
+	if method == wire.MethodFacts {
+		return d.report(ctx)
+	}
+	return nil, wire.Errorf(wire.NotFound, "This agent does not know the call %s; a newer one may.", wire.Printable(method, 40))
+}
+
+// report is what the agent tells about the device.
+func (d *device) report(ctx context.Context) (wire.FactsReport, error) {
+	keys, err := sshHostKeys(ctx, d.paths, d.config)
+	if err != nil {
+		return wire.FactsReport{}, err
+	}
+	facts, err := json.Marshal(collectFacts(ctx, d.paths, d.config))
+	if err != nil {
+		return wire.FactsReport{}, fmt.Errorf("collect facts: %w", err)
+	}
+	return wire.FactsReport{Facts: facts, SSHHostKeys: keys}, nil
+}
+
+// openSSH leads to sshd where there is one, else to the built-in server. Where people are meant to arrive at sshd and
+// it does not run, nothing takes its place silently: target rescue is for that.
+func (d *device) openSSH(ctx context.Context, user string) (net.Conn, error) {
+	switch address := d.config.Services.SSH; address {
+	case sshBuiltin:
+		return d.builtin()
+	case sshAuto:
+	default:
+		return dialTCP(ctx, user, address)
+	}
+	if conn, ok := d.dialKnownSSHD(ctx, user); ok {
+		return conn, nil
+	}
+	found := findSSHD(ctx, listeningSockets())
+	record, err := readTrust(d.paths.Trust())
+	meant := err == nil && record.usesSSHD()
+	switch {
+	case found.kind == api.SSHFactsServerOpenssh:
+		d.mu.Lock()
+		d.sshd = found
+		d.mu.Unlock()
+		return dialTCP(ctx, user, found.address)
+	case meant:
+		return nil, wire.Errorf(wire.Offline,
+			"The device's sshd does not run. `adit shell --rescue` reaches the device without it, if its policy allows.")
+	}
+	return d.builtin()
+}
+
+// dialKnownSSHD tries sshd where it was found last: looking for it again costs a walk through /proc.
+func (d *device) dialKnownSSHD(ctx context.Context, user string) (net.Conn, bool) {
+	d.mu.Lock()
+	address := d.sshd.address
+	d.mu.Unlock()
+	if address == "" {
+		return nil, false
+	}
+	conn, err := dialTCP(ctx, user, address)
+	return conn, err == nil
+}
+
+func dialService(ctx context.Context, what, key, address string) (net.Conn, error) {
+	conn, err := dialTCP(ctx, "", address)
+	if err != nil {
+		return nil, wire.Wrap(err, wire.CodeOf(err),
+			"No %s answers at %s on the device. services.%s in its agent.toml says where it is.", what, address, key)
+	}
+	return conn, nil
+}
+
+// dialTCP connects to address, to loopback from an address of the user's own where the system lets us.
+func dialTCP(ctx context.Context, user, address string) (net.Conn, error) {
+	var dialer net.Dialer
+	if user != "" && fromLoopback(address) {
+		dialer.LocalAddr = &net.TCPAddr{IP: loopbackSource(user)}
+		if conn, err := dialer.DialContext(ctx, "tcp", address); err == nil || !errors.Is(err, syscall.EADDRNOTAVAIL) {
+			return conn, dialError(address, err)
+		}
+		dialer.LocalAddr = nil
+	}
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	return conn, dialError(address, err)
+}
+
+func dialError(address string, err error) error {
+	var dns *net.DNSError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return wire.Wrap(err, wire.Offline, "Nothing listens at %s on the device", address)
+	case errors.As(err, &dns):
+		return wire.Wrap(err, wire.Offline, "The device cannot find the name in %s", address)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return wire.Wrap(err, wire.Offline, "%s does not answer the device", address)
+	}
+	return wire.Wrap(err, wire.Offline, "The device cannot connect to %s", address)
+}
+
+// builtin hands one end of a new connection to the built-in SSH server and gives the other. It is a socket pair, so
+// that buffers, deadlines and half-closing are the kernel's.
+func (d *device) builtin() (net.Conn, error) {
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return nil, fmt.Errorf("connect to the built-in SSH server: %w", err)
+	}
+	d.wg.Go(func() { d.ssh.Serve(theirs) })
+	return ours, nil
+}
+
+func socketPair() (a, b net.Conn, err error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	conns := make([]net.Conn, len(fds))
+	for i, fd := range fds {
+		syscall.CloseOnExec(fd)
+		f := os.NewFile(uintptr(fd), "builtin-ssh")
+		conns[i], err = net.FileConn(f)
+		_ = f.Close()
+		if err != nil {
+			break
+		}
+	}
+	if err != nil {
+		for _, c := range conns {
+			if c != nil {
+				_ = c.Close()
+			}
+		}
+		return nil, nil, err
+	}
+	return conns[0], conns[1], nil
+}
+
+// close waits for the built-in server's connections after ending them.
+func (d *device) close() {
+	d.ssh.Close()
+	d.wg.Wait()
+}
