@@ -1,0 +1,302 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The promises about presence.
+const (
+	onlineAfterInstall = 5 * time.Second
+	noticedWithin      = 45 * time.Second // a link that died, and one that works again
+	outage             = 60 * time.Second
+)
+
+// The whole path, behind each of the proxies: one line on a device, then a shell by ssh and in the browser, which live
+// through everything that a network and a restart do to them.
+func TestPath(t *testing.T) {
+	for _, proxy := range []string{"nginx", "caddy"} {
+		t.Run(proxy, func(t *testing.T) {
+			r := newRig(t, proxy)
+			r.startSSHD()
+			r.fenceHolds()
+			r.install()
+			r.login()
+			r.sshWorks()
+			b := r.browser()
+			r.browserShell(b)
+			r.seqSurvivesLostSocket(b)
+			r.outageAndRestart(b)
+			b.clean()
+		})
+	}
+}
+
+// fenceHolds makes sure that the device is as shut in as the test claims.
+func (r *rig) fenceHolds() {
+	r.t.Helper()
+	if out, err := r.device.try("curl", "-sS", "-m", "1", "http://10.77.0.1:8080/healthz"); err == nil {
+		r.t.Fatalf("the device reaches the hub beside the proxy: %s", out)
+	}
+	if out, err := r.host.try("bash", "-c", "echo | timeout 1 ssh -o ConnectTimeout=1 10.77.0.2 true"); err == nil || !strings.Contains(out, "timed out") && out != "" {
+		r.t.Fatalf("the hub's machine reaches the device directly: %s", out)
+	}
+}
+
+func (r *rig) install() {
+	r.t.Helper()
+	r.pasteLine(ask{"name": "kitchen"})
+	eventually(r.t, onlineAfterInstall, "kitchen online", r.online("kitchen", true))
+	d, err := r.look("kitchen")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if d.Facts.SSH.Server != "openssh" || d.Facts.SSH.Trust != "sshd_config" {
+		r.t.Errorf("the device's SSH: %+v, want openssh trusting the CA by sshd_config", d.Facts.SSH)
+	}
+}
+
+func (r *rig) sshWorks() {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if got := r.adit(ctx, "ssh", login+"@kitchen", "hostname").text(r.t); got != "kitchen\n" {
+		r.t.Errorf("adit ssh … hostname said %q", got)
+	}
+	var exit *exec.ExitError
+	if err := r.adit(ctx, "ssh", login+"@kitchen", "--", "exit 7").Run(); !errors.As(err, &exit) || exit.ExitCode() != 7 {
+		r.t.Errorf("exit code of the remote command: %v, want 7", err)
+	}
+	r.adit(ctx, "ssh-config").text(r.t)
+	if got := r.ssh(ctx, login+"@kitchen.adit", "hostname; id -un").text(r.t); got != "kitchen\nada\n" {
+		r.t.Errorf("ssh kitchen.adit said %q", got)
+	}
+}
+
+// ssh is the stock client with the person's own configuration.
+func (r *rig) ssh(ctx context.Context, args ...string) *cli {
+	return &cli{r.host.command(ctx, r.userEnv(), append([]string{"ssh", "-F", filepath.Join(r.dir, "home/.ssh/config"), "-o", "BatchMode=yes"}, args...)...)}
+}
+
+// browserShell signs in, opens a shell, types, and resizes.
+func (r *rig) browserShell(b *browser) {
+	r.t.Helper()
+	b.open(hubURL + "/app/login")
+	b.do("store", ask{"entries": map[string]string{"adit-choices": `{"scrollback":150000}`}}, nil)
+	b.open(hubURL + "/app/login")
+	b.fill("#email", ownerEmail)
+	b.fill("#password", ownerPassword)
+	b.click("[data-testid=login-form] [type=submit]")
+	b.wait("[data-testid=device-row]", "kitchen")
+	b.openShell("kitchen", login)
+	b.run("hostname; id -un")
+	b.sees("kitchen\r\nada\r\n", 10*time.Second)
+	for _, size := range [][2]int{{1280, 800}, {700, 500}} {
+		b.do("size", ask{"width": size[0], "height": size[1]}, nil)
+		b.sizeAgrees()
+	}
+}
+
+// openShell opens a shell by the page that the device's row leads to.
+func (b *browser) openShell(device, login string) {
+	b.t.Helper()
+	b.open(hubURL + "/app/shells?open=" + device + "&login=" + login)
+	b.wait("[data-testid=terminal]", "")
+	b.sees("$ ", 15*time.Second)
+	b.click("[data-testid=terminal]")
+}
+
+// sees waits until the shell's output holds text.
+func (b *browser) sees(text string, within time.Duration) {
+	b.t.Helper()
+	eventually(b.t, within, fmt.Sprintf("seen %.40q", text), func() error {
+		if o := b.output(); !strings.Contains(o.Text, text) {
+			return fmt.Errorf("the shell's last output: %q", o.Text[max(0, len(o.Text)-300):])
+		}
+		return nil
+	})
+}
+
+var sttySize = regexp.MustCompile(`size=(\d+ \d+)=`)
+
+// sizeAgrees compares the terminal's size on the device with the one that the page shows.
+func (b *browser) sizeAgrees() {
+	b.t.Helper()
+	eventually(b.t, 10*time.Second, "the sizes equal", func() error {
+		b.run(`echo "size=$(stty size)="`)
+		b.sees("=\r\n", 5*time.Second)
+		found := sttySize.FindAllStringSubmatch(b.output().Text, -1)
+		var shown string
+		b.do("text", ask{"on": "[data-testid=terminal-size]"}, &shown)
+		cols, rows, _ := strings.Cut(strings.TrimSpace(shown), "×")
+		if want := rows + " " + cols; len(found) == 0 || found[len(found)-1][1] != want {
+			return fmt.Errorf("stty says %v, the page %q", found, want)
+		}
+		return nil
+	})
+}
+
+// seqSurvivesLostSocket loses the browser's socket in the middle of a hundred thousand lines.
+func (r *rig) seqSurvivesLostSocket(b *browser) {
+	r.t.Helper()
+	b.do("size", ask{"width": 1280, "height": 800}, nil)
+	sockets := b.output().Attached
+	b.run("clear; seq 1 100000; echo all-of-it-$((40+2))")
+	eventually(r.t, 20*time.Second, "in the middle of seq", func() error {
+		if !strings.Contains(b.output().Text, "\r\n20000\r\n") {
+			return errNotYet
+		}
+		return nil
+	})
+	mend := r.cutBrowser()
+	eventually(r.t, 5*time.Second, "a moment later", elapsed(time.Second))
+	mend()
+	b.sees("all-of-it-42", 60*time.Second)
+	o := b.output()
+	if o.Attached == sockets {
+		r.t.Error("the socket was never lost: the test proved nothing")
+	}
+	if o.Gaps > 0 || o.Again > 0 {
+		r.t.Errorf("after the lost socket: %d gaps in the output, %d bytes sent again", o.Gaps, o.Again)
+	}
+	inOrder(r.t, "what the hub sent", o.Text)
+	var screen string
+	b.do("screen", ask{"on": "[data-testid=terminal]"}, &screen)
+	inOrder(r.t, "the terminal", screen)
+}
+
+var line = regexp.MustCompile(`(?m)^\d+\r?$`)
+
+// inOrder checks that text holds the lines 1 to 100000, each once.
+func inOrder(t *testing.T, where, text string) {
+	t.Helper()
+	numbers := line.FindAllString(text, -1)
+	for i, n := range numbers {
+		if strings.TrimSuffix(n, "\r") != fmt.Sprint(i+1) {
+			t.Errorf("%s: line %d of seq is %q", where, i+1, n)
+			return
+		}
+	}
+	if len(numbers) != 100000 {
+		t.Errorf("%s has %d lines of seq, want 100000", where, len(numbers))
+	}
+}
+
+// elapsed is a check that holds once d is over.
+func elapsed(d time.Duration) func() error {
+	until := time.Now().Add(d)
+	return func() error {
+		if time.Now().Before(until) {
+			return errNotYet
+		}
+		return nil
+	}
+}
+
+// outageAndRestart cuts the device's cable and restarts the hub, both while a shell talks and a copy runs.
+func (r *rig) outageAndRestart(b *browser) {
+	r.t.Helper()
+	const megabytes = 100
+	file, got := filepath.Join(r.dir, "file"), filepath.Join(r.dir, "got")
+	r.device.sh(fmt.Sprintf("head -c %dM /dev/urandom >/home/ada/file; chown ada /home/ada/file", megabytes))
+	r.host.sh("touch " + file)
+	ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
+	defer cancel()
+	// 20 Mbit/s: the copy outlasts the outage and the restart.
+	scp := r.host.command(ctx, r.userEnv(), "scp", "-q", "-l", "20000", "-F", filepath.Join(r.dir, "home/.ssh/config"),
+		"-o", "BatchMode=yes", login+"@kitchen.adit:file", got)
+	log, err := os.Create(filepath.Join(r.dir, "scp.log"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer log.Close()
+	scp.Stdout, scp.Stderr = log, log
+	copied := start(r.t, scp)
+	b.run("clear; for i in $(seq 1 10000); do echo tick $i; sleep 0.2; done")
+	b.sees("tick 5\r\n", 10*time.Second)
+	r.grows(got)
+
+	r.cut()
+	since := time.Now()
+	eventually(r.t, noticedWithin, "the cut cable noticed", r.online("kitchen", false))
+	eventually(r.t, 2*outage, "the outage over", func() error {
+		if time.Since(since) < outage {
+			return errNotYet
+		}
+		return nil
+	})
+	r.heal()
+	eventually(r.t, noticedWithin, "kitchen back after the outage", r.online("kitchen", true))
+	r.ticks(b)
+	r.grows(got)
+
+	r.host.signal("hub", "TERM")
+	eventually(r.t, 15*time.Second, "the hub stopped", func() error {
+		if out, err := r.host.try("bash", "-c", "! kill -0 $(cat /run/hub.pid) 2>&1"); err != nil {
+			return errors.New(out)
+		}
+		return nil
+	})
+	r.startHub()
+	eventually(r.t, noticedWithin, "kitchen back after the hub's restart", r.online("kitchen", true))
+	r.ticks(b)
+	r.grows(got)
+
+	if err := <-copied; err != nil {
+		data, _ := os.ReadFile(log.Name())
+		r.t.Fatalf("scp: %v\n%s", err, data)
+	}
+	want, have := r.device.sh("sha256sum </home/ada/file"), r.host.sh("sha256sum <"+got)
+	if want != have {
+		r.t.Error("the copied file differs")
+	}
+	r.ticks(b)
+	b.do("press", ask{"key": "Control+C"}, nil)
+}
+
+var tick = regexp.MustCompile(`(?m)^tick (\d+)\r$`)
+
+// ticks checks that the shell's clock goes on, and that none was missed or doubled.
+func (r *rig) ticks(b *browser) {
+	r.t.Helper()
+	before := len(tick.FindAllString(b.output().Text, -1))
+	eventually(r.t, 45*time.Second, "the shell talks on", func() error {
+		found := tick.FindAllStringSubmatch(b.output().Text, -1)
+		for i, n := range found {
+			if n[1] != fmt.Sprint(i+1) {
+				return fmt.Errorf("tick %d says %s", i+1, n[1])
+			}
+		}
+		if len(found) < before+10 {
+			return fmt.Errorf("%d ticks, then none", len(found))
+		}
+		return nil
+	})
+}
+
+// grows waits until the copy has moved on.
+func (r *rig) grows(path string) {
+	r.t.Helper()
+	size := func() int64 {
+		info, err := os.Stat(path)
+		if err != nil {
+			return 0
+		}
+		return info.Size()
+	}
+	before := size()
+	eventually(r.t, 45*time.Second, "the copy moves on", func() error {
+		if now := size(); now <= before+1<<20 {
+			return fmt.Errorf("%d bytes, then %d", before, now)
+		}
+		return nil
+	})
+}
