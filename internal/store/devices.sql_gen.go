@@ -219,6 +219,15 @@ func (q *Queries) DropHostKeys(ctx context.Context, deviceID string) error {
 	return err
 }
 
+const dropUnreportedHostKeys = `-- name: DropUnreportedHostKeys :exec
+DELETE FROM device_host_keys WHERE device_id = ?1 AND NOT reported
+`
+
+func (q *Queries) DropUnreportedHostKeys(ctx context.Context, deviceID string) error {
+	_, err := q.db.ExecContext(ctx, dropUnreportedHostKeys, deviceID)
+	return err
+}
+
 const forgetOnline = `-- name: ForgetOnline :exec
 UPDATE devices SET online_since = NULL WHERE online_since IS NOT NULL
 `
@@ -299,7 +308,7 @@ func (q *Queries) GetDeviceFor(ctx context.Context, arg GetDeviceForParams) (Dev
 }
 
 const hostKeys = `-- name: HostKeys :many
-SELECT device_id, host_key, fingerprint, pending, created_at FROM device_host_keys WHERE device_id = ?1 ORDER BY pending, host_key
+SELECT device_id, host_key, fingerprint, pending, reported, created_at FROM device_host_keys WHERE device_id = ?1 ORDER BY pending, host_key
 `
 
 func (q *Queries) HostKeys(ctx context.Context, deviceID string) ([]DeviceHostKey, error) {
@@ -316,6 +325,7 @@ func (q *Queries) HostKeys(ctx context.Context, deviceID string) ([]DeviceHostKe
 			&i.HostKey,
 			&i.Fingerprint,
 			&i.Pending,
+			&i.Reported,
 			&i.CreatedAt,
 		); err != nil {
 			return nil, err
@@ -436,6 +446,22 @@ func (q *Queries) ListDevicesFor(ctx context.Context, arg ListDevicesForParams) 
 		return nil, err
 	}
 	return items, nil
+}
+
+const markHostKey = `-- name: MarkHostKey :exec
+UPDATE device_host_keys SET reported = ?1
+WHERE device_id = ?2 AND host_key = ?3
+`
+
+type MarkHostKeyParams struct {
+	Reported bool
+	DeviceID string
+	HostKey  string
+}
+
+func (q *Queries) MarkHostKey(ctx context.Context, arg MarkHostKeyParams) error {
+	_, err := q.db.ExecContext(ctx, markHostKey, arg.Reported, arg.DeviceID, arg.HostKey)
+	return err
 }
 
 const policyDevices = `-- name: PolicyDevices :many

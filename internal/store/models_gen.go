@@ -43,6 +43,7 @@ type DeviceHostKey struct {
 	HostKey     string
 	Fingerprint string
 	Pending     bool
+	Reported    bool
 	CreatedAt   int64
 }
 

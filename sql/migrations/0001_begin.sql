@@ -105,6 +105,7 @@ CREATE TABLE device_host_keys (
     host_key    TEXT    NOT NULL, -- as in authorized_keys, without a comment
     fingerprint TEXT    NOT NULL,
     pending     BOOLEAN NOT NULL, -- the device reports it and nobody has accepted it
+    reported    BOOLEAN NOT NULL DEFAULT TRUE, -- in the device's last report
     created_at  BIGINT  NOT NULL,
     PRIMARY KEY (device_id, host_key)
 );

@@ -113,6 +113,13 @@ INSERT INTO device_host_keys (device_id, host_key, fingerprint, pending, created
 VALUES (sqlc.arg(device_id), sqlc.arg(host_key), sqlc.arg(fingerprint), sqlc.arg(pending), sqlc.arg(created_at))
 ON CONFLICT DO NOTHING;
 
+-- name: MarkHostKey :exec
+UPDATE device_host_keys SET reported = sqlc.arg(reported)
+WHERE device_id = sqlc.arg(device_id) AND host_key = sqlc.arg(host_key);
+
+-- name: DropUnreportedHostKeys :exec
+DELETE FROM device_host_keys WHERE device_id = sqlc.arg(device_id) AND NOT reported;
+
 -- name: AcceptHostKey :execrows
 UPDATE device_host_keys SET pending = FALSE
 WHERE device_id = sqlc.arg(device_id) AND fingerprint = sqlc.arg(fingerprint) AND pending;
