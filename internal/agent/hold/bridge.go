@@ -57,7 +57,7 @@ func bridge(ctx context.Context, id string, stdin io.Reader, stdout io.Writer) e
 		_ = conn.Close()
 	}()
 	_, err = io.Copy(stdout, conn)
-	if errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.EPIPE) {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		return nil // whoever joined has left
 	}
 	return err
@@ -78,20 +78,23 @@ func reach(ctx context.Context, id string, create bool) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if conn, err := net.Dial("unix", path); err == nil {
-		return conn, nil
+	deadline := time.Now().Add(startTimeout)
+	for {
+		conn, err := net.Dial("unix", path)
+		if err == nil {
+			return conn, nil
+		}
+		if !create {
+			return nil, wire.Wrap(err, wire.NotFound, "This shell is gone: it ended, or the device was restarted.")
+		}
+		if time.Now().After(deadline) {
+			return nil, wire.Wrap(err, wire.Internal, "The process that holds the shell does not answer.")
+		}
+		// Where another bridge has started one this returns at once, perhaps before that one listens.
+		if err := startHolder(ctx, id); err != nil {
+			return nil, wire.Wrap(err, wire.Internal, "The device could not start a process that holds the shell: %v.", err)
+		}
 	}
-	if !create {
-		return nil, wire.Errorf(wire.NotFound, "This shell is gone: it ended, or the device was restarted.")
-	}
-	if err := startHolder(ctx, id); err != nil {
-		return nil, wire.Wrap(err, wire.Internal, "The device could not start a process that holds the shell: %v.", err)
-	}
-	conn, err := net.Dial("unix", path)
-	if err != nil {
-		return nil, wire.Wrap(err, wire.Internal, "The process that holds the shell does not answer: %v.", err)
-	}
-	return conn, nil
 }
 
 // startHolder returns once the holder listens. It leaves the holder in a session of its own, with nothing of this

@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,12 +56,37 @@ func newDevice(t *testing.T) *device {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(home) })
+	d := &device{t: t, home: home}
+	t.Cleanup(d.remove)
 	write(t, filepath.Join(home, ".bash_profile"), "PS1='$ '\n")
 	write(t, filepath.Join(home, ".inputrc"), "set enable-bracketed-paste off\n")
 	write(t, filepath.Join(home, ".hushlogin"), "")
-	env := []string{"HOME=" + home, "SHELL=/bin/bash", "PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "SSH_CONNECTION=127.0.0.1 1 127.0.0.1 22", "ADIT_SECRET=x"}
-	return &device{t: t, home: home, env: env}
+	d.env = []string{"HOME=" + home, "SHELL=/bin/bash", "PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "SSH_CONNECTION=127.0.0.1 1 127.0.0.1 22", "ADIT_SECRET=x"}
+	return d
+}
+
+// remove ends every shell that is still held, and waits for it.
+func (d *device) remove() {
+	sockets, _ := filepath.Glob(filepath.Join(d.home, ".cache/adit/shells/*.sock"))
+	for _, path := range sockets {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			continue
+		}
+		_ = wire.WriteHoldJSON(conn, wire.HoldJoinFrame, wire.HoldJoin{As: "cleanup", From: math.MaxInt64})
+		_ = wire.WriteHold(conn, wire.HoldHangupFrame, nil)
+		_ = wire.WriteHold(conn, wire.HoldAckFrame, wire.AppendHoldNumber(nil, math.MaxInt64))
+		_, _ = io.Copy(ackExit{conn}, conn)
+		_ = conn.Close()
+	}
+	_ = os.RemoveAll(d.home)
+}
+
+// ackExit acknowledges everything again and again, so also the exit status once it is there.
+type ackExit struct{ conn net.Conn }
+
+func (a ackExit) Write(p []byte) (int, error) {
+	return len(p), wire.WriteHold(a.conn, wire.HoldAckFrame, wire.AppendHoldNumber(nil, math.MaxInt64))
 }
 
 func write(t *testing.T, path, content string) {
@@ -395,8 +422,8 @@ func TestHangupEndsTheShell(t *testing.T) {
 	t.Parallel()
 	d := newDevice(t)
 	j, _ := d.join(anID, wire.HoldJoin{Create: true, Cols: 80, Rows: 24})
-	j.typeIn("sleep 1000\n")
-	j.until("sleep 1000\r\n")
+	j.typeIn("sh -c 'echo run''ning; exec sleep 1000'\n")
+	j.until("running")
 	j.send(wire.HoldHangupFrame, []byte{})
 	exited := j.untilExit()
 	if exited.Status != 128+1 {

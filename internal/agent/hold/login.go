@@ -13,8 +13,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/creack/pty"
-
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -85,8 +83,4 @@ func sizeOf(join wire.HoldJoin) wire.ShellSize {
 		return wire.ShellSize{Cols: 80, Rows: 24}
 	}
 	return wire.ShellSize{Cols: join.Cols, Rows: join.Rows}
-}
-
-func winsize(size wire.ShellSize) *pty.Winsize {
-	return &pty.Winsize{Cols: uint16(size.Cols), Rows: uint16(size.Rows)}
 }

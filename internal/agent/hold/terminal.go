@@ -7,9 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"syscall"
 	"time"
-
-	"github.com/creack/pty"
 
 	"github.com/aditdev/adit/internal/ring"
 	"github.com/aditdev/adit/internal/wire"
@@ -77,7 +76,7 @@ func (t *terminal) start(join wire.HoldJoin) error {
 	}
 	shell := loginShell(join.Term)
 	t.size = sizeOf(join)
-	f, err := pty.StartWithSize(shell, winsize(t.size))
+	f, err := startOnTerminal(shell, t.size)
 	if err != nil {
 		return wire.Wrap(err, wire.Internal, "The login shell %q cannot be started: %v.", shell.Path, err)
 	}
@@ -206,7 +205,7 @@ func (t *terminal) room(now time.Time) (room int, again <-chan time.Time) {
 func (t *terminal) resize(size wire.ShellSize) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.pty != nil && pty.Setsize(t.pty, winsize(size)) == nil {
+	if t.pty != nil && setSize(t.pty, size) == nil {
 		t.size = size
 	}
 }
@@ -224,6 +223,7 @@ func (t *terminal) hangup() {
 	}
 	t.hungUp = true
 	_ = t.pty.Close()
+	_ = t.shell.Process.Signal(syscall.SIGHUP) // the kernel has done so where the last reader let go
 	t.kill.Reset(killAfter)
 	t.wake()
 }
