@@ -7,7 +7,10 @@
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-GO_BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION)'
+BUILT ?= $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)
+COMMAND := github.com/aditdev/adit/internal/command
+GO_BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+	-ldflags '-s -w -buildid= -X $(COMMAND).version=$(VERSION) -X $(COMMAND).built=$(BUILT)'
 
 # Every platform that `adit` is made for, and how Go is told.
 TARGETS := linux-amd64 linux-arm64 linux-armv6 linux-armv7 linux-386 linux-riscv64 linux-mips linux-mipsle \

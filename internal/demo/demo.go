@@ -1,0 +1,93 @@
+// Command demo is `make run`: a hub for this machine's browser at http://localhost:PORT, and a device to try it on. The
+// device is a real agent, enrolled by a real install code, with the built-in SSH server; it runs as whoever runs this,
+// and keeps its files below the data directory. The last line printed is the way in. Ctrl-C stops both.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// startWithin is how long the hub may take to answer, and the device to come online.
+const startWithin = 30 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// place is where the demo's things are.
+type place struct {
+	port  string
+	data  string // the hub's
+	demo  string // the device's
+	agent string // its settings and key
+}
+
+func run(ctx context.Context) error {
+	p, err := prepare()
+	if err != nil {
+		return err
+	}
+	hub, link, err := startHub(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer hub.stop()
+	agent, name, err := startDevice(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer agent.stop()
+	fmt.Printf("\nHub and device %q are running; Ctrl-C stops both. Data, kept for the next time: %s\n", name, p.data)
+	fmt.Printf("Logs: %s, %s\n\nSign in once with this link:\n\n  %s\n", hub.log, agent.log, link)
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-hub.ended:
+		return fmt.Errorf("the hub ended by itself (%w); its log is %s", err, hub.log)
+	case err := <-agent.ended:
+		return fmt.Errorf("the demo device ended by itself (%w); its log is %s", err, agent.log)
+	}
+}
+
+func prepare() (place, error) {
+	p := place{port: os.Getenv("PORT"), data: os.Getenv("ADIT_DATA")}
+	if p.port == "" {
+		p.port = "8080"
+	}
+	if p.data == "" {
+		p.data = "data"
+	}
+	var err error
+	if p.data, err = filepath.Abs(p.data); err != nil {
+		return p, err
+	}
+	p.demo = filepath.Join(p.data, "demo")
+	p.agent = filepath.Join(p.demo, "agent")
+	if err := os.MkdirAll(filepath.Join(p.demo, "home"), 0o700); err != nil {
+		return p, fmt.Errorf("make the demo's directory: %w", err)
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", p.port))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return p, fmt.Errorf("port %s is taken by another program. Choose another: make run PORT=8081", p.port)
+	}
+	if err != nil {
+		return p, fmt.Errorf("port %s: %w", p.port, err)
+	}
+	return p, l.Close()
+}
+
+func (p place) url() string { return "http://localhost:" + p.port }
