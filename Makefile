@@ -41,14 +41,13 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 .PHONY: run
-run: needs-node site bin/adit-hub bin/adit ## Build what is missing and start a hub with a demo device; the last line is your way in
-	@go build -o bin/adit-demo ./internal/demo
+run: needs-node site bin/adit-hub bin/adit bin/adit-demo ## Build what is missing and start a hub with a demo device; the last line is your way in
 	@exec bin/adit-demo
 
 .PHONY: test
 test: needs-node ## Go tests with -race, the site's tests, and the whole path in two network namespaces
 	@.ci/install-tools
-	@$(MAKE) --no-print-directory site bin/adit-hub bin/adit $(E2E_PACKAGES)
+	@$(MAKE) --no-print-directory site bin/adit-hub bin/adit bin/adit-demo $(E2E_PACKAGES)
 	@go build -o bin/tally ./internal/tally
 	@bin/tally \
 		-- 'site' sh -c 'cd static && npx --no-install vitest run --reporter=default --reporter=json --outputFile.json=../bin/vitest.json' \
@@ -68,7 +67,7 @@ lint: needs-node $(SITE_PACKAGES) ## Formatting, vet, staticcheck, house rules, 
 .PHONY: soak
 soak: needs-node ## Kill hub and agent at random for five minutes; nothing acknowledged may be lost
 	@.ci/install-tools
-	@$(MAKE) --no-print-directory site bin/adit-hub bin/adit $(E2E_PACKAGES)
+	@$(MAKE) --no-print-directory site bin/adit-hub bin/adit bin/adit-demo $(E2E_PACKAGES)
 	ADIT_E2E=1 ADIT_SOAK=5m go test -count=1 -timeout 30m -v -run TestKill ./e2e
 
 .PHONY: bench
@@ -101,6 +100,9 @@ FORCE:
 
 bin/adit: FORCE
 	@$(GO_BUILD) -o $@ ./cmd/adit
+
+bin/adit-demo: FORCE
+	@go build -buildvcs=false -o $@ ./internal/demo
 
 bin/adit-hub: FORCE $(SITE_BUILT) host-binary
 	@$(GO_BUILD) -o $@ .

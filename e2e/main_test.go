@@ -39,7 +39,7 @@ func missing() []string {
 			all = append(all, fmt.Sprintf("%s (package %s)", tool, pkg))
 		}
 	}
-	for _, file := range []string{"adit-hub", "adit", "../e2e/node_modules/axe-core"} {
+	for _, file := range []string{"adit-hub", "adit", "adit-demo", "../e2e/node_modules/axe-core"} {
 		if _, err := os.Stat(built(file)); err != nil {
 			all = append(all, file+" (`make test` builds it)")
 		}

@@ -105,13 +105,33 @@ func (r *rig) browserShell(b *browser) {
 	}
 }
 
-// openShell opens a shell by the page that the device's row leads to.
 func (b *browser) openShell(device, login string) {
 	b.t.Helper()
-	b.open(hubURL + "/app/shells?open=" + device + "&login=" + login)
+	b.openShellAt(hubURL, device, login)
+}
+
+// openShellAt opens a shell by the link that a device's row has; without a login, the device's default.
+func (b *browser) openShellAt(hub, device, login string) {
+	b.t.Helper()
+	link := hub + "/app/shells?open=" + device
+	if login != "" {
+		link += "&login=" + login
+	}
+	b.open(link)
 	b.wait("[data-testid=terminal]", "")
-	b.sees("$ ", 15*time.Second)
+	b.prompts()
 	b.click("[data-testid=terminal]")
+}
+
+// prompts waits for the prompt of a user's shell or root's.
+func (b *browser) prompts() {
+	b.t.Helper()
+	eventually(b.t, 15*time.Second, "prompted", func() error {
+		if o := b.output(); !strings.Contains(o.Text, "$ ") && !strings.Contains(o.Text, "# ") {
+			return fmt.Errorf("the shell's output: %q", o.Text)
+		}
+		return nil
+	})
 }
 
 // sees waits until the shell's output holds text.
