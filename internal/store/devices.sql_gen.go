@@ -272,7 +272,7 @@ WHERE (d.id = ?1 OR d.name = ?1)
                 AND (p.role IN ('owner', 'admin')
                      OR EXISTS (SELECT 1 FROM grants AS g
                                 WHERE g.user_id = p.id AND NOT g.deny
-                                  AND (g.expires_at IS NULL OR g.expires_at > ?3)
+                                  AND (g.expires_at IS NULL OR g.expires_at > CAST(?3 AS BIGINT))
                                   AND (g.device_id = d.id OR (g.device_id IS NULL AND g.tag IS NULL)
                                        OR EXISTS (SELECT 1 FROM device_tags AS t
                                                   WHERE t.device_id = d.id AND t.tag = g.tag)))))
@@ -281,7 +281,7 @@ WHERE (d.id = ?1 OR d.name = ?1)
 type GetDeviceForParams struct {
 	Ref       string
 	Principal string
-	Now       *int64
+	Now       int64
 }
 
 func (q *Queries) GetDeviceFor(ctx context.Context, arg GetDeviceForParams) (Device, error) {
@@ -349,7 +349,7 @@ WHERE NOT k.pending
                 AND (p.role IN ('owner', 'admin')
                      OR EXISTS (SELECT 1 FROM grants AS g
                                 WHERE g.user_id = p.id AND NOT g.deny
-                                  AND (g.expires_at IS NULL OR g.expires_at > ?2)
+                                  AND (g.expires_at IS NULL OR g.expires_at > CAST(?2 AS BIGINT))
                                   AND (g.device_id = d.id OR (g.device_id IS NULL AND g.tag IS NULL)
                                        OR EXISTS (SELECT 1 FROM device_tags AS t
                                                   WHERE t.device_id = d.id AND t.tag = g.tag)))))
@@ -358,7 +358,7 @@ ORDER BY d.name, k.host_key
 
 type KnownHostsForParams struct {
 	Principal string
-	Now       *int64
+	Now       int64
 }
 
 type KnownHostsForRow struct {
@@ -397,7 +397,7 @@ WHERE EXISTS (SELECT 1 FROM users AS p
                 AND (p.role IN ('owner', 'admin')
                      OR EXISTS (SELECT 1 FROM grants AS g
                                 WHERE g.user_id = p.id AND NOT g.deny
-                                  AND (g.expires_at IS NULL OR g.expires_at > ?2)
+                                  AND (g.expires_at IS NULL OR g.expires_at > CAST(?2 AS BIGINT))
                                   AND (g.device_id = d.id OR (g.device_id IS NULL AND g.tag IS NULL)
                                        OR EXISTS (SELECT 1 FROM device_tags AS t
                                                   WHERE t.device_id = d.id AND t.tag = g.tag)))))
@@ -406,7 +406,7 @@ ORDER BY d.name
 
 type ListDevicesForParams struct {
 	Principal string
-	Now       *int64
+	Now       int64
 }
 
 func (q *Queries) ListDevicesFor(ctx context.Context, arg ListDevicesForParams) ([]Device, error) {

@@ -232,10 +232,10 @@ func (q *Queries) SetShellState(ctx context.Context, arg SetShellStateParams) er
 }
 
 const sweepShells = `-- name: SweepShells :exec
-DELETE FROM shells WHERE ended_at IS NOT NULL AND ended_at <= ?1
+DELETE FROM shells WHERE ended_at IS NOT NULL AND ended_at <= CAST(?1 AS BIGINT)
 `
 
-func (q *Queries) SweepShells(ctx context.Context, before *int64) error {
+func (q *Queries) SweepShells(ctx context.Context, before int64) error {
 	_, err := q.db.ExecContext(ctx, sweepShells, before)
 	return err
 }

@@ -27,7 +27,7 @@ WHERE (d.id = sqlc.arg(ref) OR d.name = sqlc.arg(ref))
                 AND (p.role IN ('owner', 'admin')
                      OR EXISTS (SELECT 1 FROM grants AS g
                                 WHERE g.user_id = p.id AND NOT g.deny
-                                  AND (g.expires_at IS NULL OR g.expires_at > sqlc.arg(now))
+                                  AND (g.expires_at IS NULL OR g.expires_at > CAST(sqlc.arg(now) AS BIGINT))
                                   AND (g.device_id = d.id OR (g.device_id IS NULL AND g.tag IS NULL)
                                        OR EXISTS (SELECT 1 FROM device_tags AS t
                                                   WHERE t.device_id = d.id AND t.tag = g.tag)))));
@@ -39,7 +39,7 @@ WHERE EXISTS (SELECT 1 FROM users AS p
                 AND (p.role IN ('owner', 'admin')
                      OR EXISTS (SELECT 1 FROM grants AS g
                                 WHERE g.user_id = p.id AND NOT g.deny
-                                  AND (g.expires_at IS NULL OR g.expires_at > sqlc.arg(now))
+                                  AND (g.expires_at IS NULL OR g.expires_at > CAST(sqlc.arg(now) AS BIGINT))
                                   AND (g.device_id = d.id OR (g.device_id IS NULL AND g.tag IS NULL)
                                        OR EXISTS (SELECT 1 FROM device_tags AS t
                                                   WHERE t.device_id = d.id AND t.tag = g.tag)))))
@@ -53,7 +53,7 @@ WHERE NOT k.pending
                 AND (p.role IN ('owner', 'admin')
                      OR EXISTS (SELECT 1 FROM grants AS g
                                 WHERE g.user_id = p.id AND NOT g.deny
-                                  AND (g.expires_at IS NULL OR g.expires_at > sqlc.arg(now))
+                                  AND (g.expires_at IS NULL OR g.expires_at > CAST(sqlc.arg(now) AS BIGINT))
                                   AND (g.device_id = d.id OR (g.device_id IS NULL AND g.tag IS NULL)
                                        OR EXISTS (SELECT 1 FROM device_tags AS t
                                                   WHERE t.device_id = d.id AND t.tag = g.tag)))))

@@ -27,4 +27,4 @@ UPDATE shells SET state = 'ended', ended_at = sqlc.arg(ended_at), exit_status = 
 WHERE id = sqlc.arg(id) AND ended_at IS NULL;
 
 -- name: SweepShells :exec
-DELETE FROM shells WHERE ended_at IS NOT NULL AND ended_at <= sqlc.arg(before);
+DELETE FROM shells WHERE ended_at IS NOT NULL AND ended_at <= CAST(sqlc.arg(before) AS BIGINT);

@@ -1,0 +1,47 @@
+package devices
+
+import (
+	"crypto/ed25519"
+	"strings"
+
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// Lines are what a person pastes on the device, ready for a shell.
+type Lines struct {
+	Command string // curl
+	Wget    string // downloads, compares the script's hash, runs
+	Short   string // for typing by hand; its code is in a URL
+	Check   string // only looks
+}
+
+// Lines makes the lines of a code. scriptSHA256 is the hex digest of GET /i.
+func (r *Registry) Lines(code string, allow []string, scriptSHA256 string) Lines {
+	script := r.URLs[0].String() + "/i"
+	set := "ADIT_CODE=" + quote(code) + " ADIT_HUB_KEY=" + quote(r.fingerprint())
+	if len(allow) > 0 {
+		set += " ADIT_ALLOW=" + quote(strings.Join(allow, ","))
+	}
+	return Lines{
+		Command: "curl -fsSL " + quote(script) + " | " + set + " sh",
+		Wget: `f=$(mktemp) && wget -qO "$f" ` + quote(script) + ` && [ "$(sha256sum "$f" | cut -c1-64)" = ` +
+			quote(scriptSHA256) + ` ] && ` + set + ` sh "$f"`,
+		Short: "curl -fsSL " + quote(script+"/"+code) + " | sh",
+		Check: "curl -fsSL " + quote(script) + " | sh -s -- --check",
+	}
+}
+
+func (r *Registry) fingerprint() string {
+	return wire.Fingerprint(r.Key.Public().(ed25519.PublicKey))
+}
+
+// quote makes one word of a POSIX shell out of s.
+func quote(s string) string {
+	plain := func(r rune) bool {
+		return (r >= 'a' && r <= 'z') || (r >= 'A' && r <= 'Z') || (r >= '0' && r <= '9') || strings.ContainsRune("-_.,:/@%+=", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
