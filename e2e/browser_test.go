@@ -15,7 +15,7 @@ import (
 
 // A browser is Chromium under browser.mjs.
 type browser struct {
-	t       *testing.T
+	t       testing.TB
 	in      io.WriteCloser
 	answers *bufio.Reader
 }
@@ -42,7 +42,7 @@ func (r *rig) browser() *browser {
 	return startBrowser(r.t, r.host.command(context.Background(), r.userEnv(), node, script, string(options)))
 }
 
-func startBrowser(t *testing.T, cmd *exec.Cmd) *browser {
+func startBrowser(t testing.TB, cmd *exec.Cmd) *browser {
 	t.Helper()
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()

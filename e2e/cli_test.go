@@ -10,7 +10,7 @@ import (
 type cli struct{ *exec.Cmd }
 
 // text runs the command to its end and gives its standard output; a failure fails the test.
-func (c *cli) text(t *testing.T) string {
+func (c *cli) text(t testing.TB) string {
 	t.Helper()
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs

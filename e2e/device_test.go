@@ -63,7 +63,7 @@ func (r *rig) cutBrowser() (mend func()) {
 }
 
 // start runs a command in the background and gives a channel with its result.
-func start(t *testing.T, cmd *exec.Cmd) <-chan error {
+func start(t testing.TB, cmd *exec.Cmd) <-chan error {
 	t.Helper()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

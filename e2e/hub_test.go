@@ -25,7 +25,7 @@ const (
 // A rig is the hub's machine with a proxy in front of the hub, and a device's machine that reaches nothing but the
 // proxy's port 443.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string // shared by the test and the hub's machine
 	host   *machine
 	device *machine
@@ -35,7 +35,7 @@ type rig struct {
 }
 
 // newRig starts both machines, the proxy and the hub with its owner. proxy is "nginx" or "caddy".
-func newRig(t *testing.T, proxy string) *rig {
+func newRig(t testing.TB, proxy string) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: t.TempDir()}
 	t.Cleanup(r.keepLogs)

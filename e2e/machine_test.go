@@ -21,12 +21,12 @@ import (
 // A machine is a set of namespaces with a first process. Its files, users, addresses and processes are its own: nothing
 // of it is left when the test ends.
 type machine struct {
-	t   *testing.T
+	t   testing.TB
 	pid string // of its first process, as seen from here
 }
 
 // newMachine starts one; kind is as machine.sh says.
-func newMachine(t *testing.T, name, kind string) *machine {
+func newMachine(t testing.TB, name, kind string) *machine {
 	t.Helper()
 	script, err := filepath.Abs("machine.sh")
 	if err != nil {
@@ -153,7 +153,7 @@ func connect(a, b *machine) {
 }
 
 // eventually waits until check gives nil; otherwise the test fails with its last error after the time is over.
-func eventually(t *testing.T, within time.Duration, what string, check func() error) time.Duration {
+func eventually(t testing.TB, within time.Duration, what string, check func() error) time.Duration {
 	t.Helper()
 	start := time.Now()
 	tick := time.NewTicker(100 * time.Millisecond)

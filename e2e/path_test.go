@@ -196,7 +196,7 @@ func (r *rig) seqSurvivesLostSocket(b *browser) {
 var line = regexp.MustCompile(`(?m)^\d+\r?$`)
 
 // inOrder checks that text holds the lines 1 to 100000, each once.
-func inOrder(t *testing.T, where, text string) {
+func inOrder(t testing.TB, where, text string) {
 	t.Helper()
 	numbers := line.FindAllString(text, -1)
 	for i, n := range numbers {

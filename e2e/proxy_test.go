@@ -27,7 +27,7 @@ type authority struct {
 	spki string // of the hub's key, as Chromium wants it
 }
 
-func newAuthority(t *testing.T, dir string) authority {
+func newAuthority(t testing.TB, dir string) authority {
 	t.Helper()
 	caKey, hubKey := newKey(t), newKey(t)
 	root := &x509.Certificate{
@@ -59,7 +59,7 @@ func newAuthority(t *testing.T, dir string) authority {
 	return a
 }
 
-func newKey(t *testing.T) *ecdsa.PrivateKey {
+func newKey(t testing.TB) *ecdsa.PrivateKey {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 	return key
 }
 
-func sign(t *testing.T, cert, parent *x509.Certificate, key, by *ecdsa.PrivateKey) []byte {
+func sign(t testing.TB, cert, parent *x509.Certificate, key, by *ecdsa.PrivateKey) []byte {
 	der, err := x509.CreateCertificate(rand.Reader, cert, parent, key.Public(), by)
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func encode(kind string, der []byte) string {
 }
 
 // recipe is the block of docs/deploy.md in the given language, made ready for this test: other name, other certificate.
-func recipe(t *testing.T, language string, replace ...string) string {
+func recipe(t testing.TB, language string, replace ...string) string {
 	t.Helper()
 	page, err := os.ReadFile("../docs/deploy.md")
 	if err != nil {
@@ -126,7 +126,7 @@ func startCaddy(m *machine, a authority) {
 		"caddy", "run", "--config", conf, "--adapter", "caddyfile")
 }
 
-func writeFile(t *testing.T, path, content string) {
+func writeFile(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 
 // A demo is a running `make run`, without the building.
 type demo struct {
-	t    *testing.T
+	t    testing.TB
 	cmd  *exec.Cmd
 	port string
 	link string
@@ -40,7 +40,7 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-func startDemo(t *testing.T, data, port string) *demo {
+func startDemo(t testing.TB, data, port string) *demo {
 	t.Helper()
 	var out buffer
 	d := &demo{t: t, cmd: exec.Command(built("adit-demo")), port: port}
@@ -75,7 +75,7 @@ func (d *demo) stop() {
 	_ = d.cmd.Wait()
 }
 
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -87,7 +87,7 @@ func freePort(t *testing.T) string {
 }
 
 // localBrowser starts Chromium on this machine, for hubs on localhost.
-func localBrowser(t *testing.T) *browser {
+func localBrowser(t testing.TB) *browser {
 	t.Helper()
 	options, err := json.Marshal(ask{"profile": filepath.Join(t.TempDir(), "profile")})
 	if err != nil {
