@@ -1,0 +1,93 @@
+package dist
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+//go:embed install.sh
+var template string
+
+// Hub is what the script and the lines to paste must know of a hub.
+type Hub struct {
+	URL string // canonical, without a slash at its end
+	Key string // fingerprint of its tunnel key, SHA256:…
+}
+
+// Script is the install script. With code "" it is the same for everybody; else the code stands in it, and the machine
+// asks for a person's approval.
+func (d *Dist) Script(hub Hub, code string) (string, error) {
+	hashes, err := d.hashes()
+	if err != nil {
+		return "", err
+	}
+	var table []string
+	for target, hash := range hashes {
+		table = append(table, target+" "+hash)
+	}
+	slices.Sort(table)
+	short := "no"
+	if code != "" {
+		short = "yes"
+	}
+	return strings.NewReplacer(
+		"'@HUB@'", quote(hub.URL), "'@HUB_KEY@'", quote(hub.Key), "'@CODE@'", quote(code),
+		"'@SHORT@'", quote(short), "'@HASHES@'", quote(strings.Join(table, "\n")),
+	).Replace(template), nil
+}
+
+// ScriptSHA256 is the hex digest of the script that is the same for everybody.
+func (d *Dist) ScriptSHA256(hub Hub) (string, error) {
+	script, err := d.Script(hub, "")
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(script))
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// ValidCode reports whether code has the form of an install code: 128 bits in base32, lower case, without padding.
+func ValidCode(code string) bool {
+	return len(code) == 26 && strings.Trim(code, "abcdefghijklmnopqrstuvwxyz234567") == ""
+}
+
+// Lines are the ways to install by one code.
+type Lines struct {
+	Curl  string // the line to paste
+	Wget  string // the same for wget: compares the script's hash before running it
+	Short string // for typing by hand; its code is in a URL
+	Check string // only looks
+}
+
+// Lines makes the lines for code. Whatever the code allows (neighbours, name, tags) the hub tells in its answer.
+func (d *Dist) Lines(hub Hub, code string) (Lines, error) {
+	sum, err := d.ScriptSHA256(hub)
+	if err != nil {
+		return Lines{}, err
+	}
+	url := word(hub.URL + "/i")
+	return Lines{
+		Curl: fmt.Sprintf("curl -fsSL %s | ADIT_CODE=%s ADIT_HUB_KEY=%s sh", url, code, hub.Key),
+		Wget: fmt.Sprintf(`f=$(mktemp) && wget -qO "$f" %s && echo "%s  $f" | sha256sum -c - && ADIT_CODE=%s ADIT_HUB_KEY=%s ADIT_SHA256=%[2]s sh "$f"`,
+			url, sum, code, hub.Key),
+		Short: fmt.Sprintf("curl -fsSL %s | sh", word(hub.URL+"/i/"+code)),
+		Check: fmt.Sprintf("curl -fsSL %s | sh -s -- --check", url),
+	}, nil
+}
+
+// quote makes s one word of a POSIX shell.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// word is s as a person would type it: bare where the shell leaves it alone, else quoted.
+func word(s string) string {
+	for _, r := range s {
+		if !strings.ContainsRune("-._~:/@%+=", r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') {
+			return quote(s)
+		}
+	}
+	return s
+}
