@@ -1,6 +1,5 @@
 // The hub's API with the types of handlers/openapi.yaml. Every failure arrives as a Problem.
 
-import createClient, { type FetchResponse } from 'openapi-fetch';
 import type { components, paths } from './api.gen';
 import { fromReply, Problem } from './problem';
 
@@ -18,23 +17,39 @@ export type InstallStep = Schemas['InstallStep'];
 export type NewInstallCode = Schemas['NewInstallCode'];
 export type CLILoginInfo = Schemas['CLILoginInfo'];
 export type Shell = Schemas['Shell'];
-export type HubEvent = Schemas['Event'];
 
-export const api = createClient<paths>({ baseUrl: window.location.origin, credentials: 'same-origin' });
+type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 
-/**
- * Unwraps a reply: its data, or a thrown Problem. A fetch that never got an answer is a Problem `unreachable`.
- */
-export async function data<T extends Record<string | number, unknown>, O, M extends `${string}/${string}`>(
-  reply: Promise<FetchResponse<T, O, M>>,
-): Promise<NonNullable<FetchResponse<T, O, M>['data']>> {
-  let got: FetchResponse<T, O, M>;
-  try {
-    got = await reply;
-  } catch {
-    throw new Problem('unreachable');
+/** The paths that have an operation for a method. */
+type PathsWith<M extends Method> = { [P in keyof paths]: paths[P] extends { [K in M]: object } ? P : never }[keyof paths];
+
+type Operation<P extends keyof paths, M extends Method> = paths[P] extends { [K in M]: infer O } ? O : never;
+type Body<O> = O extends { requestBody: { content: { 'application/json': infer B } } } ? { body: B } : object;
+type Path<O> = O extends { parameters: { path: infer X } } ? { path: X } : object;
+type Input<O> = Body<O> & Path<O>;
+type Json<R> = R extends { content: { 'application/json': infer T } } ? T : never;
+type Output<O> = O extends { responses: infer R } ? Json<R[keyof R & (200 | 201)]> : never;
+type Rest<O> = object extends Input<O> ? [] : [Input<O>];
+
+async function send(method: Method, template: string, input: { path?: Record<string, string>; body?: unknown } = {}): Promise<unknown> {
+  const url = template.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(input.path?.[name] ?? ''));
+  const init: RequestInit = { method: method.toUpperCase(), credentials: 'same-origin', headers: { Accept: 'application/json' } };
+  if (input.body !== undefined) {
+    init.body = JSON.stringify(input.body);
+    init.headers = { ...init.headers, 'Content-Type': 'application/json' };
   }
-  if (!got.response.ok) throw fromReply(got.response.status, got.error);
-  return got.data as NonNullable<FetchResponse<T, O, M>['data']>;
+  const reply = await fetch(url, init).catch(() => {
+    throw new Problem('unreachable');
+  });
+  const body: unknown = reply.status === 204 ? undefined : await reply.json().catch(() => undefined);
+  if (!reply.ok) throw fromReply(reply.status, body);
+  return body;
 }
 
+function verb<M extends Method>(method: M) {
+  return <P extends PathsWith<M>>(path: P, ...input: Rest<Operation<P, M>>) =>
+    send(method, path, input[0] as Parameters<typeof send>[2]) as Promise<Output<Operation<P, M>>>;
+}
+
+/** One function per method; what it takes and gives follows from the path. A fetch without an answer is `unreachable`. */
+export const api = { get: verb('get'), post: verb('post'), put: verb('put'), patch: verb('patch'), delete: verb('delete') };

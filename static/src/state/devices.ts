@@ -74,6 +74,12 @@ export function tagCounts(devices: readonly Device[]): [string, number][] {
   return [...counts].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]));
 }
 
+export function statusCounts(devices: readonly Device[]): Record<Status, number> {
+  const counts: Record<Status, number> = { online: 0, offline: 0, pending: 0, trouble: 0 };
+  for (const device of devices) counts[statusOf(device)]++;
+  return counts;
+}
+
 /** Collects ids for a moment, then hands them over together: one burst of events is one read. */
 export class Batch {
   private ids = new Set<string>();

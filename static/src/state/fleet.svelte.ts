@@ -1,6 +1,6 @@
 // The devices that this person may see, kept fresh by events.
 
-import { api, data, type Device } from '../api';
+import { api, type Device } from '../api';
 import { asProblem, type Problem } from '../problem';
 import { Batch } from './devices';
 
@@ -21,7 +21,7 @@ class Fleet {
   async load(): Promise<void> {
     const turn = ++this.wanted;
     try {
-      const list = await data(api.GET('/api/v1/devices'));
+      const list = await api.get('/api/v1/devices');
       if (turn !== this.wanted) return;
       this.list = list;
       this.loaded = true;
@@ -47,7 +47,7 @@ class Fleet {
 
   /** Reads one device by id or name and keeps it. */
   async read(key: string): Promise<Device> {
-    const device = await data(api.GET('/api/v1/devices/{device}', { params: { path: { device: key } } }));
+    const device = await api.get('/api/v1/devices/{device}', { path: { device: key } });
     this.put(device);
     return device;
   }

@@ -1,6 +1,6 @@
 // Who is signed in, and at which hub.
 
-import { api, data, type Me } from '../api';
+import { api, type Me } from '../api';
 import { asProblem, type Problem } from '../problem';
 import { location } from './location.svelte';
 
@@ -15,7 +15,7 @@ class Session {
   async load(): Promise<void> {
     this.loading = true;
     try {
-      this.me = await data(api.GET('/api/v1/me'));
+      this.me = await api.get('/api/v1/me');
       this.problem = undefined;
     } catch (error) {
       const problem = asProblem(error);
@@ -34,14 +34,14 @@ class Session {
   /** Goes to sign-in, or to set-up while the hub has no owner, and comes back to this page afterwards. */
   async leave(): Promise<void> {
     this.me = undefined;
-    const needed = await data(api.GET('/api/v1/setup')).then((setup) => setup.needed, () => false);
+    const needed = await api.get('/api/v1/setup').then((setup) => setup.needed, () => false);
     if (needed) return location.go('/app/setup', 'replace');
     const here = location.path + window.location.search;
     location.go(here === '/app/' || here === '/app' ? '/app/login' : `/app/login?next=${encodeURIComponent(here)}`, 'replace');
   }
 
   async signOut(): Promise<void> {
-    await data(api.POST('/api/v1/logout')).catch(() => {});
+    await api.post('/api/v1/logout').catch(() => {});
     window.location.assign('/app/login');
   }
 }

@@ -1,6 +1,6 @@
 // The own shells that still live on the hub.
 
-import { api, data, type Shell } from '../api';
+import { api, type Shell } from '../api';
 
 class Shells {
   list = $state.raw<Shell[]>([]);
@@ -10,7 +10,7 @@ class Shells {
 
   async load(): Promise<void> {
     try {
-      this.list = await data(api.GET('/api/v1/shells'));
+      this.list = await api.get('/api/v1/shells');
       this.loaded = true;
     } catch {
       // The bar says that the hub cannot be reached; the next event or reconnection reads again.
@@ -18,16 +18,14 @@ class Shells {
   }
 
   async open(device: string, login: string | undefined, size: { cols: number; rows: number }, rescue = false): Promise<Shell> {
-    const shell = await data(
-      api.POST('/api/v1/shells', { body: { device, ...size, ...(login ? { login } : {}), ...(rescue ? { rescue } : {}) } }),
-    );
+    const shell = await api.post('/api/v1/shells', { body: { device, ...size, ...(login ? { login } : {}), ...(rescue ? { rescue } : {}) } });
     this.list = [...this.list.filter((other) => other.id !== shell.id), shell];
     return shell;
   }
 
   async close(id: string): Promise<void> {
     this.list = this.list.filter((shell) => shell.id !== id);
-    await data(api.DELETE('/api/v1/shells/{shell_id}', { params: { path: { shell_id: id } } })).catch(() => {});
+    await api.delete('/api/v1/shells/{shell_id}', { path: { shell_id: id } }).catch(() => {});
   }
 }
 

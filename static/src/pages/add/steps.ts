@@ -1,0 +1,72 @@
+// From the steps that the hub has seen of an install code to what a person reads.
+
+import type { InstallStep } from '../../api';
+import { plain } from '../../text';
+
+export type StepName = InstallStep['step'];
+
+export interface Line {
+  name: StepName;
+  text: string;
+  at: string;
+  state: 'done' | 'now' | 'later';
+}
+
+const order: StepName[] = ['script_read', 'binary_read', 'enrolled', 'online'];
+
+const waiting: Record<StepName, string> = {
+  script_read: 'The device reads the script',
+  binary_read: 'It downloads the program',
+  enrolled: 'It registers',
+  pending: 'A person lets it in',
+  online: 'It comes online',
+};
+
+function done(step: InstallStep): string {
+  const name = plain(step.device_name);
+  const texts: Record<StepName, string> = {
+    script_read: `Script read${from(step)}`,
+    binary_read: `Program downloaded${from(step)}`,
+    enrolled: `Registered${name ? ` as ${name}` : ''}`,
+    pending: `${name || 'The device'} waits to be let in`,
+    online: `${name || 'The device'} is online`,
+  };
+  return texts[step.step];
+}
+
+function from(step: InstallStep): string {
+  const program = plain(step.program).split(/[\s(]/)[0]?.replace('/', ' ') ?? '';
+  return (step.address ? ` from ${plain(step.address)}` : '') + (program ? ` (${program})` : '');
+}
+
+/** The checklist: what happened with its time, the step that is next, and those after it. */
+export function checklist(steps: readonly InstallStep[]): Line[] {
+  const seen = new Map(steps.map((step) => [step.step, step]));
+  const names = seen.has('pending') ? [...order.slice(0, 3), 'pending' as const, ...order.slice(3)] : order;
+  const last = names.findLastIndex((name) => seen.has(name));
+  const asks = seen.has('pending') && !seen.has('online');
+  return names.map((name, i) => {
+    const step = seen.get(name);
+    const state = name === 'pending' && asks ? 'now' : step || i < last ? 'done' : i === last + 1 && !asks ? 'now' : 'later';
+    return { name, state, text: step ? done(step) : waiting[name], at: step?.at ?? '' };
+  });
+}
+
+/** The devices that came by this code, oldest first. */
+export function arrivals(steps: readonly InstallStep[]): string[] {
+  return [...new Set(steps.map((step) => step.device_id).filter((id): id is string => !!id))];
+}
+
+/** After this long without a step a likely cause is shown, in ms. */
+export const PATIENCE = 30_000;
+
+/** What is probably wrong when nothing follows the last step, with a line that tells or mends it. */
+export function hint(last: StepName | undefined): { text: string; command: string } | undefined {
+  const hints: Partial<Record<StepName | 'none', { text: string; command: string }>> = {
+    none: { text: 'Nothing has arrived. “curl: (60)” means a wrong clock or an inspecting proxy, “curl: (6)” that names do not resolve.', command: 'date; getent hosts example.org' },
+    script_read: { text: 'The script was read but nothing was downloaded. It may be waiting for the sudo password, or for an answer on the device.', command: 'uname -sm; id -u' },
+    binary_read: { text: 'The program is on the device but has not registered. A code that was used or has expired says so on the device.', command: 'adit agent status' },
+    enrolled: { text: 'It registered and does not connect. Something between may not let WebSockets through; the status names the cause.', command: 'adit agent status' },
+  };
+  return hints[last ?? 'none'];
+}
