@@ -1,3 +1,5 @@
+//go:build linux
+
 package e2e
 
 import (
@@ -118,27 +120,39 @@ func (m *machine) signal(name, signal string) {
 }
 
 // dial connects from within the machine's network; the address must be a literal one.
-func (m *machine) dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (m *machine) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	inside := m.inside(func() { conn, err = new(net.Dialer).DialContext(ctx, network, address) })
+	return conn, errors.Join(inside, err)
+}
+
+// listen is for servers of the test itself at an address of the machine's.
+func (m *machine) listen(address string) (l net.Listener, err error) {
+	inside := m.inside(func() { l, err = net.Listen("tcp", address) })
+	return l, errors.Join(inside, err)
+}
+
+// inside runs f with this thread in the machine's network. A socket stays where it was made.
+func (m *machine) inside(f func()) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	here, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer here.Close()
 	there, err := os.Open("/proc/" + m.pid + "/ns/net")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer there.Close()
 	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
-		return nil, fmt.Errorf("enter the network of the machine: %w", err)
+		return fmt.Errorf("enter the network of the machine: %w", err)
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	f()
 	if back := unix.Setns(int(here.Fd()), unix.CLONE_NEWNET); back != nil {
 		panic(back) // this thread would go on in the wrong network
 	}
-	return conn, err
+	return nil
 }
 
 // connect lays a cable between the two: 10.77.0.1 at a, 10.77.0.2 at b.

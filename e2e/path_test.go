@@ -1,3 +1,5 @@
+//go:build linux
+
 package e2e
 
 import (
@@ -76,14 +78,9 @@ func (r *rig) sshWorks() {
 		r.t.Errorf("exit code of the remote command: %v, want 7", err)
 	}
 	r.adit(ctx, "ssh-config").text(r.t)
-	if got := r.ssh(ctx, login+"@kitchen.adit", "hostname; id -un").text(r.t); got != "kitchen\nada\n" {
+	if got := r.openssh(ctx, "ssh", login+"@kitchen.adit", "hostname; id -un").text(r.t); got != "kitchen\nada\n" {
 		r.t.Errorf("ssh kitchen.adit said %q", got)
 	}
-}
-
-// ssh is the stock client with the person's own configuration.
-func (r *rig) ssh(ctx context.Context, args ...string) *cli {
-	return &cli{r.host.command(ctx, r.userEnv(), append([]string{"ssh", "-F", filepath.Join(r.dir, "home/.ssh/config"), "-o", "BatchMode=yes"}, args...)...)}
 }
 
 // browserShell signs in, opens a shell, types, and resizes.
