@@ -18,17 +18,18 @@ func TestPages(t *testing.T) {
 		{"landing", "/", "h1"},
 		{"login", "/app/login", "[data-testid=login-form]"},
 		{"setup", "/app/setup", "h1"},
-		{"devices", "/app/", "[data-testid=device-row]"},
+		{"devices", "/app/", "[data-testid=device-row-demo]"},
 		{"add", "/app/add", "[data-testid=install-command]"},
 		{"device", "/app/d/demo", "h1"},
-		{"shells", "/app/shells?open=demo", "[data-testid=terminal]"},
+		{"shells", "/app/shells", "[data-testid=terminal]"},
 		{"settings", "/app/settings", "h1"},
 		{"missing", "/app/nowhere", "h1"},
 	}
 	for _, page := range pages {
 		if page.name == "devices" { // the pages before it are for people who have not signed in
 			b.open(d.link)
-			b.wait("[data-testid=device-row]", "demo")
+			b.wait("[data-testid=device-row-demo]", "")
+			b.openShell(base, "demo") // stays in its tab, for the page of shells
 		}
 		t.Run(page.name, func(t *testing.T) {
 			b := &browser{t: t, in: b.in, answers: b.answers}

@@ -92,8 +92,11 @@ func (r *rig) browserShell(b *browser) {
 	b.fill("#email", ownerEmail)
 	b.fill("#password", ownerPassword)
 	b.click("[data-testid=login-form] [type=submit]")
-	b.wait("[data-testid=device-row]", "kitchen")
-	b.openShell("kitchen", login)
+	b.wait("[data-testid=device-row-kitchen]", "")
+	if err := r.call("PATCH", "/api/v1/devices/kitchen", ask{"default_login": login}, nil); err != nil {
+		r.t.Fatal(err)
+	}
+	b.openShell(hubURL, "kitchen")
 	b.run("hostname; id -un")
 	b.sees("kitchen\r\nada\r\n", 10*time.Second)
 	for _, size := range [][2]int{{1280, 800}, {700, 500}} {
@@ -102,19 +105,11 @@ func (r *rig) browserShell(b *browser) {
 	}
 }
 
-func (b *browser) openShell(device, login string) {
+// openShell opens a shell on a device, with its default login, from the list of devices.
+func (b *browser) openShell(hub, device string) {
 	b.t.Helper()
-	b.openShellAt(hubURL, device, login)
-}
-
-// openShellAt opens a shell by the link that a device's row has; without a login, the device's default.
-func (b *browser) openShellAt(hub, device, login string) {
-	b.t.Helper()
-	link := hub + "/app/shells?open=" + device
-	if login != "" {
-		link += "&login=" + login
-	}
-	b.open(link)
+	b.open(hub + "/app/")
+	b.click("[data-testid=open-shell-" + device + "]")
 	b.wait("[data-testid=terminal]", "")
 	b.prompts()
 	b.click("[data-testid=terminal]")

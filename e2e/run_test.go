@@ -104,8 +104,8 @@ func TestRun(t *testing.T) {
 	d := startDemo(t, data, port)
 	b := localBrowser(t)
 	b.open(d.link)
-	b.wait("[data-testid=device-row]", "demo")
-	b.openShellAt("http://localhost:"+port, "demo", "")
+	b.wait("[data-testid=device-row-demo]", "")
+	b.openShell("http://localhost:"+port, "demo")
 	b.run("echo it-is-$((40+2))")
 	b.sees("it-is-42", 10*time.Second)
 	b.clean()
@@ -122,9 +122,9 @@ func TestRun(t *testing.T) {
 		t.Error("the one-time link is the same as the first time")
 	}
 	b.open("http://localhost:" + port + "/app/")
-	b.wait("[data-testid=device-row]", "demo")
+	b.wait("[data-testid=device-row-demo]", "")
 	var rows int
-	b.do("count", ask{"on": "[data-testid=device-row]"}, &rows)
+	b.do("count", ask{"on": "[data-testid^=device-row-]"}, &rows)
 	if rows != 1 {
 		t.Errorf("%d devices after the second run, want the same one", rows)
 	}

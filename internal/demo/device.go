@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -79,6 +80,13 @@ func enroll(ctx context.Context, p place, h *hubClient) error {
 	cmd.Stdin = strings.NewReader(code.Code + "\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("enrol the demo device: %w\n%s", err, out)
+	}
+	who, err := user.Current()
+	if err != nil {
+		return fmt.Errorf("who runs this: %w", err)
+	}
+	if err := h.do(ctx, http.MethodPatch, "/api/v1/devices/"+enrolled(p), map[string]any{"default_login": who.Username}, &device{}); err != nil {
+		return fmt.Errorf("set the demo device's login: %w", err)
 	}
 	return useBuiltin(filepath.Join(p.agent, "agent.toml"))
 }
