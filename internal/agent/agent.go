@@ -4,8 +4,10 @@ package agent
 
 import (
 	"context"
+	"io"
 
 	"github.com/aditdev/adit/internal/agent/hold"
+	"github.com/aditdev/adit/internal/agent/sshserver"
 	"github.com/aditdev/adit/internal/command"
 )
 
@@ -31,9 +33,16 @@ func Commands() []command.Command {
 		{Name: "enroll", Summary: "Make this machine a device of a hub", Usage: enrollUsage, Run: enrollCommand},
 		{Name: "run", Summary: "Stay connected to the hub, in the foreground", Usage: runUsage, Run: runCommand},
 		{Name: "status", Summary: "Say whether the hub is reached, and if not, why", Usage: statusUsage, Run: statusCommand},
+		{Name: "sftp", Run: func(_ context.Context, _ []string, stdio command.Stdio) error {
+			return sshserver.ServeSFTP(stdio.In, nopCloser{stdio.Out})
+		}},
 		{Name: "principals", Usage: principalsUsage, Run: principalsCommand},
 		{Name: "hold", Run: func(ctx context.Context, args []string, stdio command.Stdio) error {
 			return hold.Run(ctx, args, stdio.In, stdio.Out)
 		}},
 	}
 }
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -26,6 +27,7 @@ type Enrolment struct {
 	Proxy   string
 	NoProxy string
 	CAFile  string
+	Path    string // where the program will lie, if not where it runs from
 }
 
 // Enroll registers the machine and writes its settings. Nothing is written but the key before the hub's answer proved
@@ -37,11 +39,16 @@ func Enroll(ctx context.Context, p Paths, e Enrolment) (Config, wire.Enrolled, e
 	if err := makeDir(p); err != nil {
 		return Config{}, wire.Enrolled{}, err
 	}
+	_, err := os.Stat(p.Key())
+	fresh := errors.Is(err, fs.ErrNotExist)
 	key, err := ensureKey(p.Key())
 	if err != nil {
 		return Config{}, wire.Enrolled{}, err
 	}
 	result, err := e.post(ctx, p, key.Public().(ed25519.PublicKey))
+	if code := wire.CodeOf(err); err != nil && fresh && code != wire.Offline && code != wire.Internal {
+		p.removeKeys() // the hub said no: leave the machine as it was
+	}
 	if err != nil {
 		return Config{}, wire.Enrolled{}, err
 	}
@@ -100,6 +107,9 @@ func (e Enrolment) post(ctx context.Context, p Paths, key ed25519.PublicKey) (*a
 		return nil, err
 	}
 	facts := collectFacts(ctx, p, config)
+	if e.Path != "" {
+		facts.AgentPath = &e.Path
+	}
 	hostname := ""
 	if facts.Hostname != nil {
 		hostname = *facts.Hostname
@@ -211,6 +221,7 @@ Makes this machine a device of the hub at URL. The install code comes on stdin, 
   --dial HOST:PORT   connect there instead of where the URL's name leads
   --ca-file FILE     trust these roots too (PEM), for networks that inspect TLS (or ADIT_CA_FILE)
   --short            the code was in a URL: ask the hub for a person's approval
+  --installed PATH   tell the hub that the program will lie there (the install script moves it afterwards)
   --dir DIR          keep the agent's files there instead of /etc/adit or ~/.config/adit
 
 HTTPS_PROXY and NO_PROXY are honoured and remembered for the service.
@@ -227,6 +238,7 @@ func enrollCommand(ctx context.Context, args []string, stdio command.Stdio) erro
 	flags.StringVar(&e.Dial, "dial", "", "")
 	flags.StringVar(&e.CAFile, "ca-file", environ("ADIT_CA_FILE"), "")
 	flags.BoolVar(&e.Short, "short", false, "")
+	flags.StringVar(&e.Path, "installed", "", "")
 	dir := flags.String("dir", "", "")
 	if err := flags.Parse(args, 0, 0, stdio); err != nil {
 		return err

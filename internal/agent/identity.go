@@ -45,3 +45,10 @@ func ensureKey(path string) (ed25519.PrivateKey, error) {
 func publicFingerprint(key ed25519.PrivateKey) string {
 	return wire.Fingerprint(key.Public().(ed25519.PublicKey))
 }
+
+// removeKeys takes back a key that no hub accepted, and the directory if nothing else is in it.
+func (p Paths) removeKeys() {
+	_ = os.Remove(p.Key())
+	_ = os.Remove(p.HostKey())
+	_ = os.Remove(p.Dir)
+}
