@@ -471,7 +471,7 @@ func TestHangUp(t *testing.T) {
 		t.Fatalf("%v %s", err, out)
 	}
 	stdout, _ := s.StdoutPipe()
-	if err := s.Start(`exec 3<>` + fifo + `; trap 'echo hung up >&3; exit' HUP; echo ready; while :; do sleep 0.1; done`); err != nil {
+	if err := s.Start(`exec 2>/dev/null 3<>` + fifo + `; trap 'echo hung up >&3; exit' HUP; echo ready; while :; do sleep 0.1; done`); err != nil {
 		t.Fatal(err)
 	}
 	newLines(stdout).expect(t, "ready")
