@@ -10,7 +10,7 @@ import (
 // Lines are what a person pastes on the device, ready for a shell.
 type Lines struct {
 	Command string // curl
-	Wget    string // downloads, compares the script's hash, runs
+	Wget    string // downloads, compares the script's hash, tells the script that it was compared, runs
 	Short   string // for typing by hand; its code is in a URL
 	Check   string // only looks
 }
@@ -18,20 +18,21 @@ type Lines struct {
 // Lines makes the lines of a code. scriptSHA256 is the hex digest of GET /i.
 func (r *Registry) Lines(code string, allow []string, scriptSHA256 string) Lines {
 	script := r.URLs[0].String() + "/i"
-	set := "ADIT_CODE=" + quote(code) + " ADIT_HUB_KEY=" + quote(r.fingerprint())
+	set := "ADIT_CODE=" + quote(code) + " ADIT_HUB_KEY=" + quote(r.HubFingerprint())
 	if len(allow) > 0 {
 		set += " ADIT_ALLOW=" + quote(strings.Join(allow, ","))
 	}
 	return Lines{
 		Command: "curl -fsSL " + quote(script) + " | " + set + " sh",
 		Wget: `f=$(mktemp) && wget -qO "$f" ` + quote(script) + ` && [ "$(sha256sum "$f" | cut -c1-64)" = ` +
-			quote(scriptSHA256) + ` ] && ` + set + ` sh "$f"`,
+			quote(scriptSHA256) + ` ] && ` + set + ` ADIT_SHA256=` + quote(scriptSHA256) + ` sh "$f"`,
 		Short: "curl -fsSL " + quote(script+"/"+code) + " | sh",
 		Check: "curl -fsSL " + quote(script) + " | sh -s -- --check",
 	}
 }
 
-func (r *Registry) fingerprint() string {
+// HubFingerprint is that of the hub's tunnel key, as the install line carries it.
+func (r *Registry) HubFingerprint() string {
 	return wire.Fingerprint(r.Key.Public().(ed25519.PublicKey))
 }
 

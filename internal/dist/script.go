@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -55,39 +54,5 @@ func ValidCode(code string) bool {
 	return len(code) == 26 && strings.Trim(code, "abcdefghijklmnopqrstuvwxyz234567") == ""
 }
 
-// Lines are the ways to install by one code.
-type Lines struct {
-	Curl  string // the line to paste
-	Wget  string // the same for wget: compares the script's hash before running it
-	Short string // for typing by hand; its code is in a URL
-	Check string // only looks
-}
-
-// Lines makes the lines for code. Whatever the code allows (neighbours, name, tags) the hub tells in its answer.
-func (d *Dist) Lines(hub Hub, code string) (Lines, error) {
-	sum, err := d.ScriptSHA256(hub)
-	if err != nil {
-		return Lines{}, err
-	}
-	url := word(hub.URL + "/i")
-	return Lines{
-		Curl: fmt.Sprintf("curl -fsSL %s | ADIT_CODE=%s ADIT_HUB_KEY=%s sh", url, code, hub.Key),
-		Wget: fmt.Sprintf(`f=$(mktemp) && wget -qO "$f" %s && echo "%s  $f" | sha256sum -c - && ADIT_CODE=%s ADIT_HUB_KEY=%s ADIT_SHA256=%[2]s sh "$f"`,
-			url, sum, code, hub.Key),
-		Short: fmt.Sprintf("curl -fsSL %s | sh", word(hub.URL+"/i/"+code)),
-		Check: fmt.Sprintf("curl -fsSL %s | sh -s -- --check", url),
-	}, nil
-}
-
 // quote makes s one word of a POSIX shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
-// word is s as a person would type it: bare where the shell leaves it alone, else quoted.
-func word(s string) string {
-	for _, r := range s {
-		if !strings.ContainsRune("-._~:/@%+=", r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') {
-			return quote(s)
-		}
-	}
-	return s
-}

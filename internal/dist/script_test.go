@@ -363,41 +363,38 @@ func TestCheckOnlyLooks(t *testing.T) {
 	}
 }
 
+// The page's line for wget compares the script's hash and says so; then a wget that checks no certificates will do.
 func TestBusyBoxWgetIsFineWithAHash(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "linux-amd64")
-	lines, err := s.Lines(s.hub, testCode)
+	script, err := s.Script(s.hub, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := newMachine(t, basics...)
 	m.program("wget", `exec busybox wget "$@"`)
 	m.link("busybox")
-	line := strings.Replace(lines.Wget, `sh "$f"`, `sh "$f" --user`, 1)
-	if out, err := m.exec("", nil, "dash", "-c", line); err != nil {
-		t.Fatalf("%v\n%s\n%s", err, line, out)
+	out, err := m.run(shells["dash"], script, []string{"ADIT_CODE=" + testCode, "ADIT_SHA256=compared"}, "--user")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 	if calls := m.calls(); !strings.Contains(calls, "stdin "+testCode) {
 		t.Error(calls)
 	}
-	s.hub.Key = "SHA256:another"
-	if out, err := m.exec("", nil, "dash", "-c", line); err == nil || m.calls() != "" {
-		t.Errorf("ran a script whose hash is not the one in the line:\n%s", out)
-	}
 }
 
-func TestLinesAreSafeToPaste(t *testing.T) {
+// Whatever the hub's settings hold reaches the script as a plain word.
+func TestScriptQuotesWhatItIsGiven(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "linux-amd64")
-	lines, err := s.Lines(Hub{URL: "https://hub.example/a'$(touch x)", Key: s.hub.Key}, testCode)
+	script, err := s.Script(Hub{URL: "http://127.0.0.1:1/a'$(touch x)", Key: s.hub.Key}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := newMachine(t, basics...)
-	m.program("curl", `printf '%s\n' "$@" >&2`)
-	out, _ := m.exec("", nil, "dash", "-c", lines.Check)
-	if !strings.Contains(out, "https://hub.example/a'$(touch x)/i") || len(m.files()) != 0 {
-		t.Errorf("%s became:\n%s%v", lines.Check, out, m.files())
+	m := newMachine(t, append(basics, "curl")...)
+	out, _ := m.run(shells["dash"], script, nil, "--check")
+	if !strings.Contains(out, "hub: http://127.0.0.1:1/a'$(touch x) cannot be reached") || len(m.files()) != 0 {
+		t.Errorf("%s%v", out, m.files())
 	}
 }
 
