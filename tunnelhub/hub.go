@@ -2,82 +2,122 @@ package tunnelhub
 
 import (
 	"context"
-	"errors"
-	"iter"
-	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aditdev/adit/internal/stream"
+	"github.com/aditdev/adit/internal/wire"
 )
 
+// stopWithin is how long Run waits for links and streams after it closed them.
+const stopWithin = 10 * time.Second
+
 // Hub is the set of live links. Its methods may be called concurrently.
-type Hub struct{ options Options }
+type Hub struct {
+	options Options
+	pings   wheel
+	ids     atomic.Uint64 // of streams
+
+	mu       sync.Mutex
+	stopping bool
+	devices  map[string]*device // every one seen since the start
+	running  map[uint64]*running
+	watchers map[*watcher]struct{}
+
+	serving sync.WaitGroup // carriers and the supervisors of streams
+}
 
 // New makes a Hub. Run must be running for pings and time-outs to happen.
-func New(o Options) *Hub { return &Hub{options: o} }
+func New(o Options) *Hub {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Hub{
+		options:  o,
+		devices:  make(map[string]*device),
+		running:  make(map[uint64]*running),
+		watchers: make(map[*watcher]struct{}),
+	}
+}
 
 // Run pings carriers and ends silent ones until ctx ends; then it closes every carrier with wire.CloseRestarting and
 // returns when they are gone, or after 10 s.
-func (h *Hub) Run(ctx context.Context) error { return errors.New("not built yet") }
-
-// Handshake authenticates a fresh WebSocket within wire.HandshakeTimeout. remote is the peer's address for logs and
-// pages. On an error it has closed the WebSocket with the right code. The caller then calls Serve, from a goroutine of
-// its own: the one that verified signatures has grown a stack that an idle carrier should not keep.
-func (h *Hub) Handshake(ctx context.Context, ws *stream.FrameConn, remote string) (*Carrier, error) {
-	return nil, errors.New("not built yet")
+func (h *Hub) Run(ctx context.Context) error {
+	h.pings.run(ctx)
+	h.stop()
+	gone := make(chan struct{})
+	go func() { h.serving.Wait(); close(gone) }()
+	select {
+	case <-gone:
+	case <-time.After(stopWithin):
+		h.options.Log.Warn("stopped without waiting for every stream", "streams", len(h.Streams()))
+	}
+	return context.Cause(ctx)
 }
 
-// Carrier is an authenticated WebSocket of a device's agent.
-type Carrier struct{}
-
-// Serve registers a link and blocks until it ended or ctx did.
-func (h *Hub) Serve(ctx context.Context, l Link) error { return errors.New("not built yet") }
-
-// Link is a live connection to a device: one carrier of its agent (Handshake gives one), or later the SSH connection
-// of a stock client.
-type Link interface {
-	serve(ctx context.Context, h *Hub) error
+// stop lets nobody in any more and sends everybody away.
+func (h *Hub) stop() {
+	h.mu.Lock()
+	h.stopping = true
+	var leaving []*Carrier
+	for _, d := range h.devices {
+		for _, c := range d.carriers {
+			leaving = append(leaving, c)
+		}
+		d.wakeLocked()
+	}
+	streams := make([]*running, 0, len(h.running))
+	for _, r := range h.running {
+		streams = append(streams, r)
+	}
+	h.mu.Unlock()
+	for _, r := range streams {
+		r.end(stream.Restarting)
+	}
+	for _, c := range leaving {
+		h.serving.Go(func() { c.ws.Close(stream.Restarting) })
+	}
 }
 
-func (c *Carrier) serve(ctx context.Context, h *Hub) error { return nil }
-
-// Dial opens a stream and is its end: the net.Conn also has CloseWrite, outlives its carrier for wire.ResumeFor, and is
-// the caller's to close. It waits up to 10 s for a carrier. Errors are *wire.Error: offline where no carrier came,
-// else what the device answered.
-func (h *Hub) Dial(ctx context.Context, r Request) (net.Conn, error) {
-	return nil, errors.New("not built yet")
+// start counts a goroutine that Run waits for; ok is false when the hub is stopping.
+func (h *Hub) start(run func()) (ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopping {
+		return false
+	}
+	h.serving.Go(run)
+	return true
 }
-
-// Relay passes the frames of one stream between a door's WebSocket of subprotocol adit.stream.v1 and a device, until
-// the stream or either side ended. Windows and resume are between those two. It closes door.
-func (h *Hub) Relay(ctx context.Context, r Request, door *stream.FrameConn) error {
-	return errors.New("not built yet")
-}
-
-// Call asks a device's agent for something and stores the answer in result, a pointer or nil. The call is signed. It
-// waits up to 10 s for the device and is repeated where its carrier died. Errors are *wire.Error.
-func (h *Hub) Call(ctx context.Context, device, method string, params, result any) error {
-	return errors.New("not built yet")
-}
-
-// Watch yields the presence of every device that is online, then each change, until ctx ends. A slow consumer misses
-// intermediate states of a device, never the last one.
-func (h *Hub) Watch(ctx context.Context) iter.Seq[Presence] { return func(func(Presence) bool) {} }
-
-// Presence is a device's state now. The zero Presence is that of one never seen.
-func (h *Hub) Presence(device string) Presence { return Presence{} }
-
-// Streams lists the running streams, oldest first.
-func (h *Hub) Streams() []Info { return nil }
-
-// CloseStreams resets every running stream for which end is true and says how many. It is how a revoked grant, token
-// or user ends at once.
-func (h *Hub) CloseStreams(end func(Info) bool) int { return 0 }
 
 // Drop ends every carrier and stream of a device, as when it is removed. Its agent is told why by code and message.
-func (h *Hub) Drop(device string, cause error) {}
+func (h *Hub) Drop(device string, cause error) {
+	h.CloseStreams(func(i Info) bool { return i.Device == device })
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if d := h.devices[device]; d != nil {
+		for _, c := range d.carriers {
+			h.closeLocked(c, cause)
+		}
+	}
+}
 
-// Online reports whether a carrier of the device was heard in time.
-func (h *Hub) Online(device string) bool { return h.Presence(device).Online }
+// closeLocked closes a carrier with a word to the agent, in the background: the agent may take its time.
+func (h *Hub) closeLocked(c *Carrier, cause error) {
+	if !h.stopping {
+		h.serving.Go(func() { c.ws.Close(cause) })
+	}
+}
 
-var _ = time.Second
+// device is what is known of one device; create makes it where it is new. mu is held.
+func (h *Hub) deviceLocked(id string) *device {
+	d := h.devices[id]
+	if d == nil {
+		d = &device{hub: h, id: id, carriers: make(map[string]*Carrier)}
+		h.devices[id] = d
+	}
+	return d
+}
+
+var errStopping = wire.Errorf(wire.Offline, "The hub is restarting. Try again in a few seconds.")

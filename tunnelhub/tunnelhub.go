@@ -8,6 +8,7 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/aditdev/adit/internal/wire"
@@ -32,6 +33,9 @@ type Options struct {
 	// Handle answers the calls of devices (`facts`, …). nil refuses them all. What it returns is marshalled.
 	Handle func(ctx context.Context, device, method string, params json.RawMessage) (any, error)
 
+	// MQTT serves a device that speaks raw MQTT on conn, until either ended. nil refuses them.
+	MQTT func(ctx context.Context, device string, conn net.Conn) error
+
 	Now func() time.Time // nil means time.Now
 }
 
@@ -55,6 +59,7 @@ type Request struct {
 	Target wire.Target
 	User   string // who asks, as the device may log it; also the key for CloseStreams
 	Via    string // the door that asks, for the list of streams: "ssh", "shell", "binary", …
+	Early  bool   // Dial returns before the device has answered; a refusal is then the error of the first Read
 }
 
 // Info describes a running stream.

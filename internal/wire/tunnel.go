@@ -250,3 +250,52 @@ func validID(s string) bool {
 	}
 	return s != "" && len(s) <= 64
 }
+
+// StreamOf is the number of the stream that m is about; ok is false for messages about none.
+func StreamOf(m Message) (stream uint64, ok bool) {
+	switch m := m.(type) {
+	case Open:
+		return m.Stream, true
+	case Opened:
+		return m.Stream, true
+	case Refused:
+		return m.Stream, true
+	case EOF:
+		return m.Stream, true
+	case Ack:
+		return m.Stream, true
+	case Parked:
+		return m.Stream, true
+	case Reset:
+		return m.Stream, true
+	}
+	return 0, false
+}
+
+// WithStream is m about the stream of another number, as a relay passes it on.
+func WithStream(m Message, stream uint64) Message {
+	switch m := m.(type) {
+	case Open:
+		m.Stream = stream
+		return m
+	case Opened:
+		m.Stream = stream
+		return m
+	case Refused:
+		m.Stream = stream
+		return m
+	case EOF:
+		m.Stream = stream
+		return m
+	case Ack:
+		m.Stream = stream
+		return m
+	case Parked:
+		m.Stream = stream
+		return m
+	case Reset:
+		m.Stream = stream
+		return m
+	}
+	return m
+}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"net"
 	"time"
@@ -55,24 +54,8 @@ type Answers interface {
 	Save(id string, result []byte) error
 }
 
-// Cause is why the hub is not reached, or not fully.
-type Cause string
-
-// The causes, in the order in which a dial meets them.
-const (
-	CauseNone          Cause = ""
-	CauseDNS           Cause = "dns"
-	CauseTCP           Cause = "tcp"
-	CauseProxy407      Cause = "proxy-407"
-	CauseTLSUntrusted  Cause = "tls-untrusted"
-	CauseClock         Cause = "clock"
-	CauseNot101        Cause = "not-101"
-	CauseCaptivePortal Cause = "captive-portal"
-	CauseAuth          Cause = "auth"
-	CauseHubKey        Cause = "hub-key"
-	CauseConnectionCap Cause = "connection-cap"
-	CausePending       Cause = "pending"
-)
+// Cause is why the hub is not reached, or not fully: stream.CauseDNS, …
+type Cause = stream.Cause
 
 // Status is how the pool fares.
 type Status struct {
@@ -80,50 +63,13 @@ type Status struct {
 	Since    time.Time // of Online's last change
 	Parked   int
 	Streams  int
-	Cause    Cause     // why the last dial failed; CauseNone after a success
+	Cause    Cause     // why the last dial failed; stream.CauseNone after a success
 	Detail   string    // the same in a sentence for a person
 	RetryAt  time.Time // of the next dial, where one waits
 	HubTime  time.Time // the hub's clock at the last handshake
 	Attempts int       // dials failed in a row
 }
 
-// Run keeps the pool until ctx ends, then closes every carrier and returns ctx's cause. It returns earlier only for a
-// Config that can never work.
+// Run keeps a pool of carriers until ctx ends, then closes every one and returns ctx's cause. It returns earlier only
+// for a Config that can never work.
 func Run(ctx context.Context, c Config) error { return New(c).Run(ctx) }
-
-// Pool is a running set of carriers.
-type Pool struct{ config Config }
-
-// New makes a Pool that does nothing until Run.
-func New(c Config) *Pool { return &Pool{config: c} }
-
-// Run is the package's Run.
-func (p *Pool) Run(ctx context.Context) error { return errors.New("not built yet") }
-
-// Call asks the hub for something and stores its answer in result, a pointer or nil. It waits for a carrier until ctx
-// ends and repeats the call where a carrier died. Errors are *wire.Error as the hub answered.
-func (p *Pool) Call(ctx context.Context, method string, params, result any) error {
-	return errors.New("not built yet")
-}
-
-// MQTT opens a connection to the hub's broker that speaks raw MQTT as this device. The caller closes it.
-func (p *Pool) MQTT(ctx context.Context) (net.Conn, error) { return nil, errors.New("not built yet") }
-
-// Wake resets every wait: the machine woke, or its network changed. Run notices most of this by itself.
-func (p *Pool) Wake() {}
-
-// Probe proves the path to the hub once: name, connection, proxy, certificate, upgrade, both keys. It replaces no
-// carrier. Its error has the Cause that CauseOf gives.
-func Probe(ctx context.Context, c Config) (hubTime time.Time, err error) {
-	return time.Time{}, errors.New("not built yet")
-}
-
-// CauseOf is the cause that err, as Probe returns it, stands for.
-func CauseOf(err error) Cause { return CauseNone }
-
-// NextInstance reads the boot counter in file, adds one, writes it back durably (0600, by rename) and gives the
-// instance of this life. A missing or unreadable file counts from the clock, so that a counter lost with its disk is
-// not a lower one.
-func NextInstance(file string) (wire.Instance, error) {
-	return wire.Instance{}, errors.New("not built yet")
-}

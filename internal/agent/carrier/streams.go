@@ -1,0 +1,206 @@
+package carrier
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/aditdev/adit/internal/stream"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// openWithin is a little less than the hub waits, so that it hears the reason.
+const openWithin = wire.OpenTimeout - 500*time.Millisecond
+
+// served is a stream that the hub opened, and its connection to the target.
+type served struct {
+	pool  *Pool
+	open  wire.Open // the first one
+	token string    // for taking it up again; empty where it cannot be
+	end   *stream.End
+	since time.Time
+
+	mu     sync.Mutex
+	on     *carrier // nil while detached
+	stream uint64   // on it
+	isOpen bool
+	expire *time.Timer // while detached
+}
+
+// onOpen starts a stream on this carrier, or takes one up. It is called by the carrier's reader and does not block.
+func (c *carrier) onOpen(ctx context.Context, open wire.Open) error {
+	if c.current.Load() != nil {
+		return wire.Errorf(wire.Invalid, "A stream was opened on a carrier that has one.")
+	}
+	p := c.pool
+	p.mu.Lock()
+	p.parked--
+	p.want, p.wantAt = open.Want, time.Now()
+	s, known := p.tokens[open.Resume]
+	p.mu.Unlock()
+	defer p.nudge()
+	switch {
+	case open.Resume == "":
+		p.begin(ctx, c, open)
+	case !known || s.open.Target != open.Target || s.open.User != open.User:
+		c.refuse(open, wire.Errorf(wire.NotFound, "The stream is gone: the device no longer keeps it."))
+	default:
+		s.resume(c, open)
+	}
+	return nil
+}
+
+// refuse declines a stream; the hub then closes the carrier.
+func (c *carrier) refuse(open wire.Open, err error) {
+	c.pool.mu.Lock()
+	c.left = true
+	c.pool.mu.Unlock()
+	_ = c.ws.WriteMessage(wire.Refused{Stream: open.Stream, Code: wire.CodeOf(err), Message: wire.Printable(wire.MessageOf(err), 300)})
+	time.AfterFunc(2*time.Second, c.ws.Abort) // where the hub does not
+}
+
+// begin runs a new stream in the background.
+func (p *Pool) begin(ctx context.Context, c *carrier, open wire.Open) {
+	s := &served{pool: p, open: open, end: stream.NewEnd(wire.Window), since: time.Now(), on: c, stream: open.Stream}
+	if p.config.ResumeFor > 0 {
+		s.token = wire.NewID()
+	}
+	_ = s.end.Attach(c.ws, open.Stream, 0) // nothing was sent that could disagree
+	c.current.Store(s)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.streams[s] = struct{}{}
+	if s.token != "" {
+		p.tokens[s.token] = s
+	}
+	p.working.Go(func() { s.run(ctx, c) })
+}
+
+func (s *served) run(ctx context.Context, c *carrier) {
+	target, err := s.connect(ctx)
+	if err != nil {
+		s.end.Fail(err)
+		s.forget()
+		c.refuse(s.open, err)
+		return
+	}
+	s.mu.Lock()
+	s.isOpen = true
+	s.mu.Unlock()
+	if c.ws.WriteMessage(wire.Opened{Stream: s.open.Stream, Resume: s.token}) != nil {
+		s.end.Fail(net.ErrClosed) // the hub will ask elsewhere
+	}
+	err = s.end.Join(target)
+	s.finish(err)
+}
+
+func (s *served) connect(ctx context.Context) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, openWithin)
+	defer cancel()
+	target, err := s.pool.config.Handler.Open(ctx, s.open)
+	if err != nil {
+		s.pool.config.Log.Info("stream refused", "target", s.open.Target, "user", wire.Printable(s.open.User, 64), "cause", err)
+		return nil, err
+	}
+	s.pool.config.Log.Info("stream opened", "target", s.open.Target, "user", wire.Printable(s.open.User, 64))
+	return target, nil
+}
+
+// finish parks the carrier of a stream that ended well. One that failed loses it.
+func (s *served) finish(err error) {
+	in, out := s.end.Bytes()
+	s.pool.config.Log.Info("stream closed", "target", s.open.Target, "user", wire.Printable(s.open.User, 64),
+		"bytes_in", in, "bytes_out", out, "duration", time.Since(s.since).Round(time.Millisecond), "cause", err)
+	s.forget()
+	s.mu.Lock()
+	c, number := s.on, s.stream
+	s.on = nil
+	s.mu.Unlock()
+	s.end.Settle()
+	if c == nil {
+		return
+	}
+	if err != nil {
+		s.drop(c)
+		return
+	}
+	c.pool.mu.Lock()
+	c.parkedAt = time.Now()
+	c.pool.parked++
+	c.current.Store(nil) // before the hub can open another
+	c.pool.mu.Unlock()
+	_ = c.ws.WriteMessage(wire.Parked{Stream: number})
+	c.pool.nudge()
+}
+
+// drop ends the carrier of a stream that failed. The hub closes it when it reads the reset.
+func (s *served) drop(c *carrier) {
+	c.pool.mu.Lock()
+	c.left = true
+	c.pool.mu.Unlock()
+	time.AfterFunc(2*time.Second, c.ws.Abort)
+}
+
+func (s *served) forget() {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	delete(s.pool.streams, s)
+	delete(s.pool.tokens, s.token)
+	s.pool.nudge()
+}
+
+// number is the stream's number on a carrier.
+func (s *served) number(c *carrier) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.on != c {
+		return 0
+	}
+	return s.stream
+}
+
+// lost keeps the stream for a while after its carrier died.
+func (s *served) lost(c *carrier) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.on != c {
+		return
+	}
+	s.on = nil
+	s.end.Detach(c.ws)
+	gone := wire.Errorf(wire.Offline, "The connection to the hub was lost.")
+	if !s.isOpen || s.token == "" {
+		s.end.Fail(gone)
+		return
+	}
+	s.expire = time.AfterFunc(s.pool.config.ResumeFor, func() { s.end.Fail(gone) })
+}
+
+// resume moves the stream to another carrier. It is called by that carrier's reader and does not block.
+func (s *served) resume(c *carrier, open wire.Open) {
+	s.mu.Lock()
+	old := s.on
+	s.on, s.stream = c, open.Stream
+	if s.expire != nil {
+		s.expire.Stop()
+	}
+	s.mu.Unlock()
+	if old != nil { // the hub noticed its death before we did
+		s.pool.mu.Lock()
+		old.left = true
+		s.pool.mu.Unlock()
+		s.end.Detach(old.ws)
+		old.ws.Abort()
+	}
+	c.current.Store(s)
+	err := c.ws.WriteMessage(wire.Opened{Stream: open.Stream, Resume: s.token, Received: s.end.Received()})
+	if err == nil {
+		err = s.end.Attach(c.ws, open.Stream, open.Received)
+	}
+	if err != nil {
+		s.end.Reset(err)
+		return
+	}
+	s.pool.working.Go(s.end.Flush)
+}

@@ -1,0 +1,255 @@
+package tunnelhub
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/aditdev/adit/internal/stream"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+var (
+	errRevoked = wire.Errorf(wire.Forbidden, "Access to this device was withdrawn.")
+	errDone    = errors.New("the stream ended, and its carrier with it") // not a failure
+)
+
+// carrierError is a failure of the carrier, not of the target: another carrier may do.
+type carrierError struct{ err error }
+
+func (e *carrierError) Error() string { return "carrier: " + e.err.Error() }
+func (e *carrierError) Unwrap() error { return e.err }
+
+// Dial opens a stream and is its end: the net.Conn also has CloseWrite, outlives its carrier for wire.ResumeFor, and is
+// the caller's to close. ctx bounds the opening only. It waits up to 10 s for a carrier. Errors are *wire.Error:
+// offline where no carrier came, else what the device answered.
+func (h *Hub) Dial(ctx context.Context, r Request) (net.Conn, error) {
+	c, want, err := h.acquire(ctx, r.Device)
+	if err != nil {
+		return nil, err
+	}
+	life, cancel := context.WithCancelCause(context.Background())
+	d := &dialed{
+		hub: h, request: r, number: h.ids.Add(1), life: life, cancel: cancel,
+		End: stream.NewEnd(wire.MaxPipelined), opened: make(chan error, 1), detached: make(chan struct{}, 1),
+	}
+	if !h.start(func() { d.supervise(c, want) }) {
+		cancel(nil)
+		return nil, errStopping
+	}
+	if r.Early {
+		return d, nil
+	}
+	select {
+	case err = <-d.opened:
+	case <-ctx.Done():
+		err = wire.Wrap(context.Cause(ctx), wire.Offline, "The opening of the stream was given up.")
+	}
+	if err != nil {
+		d.fail(err)
+		return nil, err
+	}
+	return d, nil
+}
+
+// dialed is a stream whose one end is the hub.
+type dialed struct {
+	*stream.End
+	hub     *Hub
+	request Request
+	number  uint64 // in the hub's list; the first carrier's stream has it too
+
+	life     context.Context // ends with the stream
+	cancel   context.CancelCauseFunc
+	opened   chan error    // the first opening's outcome
+	detached chan struct{} // an opened stream lost its carrier
+
+	// The supervisor's own.
+	token   string
+	carrier *Carrier
+}
+
+// Close is net.Conn's.
+func (d *dialed) Close() error {
+	err := d.End.Close()
+	select {
+	case <-d.Done(): // nothing is left to flush
+		d.cancel(net.ErrClosed)
+	default:
+	}
+	return err
+}
+
+// fail ends the stream at both ends.
+func (d *dialed) fail(cause error) {
+	d.Reset(cause)
+	d.cancel(cause)
+}
+
+// supervise opens the stream, takes it up again when its carrier dies, and cleans up after it.
+func (d *dialed) supervise(c *Carrier, want int) {
+	unregister := d.hub.register(d.request, d.number, d.Bytes, d.fail)
+	err := d.open(c, want)
+	if err != nil {
+		d.Fail(err)
+	}
+	d.opened <- err
+	for d.Err() == nil {
+		select {
+		case <-d.Done():
+		case <-d.detached:
+			if err := d.resume(); err != nil {
+				d.Fail(err)
+			}
+			continue
+		}
+		break
+	}
+	d.cancel(d.Err())
+	unregister(d.Err())
+	if held := d.carrier; held != nil && d.Err() != nil {
+		held.ws.Close(nil)
+	}
+}
+
+// open tries one carrier, and a second one where the first was at fault.
+func (d *dialed) open(c *Carrier, want int) error {
+	err := d.try(c, wire.Open{Stream: d.number, Want: want})
+	if _, carriers := errors.AsType[*carrierError](err); !carriers {
+		return err
+	}
+	c, want, again := d.hub.acquire(d.life, d.request.Device)
+	if again != nil {
+		return again
+	}
+	err = d.try(c, wire.Open{Stream: d.hub.ids.Add(1), Want: want})
+	if failed, ok := errors.AsType[*carrierError](err); ok {
+		return wire.Wrap(failed.err, wire.Offline, "The device did not answer on two connections.")
+	}
+	return err
+}
+
+// resume takes the stream up on other carriers until one works, for wire.ResumeFor.
+func (d *dialed) resume() error {
+	ctx, cancel := context.WithTimeout(d.life, wire.ResumeFor)
+	defer cancel()
+	err := error(wire.Errorf(wire.Offline, "The device's connection was lost."))
+	for d.token != "" && ctx.Err() == nil {
+		c, want, missing := d.hub.acquire(ctx, d.request.Device)
+		if errors.Is(missing, errStopping) {
+			return stream.Restarting
+		}
+		if missing != nil {
+			continue
+		}
+		open := wire.Open{Stream: d.hub.ids.Add(1), Want: want, Resume: d.token, Received: d.Received()}
+		if err = d.try(c, open); err == nil {
+			d.Flush()
+			return nil
+		}
+		if _, carriers := errors.AsType[*carrierError](err); !carriers {
+			return err
+		}
+	}
+	return err
+}
+
+// try opens or resumes the stream on a carrier. A *carrierError means that another one may do better.
+func (d *dialed) try(c *Carrier, open wire.Open) error {
+	open.Target, open.User = d.request.Target, d.request.User
+	d.carrier = c
+	a := &attempt{dialed: d, open: open, answered: make(chan error, 1)}
+	if !c.hold(open.Stream, a) {
+		return &carrierError{errors.New("lost before the open")}
+	}
+	if err := c.ws.WriteMessage(open); err != nil {
+		c.ws.CloseNow()
+		return &carrierError{err}
+	}
+	if open.Resume == "" {
+		if err := d.Attach(c.ws, open.Stream, 0); err != nil {
+			return err
+		}
+		d.Flush()
+	}
+	timer := time.NewTimer(wire.OpenTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-a.answered:
+		return err
+	case <-d.life.Done():
+		c.ws.CloseNow()
+		return context.Cause(d.life)
+	case <-timer.C:
+		c.ws.CloseNow()
+		return &carrierError{errors.New("no answer to the open in time")}
+	}
+}
+
+// attempt is a dialed stream on one carrier.
+type attempt struct {
+	*dialed
+	open     wire.Open
+	answered chan error // the opening's outcome, once
+	isOpen   bool       // the carrier's reader's own
+}
+
+func (a *attempt) message(c *Carrier, m wire.Message) error {
+	switch m := m.(type) {
+	case wire.Opened:
+		return a.onOpened(c, m)
+	case wire.Refused:
+		a.Detach(c.ws)
+		a.answer(wire.Errorf(m.Code, "%s", wire.Printable(m.Message, 300)))
+		return errDone
+	case wire.Reset:
+		_ = a.Handle(c.ws, m)
+		return errDone
+	case wire.Parked:
+		_ = a.Handle(c.ws, m)
+		c.release()
+		return nil
+	case wire.Open:
+		return wire.Errorf(wire.Invalid, "An agent opens no streams.")
+	}
+	return a.Handle(c.ws, m)
+}
+
+func (a *attempt) onOpened(c *Carrier, m wire.Opened) error {
+	if a.isOpen {
+		return wire.Errorf(wire.Invalid, "The stream was opened twice.")
+	}
+	a.isOpen = true
+	a.token = m.Resume
+	a.Opened()
+	if a.open.Resume != "" {
+		if err := a.Attach(c.ws, a.open.Stream, m.Received); err != nil {
+			a.answer(err)
+			return err
+		}
+	}
+	a.answer(nil)
+	return nil
+}
+
+func (a *attempt) data(c *Carrier, p []byte) error { return a.Receive(c.ws, p) }
+
+func (a *attempt) lost(c *Carrier, err error) {
+	a.Detach(c.ws)
+	if !a.isOpen {
+		a.answer(&carrierError{errors.Join(errors.New("lost during the open"), err)})
+		return
+	}
+	select {
+	case a.detached <- struct{}{}:
+	default:
+	}
+}
+
+func (a *attempt) answer(err error) {
+	select {
+	case a.answered <- err:
+	default:
+	}
+}
