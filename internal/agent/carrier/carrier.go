@@ -54,16 +54,13 @@ type Answers interface {
 	Save(id string, result []byte) error
 }
 
-// Cause is why the hub is not reached, or not fully: stream.CauseDNS, …
-type Cause = stream.Cause
-
 // Status is how the pool fares.
 type Status struct {
 	Online   bool
 	Since    time.Time // of Online's last change
 	Parked   int
 	Streams  int
-	Cause    Cause     // why the last dial failed; stream.CauseNone after a success
+	Cause    Cause     // why the last dial failed; CauseNone after a success
 	Detail   string    // the same in a sentence for a person
 	RetryAt  time.Time // of the next dial, where one waits
 	HubTime  time.Time // the hub's clock at the last handshake
