@@ -33,7 +33,7 @@ func (sh *Shell) attach(who string, from int64) (*Attachment, error) {
 	}
 	a := &Attachment{shell: sh, who: who, sent: max(from, 0), status: -1}
 	if sh.output != nil {
-		a.sent = min(max(a.sent, sh.output.Oldest()), sh.output.Next())
+		a.sent = min(a.sent, max(sh.exists, sh.output.Next()))
 	}
 	a.acked = a.sent
 	sh.attachments[a] = struct{}{}
@@ -138,12 +138,12 @@ func (a *Attachment) appendOutput(buf []byte) []byte {
 	if out == nil || a.sent-a.acked >= wire.ShellWindow {
 		return buf
 	}
-	first := min(max(a.sent, out.Oldest()), out.Next())
+	first := max(a.sent, out.Oldest())
 	if first != a.sent { // bytes between are lost, and nobody will acknowledge them
 		a.sent, a.acked = first, first
 	}
 	n := int(min(out.Next()-first, wire.ShellChunk))
-	if n == 0 {
+	if n <= 0 {
 		return buf
 	}
 	message := wire.AppendShellOutput(buf, first, nil)

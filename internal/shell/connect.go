@@ -115,8 +115,8 @@ func (sh *Shell) signer(ctx context.Context, r Record) (ssh.Signer, error) {
 // lost tells a connection that broke from an answer that was no.
 func lost(err error) bool {
 	_, network := errors.AsType[net.Error](err)
-	_, ours := errors.AsType[*wire.Error](err)
-	return network || ours || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+	ours, ok := errors.AsType[*wire.Error](err)
+	return network || (ok && ours.Code == wire.Offline) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe)
 }
 

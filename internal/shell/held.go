@@ -80,8 +80,8 @@ func (l *link) joinHeld(r Record, path string, create bool) error {
 		_ = session.Close()
 		return err
 	}
-	first := min(max(join.From, welcome.Oldest), welcome.Next)
-	l.begin(h, first, wire.ShellSize{Cols: welcome.Cols, Rows: welcome.Rows}, true)
+	from := span{first: min(max(join.From, welcome.Oldest), welcome.Next), next: welcome.Next}
+	l.begin(h, from, wire.ShellSize{Cols: welcome.Cols, Rows: welcome.Rows}, true)
 	return nil
 }
 
@@ -117,7 +117,7 @@ const maxNoise = 1 << 20
 // neverGreeted tells a command that cannot run there from a connection that broke.
 func (h *heldLine) neverGreeted(err error) error {
 	if exit, ok := errors.AsType[*ssh.ExitError](h.session.Wait()); ok {
-		return wire.Wrap(err, wire.Internal, "The command that holds a shell ended with status %d.", exit.ExitStatus())
+		return wire.Wrap(exit, wire.Internal, "The command that holds a shell ended with status %d.", exit.ExitStatus())
 	}
 	return wire.Wrap(err, wire.Offline, "The connection broke.")
 }

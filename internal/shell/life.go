@@ -3,7 +3,6 @@ package shell
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -35,10 +34,10 @@ type end struct {
 // run is the whole life of a shell in this hub. allowed ends with an Error as its cause where the user lost the right
 // to it; life ends with the hub.
 func (sh *Shell) run(life, allowed context.Context) {
-	r := sh.record
+	r := sh.View().Record
 	log := sh.o.Log.With("shell", r.ID, "device", r.Device, "user", r.User)
-	log.Info("shell open", "login", r.Login, "state", sh.state)
-	if sh.o.Opened != nil && sh.state == wire.ShellOpening {
+	log.Info("shell open", "login", r.Login, "restored", r.OutlivesHub)
+	if sh.o.Opened != nil && !r.OutlivesHub {
 		sh.o.Opened(allowed, r)
 	}
 	e := sh.serve(allowed)
@@ -162,7 +161,7 @@ func after(d time.Duration) <-chan time.Time {
 	return time.After(d)
 }
 
-// finish tells browsers and the store how the shell ended, and only then lets the device forget.
+// finish tells the store and then browsers how the shell ended, and only after that lets the device forget.
 func (sh *Shell) finish(ctx context.Context, e end, l *link) end {
 	if l != nil {
 		defer l.close()
@@ -170,27 +169,21 @@ func (sh *Shell) finish(ctx context.Context, e end, l *link) end {
 	if stopping(ctx) {
 		return e
 	}
-	switch code := wire.CodeOf(e.err); {
-	case e.err == nil:
-		sh.ended(e.exit, "", "")
-	case errors.Is(e.err, errStop):
-		sh.ended(nil, "", "You ended this shell.")
-	case errors.Is(e.err, errExpired):
-		sh.ended(nil, "", fmt.Sprintf("Nobody was attached for %v.", sh.o.Life))
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		sh.revoke(e.err)
-	default:
-		sh.ended(nil, code, wire.MessageOf(e.err))
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	if err := sh.o.Store.EndShell(ctx, sh.record.ID, e.exit); err != nil {
+	err := sh.o.Store.EndShell(bounded, sh.record.ID, e.exit)
+	if err != nil {
 		sh.o.Log.Error("shell ended, and the database does not know", "shell", sh.record.ID, "cause", err)
-	} else if l != nil {
+	}
+	sh.ended(e)
+	if l != nil && err == nil {
 		l.line.forget()
 	}
 	if sh.o.Ended != nil {
-		sh.o.Ended(ctx, sh.record)
+		sh.o.Ended(bounded, sh.View().Record)
 	}
 	return e
 }

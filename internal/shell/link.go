@@ -39,17 +39,20 @@ type link struct {
 	credit int64   // bytes taken of the first of flying
 }
 
+// span is output from byte first on, of which bytes before next exist already.
+type span struct{ first, next int64 }
+
 // ackEvery is how much output is acknowledged to the device at once.
 const ackEvery = 64 << 10
 
-// begin is the moment when the terminal is there: output comes from byte first on. A size that is not valid says
-// nothing.
-func (l *link) begin(line line, first int64, size wire.ShellSize, outlivesHub bool) {
+// begin is the moment when the terminal is there, and what output the device is about to send. A size that is not valid
+// says nothing.
+func (l *link) begin(line line, from span, size wire.ShellSize, outlivesHub bool) {
 	l.line, l.since = line, time.Now()
 	if size.Valid() {
 		l.size = size
 	}
-	l.sh.joined(first, size, outlivesHub)
+	l.sh.joined(from, size, outlivesHub)
 	l.sh.mu.Lock()
 	defer l.sh.mu.Unlock()
 	l.acked = l.sh.output.Next()
@@ -70,23 +73,27 @@ func (l *link) close() {
 }
 
 // use serves the shell over the link. It returns nil once the login shell has exited, whose status is then in l.exit.
-func (l *link) use(ctx context.Context) error {
-	allowed := ctx
-	ctx, cancel := context.WithCancelCause(ctx)
+// In that case alone the connection is still open.
+func (l *link) use(allowed context.Context) error {
+	ctx, cancel := context.WithCancelCause(allowed)
+	received := make(chan struct{})
 	var writing sync.WaitGroup
-	writing.Go(func() { cancel(l.steer(allowed, ctx)) })
 	writing.Go(func() { cancel(l.feed(ctx)) })
-	stop := context.AfterFunc(ctx, func() { _ = l.client.Close() })
+	writing.Go(func() {
+		cancel(l.steer(allowed, ctx, received))
+		select {
+		case <-received:
+		default:
+			_ = l.client.Close() // ends receive
+		}
+	})
 	exit, err := l.line.receive(ctx)
-	l.exit = exit
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
-	stop() // a login shell that has exited waits for forget
+	l.exit = exit
+	close(received)
 	cancel(nil)
-	if err != nil {
-		_ = l.client.Close()
-	}
 	writing.Wait()
 	return err
 }
@@ -151,9 +158,9 @@ func (l *link) taken(n int64) {
 	l.sh.wake()
 }
 
-// steer sends sizes and acknowledgements, and hangs up when the shell is to end. allowed is the context of ctx that
-// ends with the user's right.
-func (l *link) steer(allowed, ctx context.Context) error {
+// steer sends sizes and acknowledgements, and hangs up when the shell is to end. allowed is the parent of ctx that ends
+// with the user's right; received is closed when the device will say no more.
+func (l *link) steer(allowed, ctx context.Context, received <-chan struct{}) error {
 	sh := l.sh
 	for {
 		sh.mu.Lock()
@@ -162,7 +169,7 @@ func (l *link) steer(allowed, ctx context.Context) error {
 		stop, left := sh.overdue(time.Now())
 		sh.mu.Unlock()
 		if stop != nil {
-			return l.hangUp(ctx, stop)
+			return l.hangUp(received, stop)
 		}
 		if err := l.tell(size, ack); err != nil {
 			return wire.Wrap(err, wire.Offline, "The connection broke.")
@@ -173,7 +180,7 @@ func (l *link) steer(allowed, ctx context.Context) error {
 		case <-ctx.Done():
 			if allowed.Err() != nil && !stopping(allowed) {
 				sh.revoke(context.Cause(allowed))
-				_ = l.line.hangup()
+				return l.hangUp(received, context.Cause(allowed))
 			}
 			return nil
 		}
@@ -204,11 +211,11 @@ func (l *link) tell(size wire.ShellSize, ack int64) error {
 }
 
 // hangUp asks the device to end the terminal, and gives it a moment to say how that went.
-func (l *link) hangUp(ctx context.Context, why error) error {
+func (l *link) hangUp(received <-chan struct{}, why error) error {
 	_ = l.line.hangup()
 	select {
 	case <-time.After(hangupGrace):
-	case <-ctx.Done():
+	case <-received:
 	}
 	return why
 }

@@ -29,7 +29,7 @@ func (l *link) joinPlain(r Record) error {
 		_ = session.Close()
 		return err
 	}
-	l.begin(p, 0, wire.ShellSize{}, false)
+	l.begin(p, span{}, wire.ShellSize{}, false)
 	return nil
 }
 

@@ -2,6 +2,8 @@ package shell
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -24,6 +26,7 @@ type Shell struct {
 	exit        *int
 	offline     bool       // the device is known to be away
 	output      *ring.Ring // nil until the device said which byte comes first
+	exists      int64      // bytes before this number exist, perhaps on the device alone
 	status      int        // counts changes of what a ShellStatus says
 	attachments map[*Attachment]struct{}
 	departed    []departed
@@ -158,15 +161,20 @@ func (sh *Shell) wanted() (first int64, cols, rows int) {
 	return max(first-scrollback, 0), cols, rows
 }
 
-// joined is the moment when the terminal is there and output comes from byte first on.
-func (sh *Shell) joined(first int64, size wire.ShellSize, outlivesHub bool) {
+// joined is the moment when the terminal is there.
+func (sh *Shell) joined(from span, size wire.ShellSize, outlivesHub bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if size.Valid() && !sh.sized {
 		sh.record.Cols, sh.record.Rows = size.Cols, size.Rows
 	}
-	if sh.output == nil || first > sh.output.Next() {
-		sh.output = ring.New(wire.ShellRing, first)
+	if sh.output == nil || from.first > sh.output.Next() {
+		sh.output = ring.New(wire.ShellRing, from.first)
+	}
+	sh.exists = max(from.next, sh.output.Next())
+	for a := range sh.attachments {
+		a.sent = min(a.sent, sh.exists)
+		a.acked = min(a.acked, a.sent)
 	}
 	sh.record.OutlivesHub = outlivesHub
 	sh.state, sh.message = wire.ShellOpen, ""
@@ -246,11 +254,19 @@ func (sh *Shell) close() {
 	sh.wake()
 }
 
-// ended is the last thing that happens to a shell. A message without code is no failure.
-func (sh *Shell) ended(exit *int, code wire.Code, message string) {
+// ended is the last thing that happens to a shell.
+func (sh *Shell) ended(e end) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.state, sh.exit, sh.code, sh.message = wire.ShellEnded, exit, code, message
-	sh.typed = nil
+	sh.state, sh.exit, sh.typed, sh.code, sh.message = wire.ShellEnded, e.exit, nil, "", ""
+	switch {
+	case e.err == nil:
+	case errors.Is(e.err, errStop):
+		sh.message = "You ended this shell."
+	case errors.Is(e.err, errExpired):
+		sh.message = fmt.Sprintf("Nobody was attached for %v.", sh.o.Life)
+	default:
+		sh.code, sh.message = wire.CodeOf(e.err), wire.MessageOf(e.err)
+	}
 	sh.news()
 }

@@ -1,0 +1,139 @@
+// Package sshdtest runs a real OpenSSH server for tests, on a port and with files of its own.
+package sshdtest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// Server is a running sshd that admits its own user by certificates of one CA.
+type Server struct {
+	Address string
+	HostKey ssh.PublicKey
+	Login   string // the account that the tests run as
+	Home    string // HOME of those who log in, empty at first
+}
+
+// Start runs sshd until the test ends. It lets in whoever has a certificate of ca with the principal
+// `device/Login`. Lines of extra are added to its configuration.
+func Start(t testing.TB, ca ssh.PublicKey, device string, extra ...string) *Server {
+	t.Helper()
+	program, err := exec.LookPath("sshd")
+	if err != nil {
+		if program = "/usr/sbin/sshd"; !exists(program) {
+			t.Fatal("sshd is not installed: apt-get install openssh-server")
+		}
+	}
+	me, err := user.Current()
+	must(t, err)
+	dir, err := os.MkdirTemp("", "sshd")
+	must(t, err)
+	home, err := os.MkdirTemp("", "home")
+	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir); _ = os.RemoveAll(home) })
+	if me.Uid == "0" {
+		must(t, os.MkdirAll("/run/sshd", 0o755)) // where sshd as root keeps unprivileged children
+	}
+	s := &Server{HostKey: hostKey(t, dir), Login: me.Username, Home: home}
+	write(t, filepath.Join(home, ".hushlogin"), "")
+	write(t, filepath.Join(dir, "ca.pub"), string(ssh.MarshalAuthorizedKey(ca)))
+	write(t, filepath.Join(dir, "principals"), device+"/"+s.Login+"\n")
+	must(t, os.Chmod(dir, 0o755))
+	s.Address = freeAddress(t)
+	_, port, err := net.SplitHostPort(s.Address)
+	must(t, err)
+	write(t, filepath.Join(dir, "config"), strings.Join(append([]string{
+		"ListenAddress 127.0.0.1", "Port " + port, "HostKey " + filepath.Join(dir, "host"), "PidFile none",
+		"UsePAM no", "StrictModes no", "PermitRootLogin prohibit-password", "PasswordAuthentication no",
+		"KbdInteractiveAuthentication no", "AuthorizedKeysFile none", "PrintMotd no", "PrintLastLog no",
+		"TrustedUserCAKeys " + filepath.Join(dir, "ca.pub"),
+		"AuthorizedPrincipalsFile " + filepath.Join(dir, "principals"),
+		"SetEnv HOME=" + home, "Subsystem sftp internal-sftp", "MaxStartups 200", "MaxSessions 50",
+	}, extra...), "\n")+"\n")
+	run(t, program, filepath.Join(dir, "config"))
+	return s
+}
+
+// run starts sshd and waits until it says that it listens.
+func run(t testing.TB, program, config string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, program, "-D", "-e", "-f", config)
+	log, err := cmd.StderrPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	listening, ended := make(chan struct{}), make(chan struct{})
+	var said bytes.Buffer
+	go func() {
+		defer close(ended)
+		for lines := bufio.NewScanner(log); lines.Scan(); {
+			if fmt.Fprintln(&said, lines.Text()); strings.Contains(lines.Text(), "Server listening") {
+				close(listening)
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("sshd said:\n%s", tail(said.String(), 4000))
+		}
+	})
+	select {
+	case <-listening:
+	case <-ended:
+		t.Fatalf("sshd ended:\n%s", said.String())
+	}
+}
+
+func tail(s string, n int) string { return s[max(0, len(s)-n):] }
+
+func hostKey(t testing.TB, dir string) ssh.PublicKey {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	must(t, err)
+	block, err := ssh.MarshalPrivateKey(private, "")
+	must(t, err)
+	write(t, filepath.Join(dir, "host"), string(pem.EncodeToMemory(block)))
+	signer, err := ssh.NewSignerFromKey(private)
+	must(t, err)
+	return signer.PublicKey()
+}
+
+// freeAddress is a port that was free a moment ago: sshd does not say which one it took for port 0.
+func freeAddress(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func write(t testing.TB, path, content string) {
+	t.Helper()
+	must(t, os.WriteFile(path, []byte(content), 0o600))
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
