@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
@@ -21,52 +20,51 @@ type Step struct {
 // maxSteps is how many steps a code keeps: anybody may read the script.
 const maxSteps = 500
 
-// SawScript notes that somebody read the install script. With a code (the short line) the code now stands in a URL and
-// so in somebody's log: from here on it asks for approval, unless that was switched off. It reports whether the code
-// still works. Without a code the step goes to the one code that waits, if there is exactly one.
-func (r *Registry) SawScript(ctx context.Context, code, address, program string) (works bool, err error) {
-	return r.saw(ctx, code, Step{Step: "script_read", Address: address, Program: program})
+// ScriptRead notes that somebody fetched the install script. codeHash is that of the code inside it (the short line), or
+// empty. A code inside now stands in a URL and so in somebody's log: from here on it asks for approval, unless that was
+// switched off. Without a code the step goes to the one code that waits, if there is exactly one.
+func (r *Registry) ScriptRead(ctx context.Context, codeHash, address, program string) {
+	r.saw(ctx, codeHash, true, Step{Step: "script_read", Address: address, Program: program})
 }
 
-// SawBinary notes that somebody fetched the agent's binary, for the one code that waits.
-func (r *Registry) SawBinary(ctx context.Context, address, program string) error {
-	_, err := r.saw(ctx, "", Step{Step: "binary_read", Address: address, Program: program})
-	return err
+// BinaryRead notes that the script of the code with this hash fetched the agent.
+func (r *Registry) BinaryRead(ctx context.Context, codeHash, address, program string) {
+	r.saw(ctx, codeHash, false, Step{Step: "binary_read", Address: address, Program: program})
 }
 
-func (r *Registry) saw(ctx context.Context, code string, s Step) (works bool, err error) {
+// saw never fails the download that it tells of.
+func (r *Registry) saw(ctx context.Context, codeHash string, inURL bool, s Step) {
 	s.Program = wire.Printable(s.Program, 100)
-	id, works, err := r.codeFor(ctx, code)
-	if err != nil || id == "" {
-		return works, err
-	}
-	return works, r.Store.Write(ctx, func(q *store.Queries) error {
-		if code != "" {
-			if err := q.MarkCodeInURL(ctx, id); err != nil {
-				return err
+	id, err := r.codeFor(ctx, codeHash)
+	if err == nil && id != "" {
+		err = r.Store.Write(ctx, func(q *store.Queries) error {
+			if inURL && codeHash != "" {
+				if err := q.MarkCodeInURL(ctx, id); err != nil {
+					return err
+				}
 			}
-		}
-		return r.addStep(ctx, q, id, s)
-	})
+			return r.addStep(ctx, q, id, s)
+		})
+	}
+	if err != nil {
+		r.Log.Error("install step not kept", "step", s.Step, "cause", err)
+	}
 }
 
 // codeFor gives the id of the code to which a step belongs, or none.
-func (r *Registry) codeFor(ctx context.Context, code string) (id string, works bool, err error) {
-	if code == "" {
+func (r *Registry) codeFor(ctx context.Context, codeHash string) (string, error) {
+	if codeHash == "" {
 		ids, err := r.Store.Read().LiveInstallCodes(ctx, r.millis())
 		if err != nil || len(ids) != 1 {
-			return "", false, err
+			return "", err
 		}
-		return ids[0], true, nil
+		return ids[0], nil
 	}
-	row, err := r.Store.Read().FindInstallCode(ctx, auth.Hash(code))
+	row, err := r.Store.Read().FindInstallCode(ctx, codeHash)
 	if errors.Is(err, store.ErrNotFound) {
-		return "", false, nil
+		return "", nil
 	}
-	if err != nil {
-		return "", false, fmt.Errorf("find install code: %w", err)
-	}
-	return row.ID, row.RevokedAt == nil && row.ExpiresAt > r.millis() && row.Used < row.Uses, nil
+	return row.ID, err
 }
 
 func (r *Registry) addStep(ctx context.Context, q *store.Queries, code string, s Step) error {

@@ -228,6 +228,33 @@ func (q *Queries) DropUnreportedHostKeys(ctx context.Context, deviceID string) e
 	return err
 }
 
+const findDevice = `-- name: FindDevice :one
+SELECT id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since FROM devices WHERE id = ?1 OR name = ?1
+`
+
+func (q *Queries) FindDevice(ctx context.Context, ref string) (Device, error) {
+	row := q.db.QueryRowContext(ctx, findDevice, ref)
+	var i Device
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.PublicKey,
+		&i.Status,
+		&i.Via,
+		&i.DefaultLogin,
+		&i.Facts,
+		&i.AgentVersion,
+		&i.Address,
+		&i.ClockOffsetMs,
+		&i.PingSeconds,
+		&i.Cause,
+		&i.CreatedAt,
+		&i.LastSeenAt,
+		&i.OnlineSince,
+	)
+	return i, err
+}
+
 const forgetOnline = `-- name: ForgetOnline :exec
 UPDATE devices SET online_since = NULL WHERE online_since IS NOT NULL
 `
@@ -625,24 +652,25 @@ UPDATE devices SET online_since = NULL, last_seen_at = ?1 WHERE id = ?2
 `
 
 type SetDeviceOfflineParams struct {
-	Now *int64
-	ID  string
+	LastSeenAt *int64
+	ID         string
 }
 
 func (q *Queries) SetDeviceOffline(ctx context.Context, arg SetDeviceOfflineParams) error {
-	_, err := q.db.ExecContext(ctx, setDeviceOffline, arg.Now, arg.ID)
+	_, err := q.db.ExecContext(ctx, setDeviceOffline, arg.LastSeenAt, arg.ID)
 	return err
 }
 
 const setDeviceOnline = `-- name: SetDeviceOnline :exec
-UPDATE devices SET online_since = ?1, last_seen_at = ?1, address = ?2,
-    agent_version = ?3, clock_offset_ms = ?4,
-    ping_seconds = ?5, cause = ''
-WHERE id = ?6
+UPDATE devices SET online_since = ?1, last_seen_at = ?2, address = ?3,
+    agent_version = ?4, clock_offset_ms = ?5,
+    ping_seconds = ?6, cause = ''
+WHERE id = ?7
 `
 
 type SetDeviceOnlineParams struct {
-	Now           *int64
+	OnlineSince   *int64
+	LastSeenAt    *int64
 	Address       string
 	AgentVersion  string
 	ClockOffsetMs *int64
@@ -652,7 +680,8 @@ type SetDeviceOnlineParams struct {
 
 func (q *Queries) SetDeviceOnline(ctx context.Context, arg SetDeviceOnlineParams) error {
 	_, err := q.db.ExecContext(ctx, setDeviceOnline,
-		arg.Now,
+		arg.OnlineSince,
+		arg.LastSeenAt,
 		arg.Address,
 		arg.AgentVersion,
 		arg.ClockOffsetMs,
@@ -667,12 +696,12 @@ UPDATE devices SET last_seen_at = ?1 WHERE id = ?2
 `
 
 type SetDeviceSeenParams struct {
-	Now *int64
-	ID  string
+	LastSeenAt *int64
+	ID         string
 }
 
 func (q *Queries) SetDeviceSeen(ctx context.Context, arg SetDeviceSeenParams) error {
-	_, err := q.db.ExecContext(ctx, setDeviceSeen, arg.Now, arg.ID)
+	_, err := q.db.ExecContext(ctx, setDeviceSeen, arg.LastSeenAt, arg.ID)
 	return err
 }
 

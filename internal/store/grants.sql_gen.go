@@ -76,6 +76,53 @@ func (q *Queries) GetGrant(ctx context.Context, id string) (Grant, error) {
 	return i, err
 }
 
+const listGrants = `-- name: ListGrants :many
+SELECT grants.id, grants.user_id, grants.device_id, grants.tag, grants.logins, grants.targets, grants.deny, grants.created_at, grants.expires_at, users.email AS user_email, devices.name AS device_name
+FROM grants JOIN users ON users.id = grants.user_id LEFT JOIN devices ON devices.id = grants.device_id
+ORDER BY grants.created_at, grants.id
+`
+
+type ListGrantsRow struct {
+	Grant      Grant
+	UserEmail  string
+	DeviceName *string
+}
+
+func (q *Queries) ListGrants(ctx context.Context) ([]ListGrantsRow, error) {
+	rows, err := q.db.QueryContext(ctx, listGrants)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListGrantsRow{}
+	for rows.Next() {
+		var i ListGrantsRow
+		if err := rows.Scan(
+			&i.Grant.ID,
+			&i.Grant.UserID,
+			&i.Grant.DeviceID,
+			&i.Grant.Tag,
+			&i.Grant.Logins,
+			&i.Grant.Targets,
+			&i.Grant.Deny,
+			&i.Grant.CreatedAt,
+			&i.Grant.ExpiresAt,
+			&i.UserEmail,
+			&i.DeviceName,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listGrantsFor = `-- name: ListGrantsFor :many
 SELECT grants.id, grants.user_id, grants.device_id, grants.tag, grants.logins, grants.targets, grants.deny, grants.created_at, grants.expires_at, users.email AS user_email, devices.name AS device_name
 FROM grants JOIN users ON users.id = grants.user_id LEFT JOIN devices ON devices.id = grants.device_id

@@ -9,6 +9,17 @@ import (
 	"context"
 )
 
+const anyOwner = `-- name: AnyOwner :one
+SELECT id FROM users WHERE role = 'owner' AND NOT disabled ORDER BY created_at LIMIT 1
+`
+
+func (q *Queries) AnyOwner(ctx context.Context) (string, error) {
+	row := q.db.QueryRowContext(ctx, anyOwner)
+	var id string
+	err := row.Scan(&id)
+	return id, err
+}
+
 const countOtherOwners = `-- name: CountOtherOwners :one
 SELECT count(*) FROM users WHERE role = 'owner' AND NOT disabled AND id <> ?1
 `

@@ -73,16 +73,16 @@ DELETE FROM devices WHERE id = sqlc.arg(id);
 UPDATE devices SET facts = sqlc.arg(facts) WHERE id = sqlc.arg(id);
 
 -- name: SetDeviceOnline :exec
-UPDATE devices SET online_since = sqlc.arg(now), last_seen_at = sqlc.arg(now), address = sqlc.arg(address),
+UPDATE devices SET online_since = sqlc.arg(online_since), last_seen_at = sqlc.arg(last_seen_at), address = sqlc.arg(address),
     agent_version = sqlc.arg(agent_version), clock_offset_ms = sqlc.narg(clock_offset_ms),
     ping_seconds = sqlc.arg(ping_seconds), cause = ''
 WHERE id = sqlc.arg(id);
 
 -- name: SetDeviceOffline :exec
-UPDATE devices SET online_since = NULL, last_seen_at = sqlc.arg(now) WHERE id = sqlc.arg(id);
+UPDATE devices SET online_since = NULL, last_seen_at = sqlc.arg(last_seen_at) WHERE id = sqlc.arg(id);
 
 -- name: SetDeviceSeen :exec
-UPDATE devices SET last_seen_at = sqlc.arg(now) WHERE id = sqlc.arg(id);
+UPDATE devices SET last_seen_at = sqlc.arg(last_seen_at) WHERE id = sqlc.arg(id);
 
 -- name: SetDeviceCause :exec
 UPDATE devices SET cause = sqlc.arg(cause) WHERE id = sqlc.arg(id);
@@ -129,3 +129,6 @@ DELETE FROM device_host_keys WHERE device_id = sqlc.arg(device_id) AND host_key 
 
 -- name: DropHostKeys :exec
 DELETE FROM device_host_keys WHERE device_id = sqlc.arg(device_id);
+
+-- name: FindDevice :one
+SELECT * FROM devices WHERE id = sqlc.arg(ref) OR name = sqlc.arg(ref);

@@ -19,3 +19,8 @@ DELETE FROM grants WHERE id = sqlc.arg(id);
 
 -- name: PolicyGrants :many
 SELECT * FROM grants;
+
+-- name: ListGrants :many
+SELECT sqlc.embed(grants), users.email AS user_email, devices.name AS device_name
+FROM grants JOIN users ON users.id = grants.user_id LEFT JOIN devices ON devices.id = grants.device_id
+ORDER BY grants.created_at, grants.id;

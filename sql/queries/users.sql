@@ -43,3 +43,6 @@ DELETE FROM users WHERE id = sqlc.arg(id);
 
 -- name: PolicyUsers :many
 SELECT id, role, disabled FROM users;
+
+-- name: AnyOwner :one
+SELECT id FROM users WHERE role = 'owner' AND NOT disabled ORDER BY created_at LIMIT 1;

@@ -1,0 +1,78 @@
+package handlers
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/sshca"
+	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// SignCertificate makes a ten-minute certificate for one login on one device. Who may use the login's rescue server may
+// have it too: both servers trust the same CA.
+func (a *api) SignCertificate(ctx context.Context, r SignCertificateRequestObject) (SignCertificateResponseObject, error) {
+	p := principalOf(ctx)
+	d, err := a.Devices.Find(ctx, p, r.Device)
+	if err != nil {
+		return nil, err
+	}
+	login := value(r.Body.Login)
+	if login == "" {
+		login = d.DefaultLogin
+	}
+	if login == "" {
+		return nil, &wire.Error{Code: wire.Invalid, Message: "This device has no default login. Say as whom: LOGIN@" + d.Name,
+			Fields: map[string]string{"login": "Name one; this device has no default."}}
+	}
+	key, err := sshca.ParseKey(r.Body.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.mayLogIn(p.User.ID, p.Credential, d.ID, login); err != nil {
+		return nil, err
+	}
+	return a.certificate(ctx, key, d, login)
+}
+
+func (a *api) mayLogIn(user, credential, device, login string) error {
+	err := a.Gate.Check(access.Use{User: user, Credential: credential, Device: device, Target: "ssh", Login: login})
+	if wire.CodeOf(err) == wire.Forbidden &&
+		a.Gate.Check(access.Use{User: user, Credential: credential, Device: device, Target: "rescue", Login: login}) == nil {
+		return nil
+	}
+	return err
+}
+
+func (a *api) certificate(ctx context.Context, key ssh.PublicKey, d store.Device, login string) (SignCertificateResponseObject, error) {
+	p := principalOf(ctx)
+	cert, err := a.CA.Sign(sshca.Request{Key: key, User: p.User.ID, Device: d.ID, Login: login,
+		Clock: a.Now().Add(a.clockOffset(d)), Forwards: a.Gate.Policy().Forwards(p.User.ID, d.ID, login, a.Now())})
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := a.Devices.KnownHosts(ctx, p, d.ID)
+	if err != nil {
+		return nil, err
+	}
+	a.note(ctx, events.Event{Type: events.CertificateSigned, Device: d.ID, User: p.User.ID, Data: events.Data{
+		"login": login, "serial": strconv.FormatUint(cert.Serial, 10)}})
+	return SignCertificate200JSONResponse{
+		Certificate: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(cert))), Login: login, DeviceID: d.ID, DeviceName: d.Name,
+		KnownHosts: hosts, ValidBefore: time.Unix(int64(cert.ValidBefore), 0).UTC(),
+	}, nil
+}
+
+// clockOffset is the device's clock minus the hub's, as its last link told.
+func (a *api) clockOffset(d store.Device) time.Duration {
+	if live := a.Tunnel.Presence(d.ID); live.Online {
+		return live.ClockOffset
+	}
+	return time.Duration(value(d.ClockOffsetMs)) * time.Millisecond
+}

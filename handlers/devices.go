@@ -1,0 +1,164 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/devices"
+	"github.com/aditdev/adit/internal/store"
+)
+
+// ListDevices lists the devices in the caller's view.
+func (a *api) ListDevices(ctx context.Context, r ListDevicesRequestObject) (ListDevicesResponseObject, error) {
+	p := principalOf(ctx)
+	rows, err := a.Devices.List(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	policy, out := a.Gate.Policy(), make(ListDevices200JSONResponse, 0, len(rows))
+	for _, d := range rows {
+		if r.Params.Status != nil && string(*r.Params.Status) != d.Status {
+			continue
+		}
+		if r.Params.Tag != nil && !slices.Contains(policy.Devices[d.ID].Tags, *r.Params.Tag) {
+			continue
+		}
+		out = append(out, a.apiDevice(p, d))
+	}
+	return out, nil
+}
+
+// GetDevice is one device.
+func (a *api) GetDevice(ctx context.Context, r GetDeviceRequestObject) (GetDeviceResponseObject, error) {
+	d, err := a.Devices.Find(ctx, principalOf(ctx), r.Device)
+	if err != nil {
+		return nil, err
+	}
+	out, err := a.fullDevice(ctx, d)
+	return GetDevice200JSONResponse(out), err
+}
+
+// UpdateDevice renames, tags, sets the default login.
+func (a *api) UpdateDevice(ctx context.Context, r UpdateDeviceRequestObject) (UpdateDeviceResponseObject, error) {
+	p := principalOf(ctx)
+	d, err := a.Devices.Find(ctx, p, r.Device)
+	if err != nil {
+		return nil, err
+	}
+	d, err = a.Devices.Update(ctx, p, d, devices.Patch{Name: r.Body.Name, DefaultLogin: r.Body.DefaultLogin, Tags: r.Body.Tags})
+	if err != nil {
+		return nil, err
+	}
+	out, err := a.fullDevice(ctx, d)
+	return UpdateDevice200JSONResponse(out), err
+}
+
+// RemoveDevice forgets a device.
+func (a *api) RemoveDevice(ctx context.Context, r RemoveDeviceRequestObject) (RemoveDeviceResponseObject, error) {
+	p := principalOf(ctx)
+	d, err := a.Devices.Find(ctx, p, r.Device)
+	if err != nil {
+		return nil, err
+	}
+	return RemoveDevice204Response{}, a.Devices.Remove(ctx, p, d)
+}
+
+// ApproveDevice lets a pending device in.
+func (a *api) ApproveDevice(ctx context.Context, r ApproveDeviceRequestObject) (ApproveDeviceResponseObject, error) {
+	p := principalOf(ctx)
+	d, err := a.Devices.Find(ctx, p, r.Device)
+	if err != nil {
+		return nil, err
+	}
+	if d, err = a.Devices.Approve(ctx, p, d); err != nil {
+		return nil, err
+	}
+	out, err := a.fullDevice(ctx, d)
+	return ApproveDevice200JSONResponse(out), err
+}
+
+// AcceptHostKeys trusts changed SSH host keys.
+func (a *api) AcceptHostKeys(ctx context.Context, r AcceptHostKeysRequestObject) (AcceptHostKeysResponseObject, error) {
+	p := principalOf(ctx)
+	d, err := a.Devices.Find(ctx, p, r.Device)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.Devices.AcceptHostKeys(ctx, p, d, r.Body.Fingerprints); err != nil {
+		return nil, err
+	}
+	out, err := a.fullDevice(ctx, d)
+	return AcceptHostKeys200JSONResponse(out), err
+}
+
+// KnownHosts is the text of a known_hosts file.
+func (a *api) KnownHosts(ctx context.Context, _ KnownHostsRequestObject) (KnownHostsResponseObject, error) {
+	text, err := a.Devices.KnownHosts(ctx, principalOf(ctx), "")
+	return KnownHosts200TextResponse(text), err
+}
+
+// fullDevice is a device with what only its own page shows.
+func (a *api) fullDevice(ctx context.Context, d store.Device) (Device, error) {
+	out := a.apiDevice(principalOf(ctx), d)
+	rows, err := a.Store.Read().HostKeys(ctx, d.ID)
+	if err != nil {
+		return out, fmt.Errorf("host keys: %w", err)
+	}
+	keys := make([]HostKey, 0, len(rows))
+	for _, k := range rows {
+		keys = append(keys, HostKey{Key: k.HostKey, Fingerprint: k.Fingerprint, Pending: k.Pending})
+	}
+	out.SSHHostKeys = &keys
+	return out, nil
+}
+
+func (a *api) apiDevice(p *auth.Principal, d store.Device) Device {
+	now, policy := a.Now(), a.Gate.Policy()
+	logins, targets := policy.Reach(p.User.ID, d.ID, now)
+	ping := int(d.PingSeconds)
+	out := Device{
+		ID: d.ID, Name: d.Name, Status: DeviceStatus(d.Status), Via: DeviceVia(d.Via), Tags: nonNil(policy.Devices[d.ID].Tags),
+		DefaultLogin: some(d.DefaultLogin), Fingerprint: some(devices.Fingerprint(d)), CreatedAt: store.Time(d.CreatedAt),
+		LastSeenAt: store.TimeOf(d.LastSeenAt), Address: some(d.Address), ClockOffsetMs: d.ClockOffsetMs,
+		AgentVersion: some(d.AgentVersion), PingSeconds: &ping, Cause: some(d.Cause), Facts: facts(d.Facts),
+		Logins: logins, Targets: targets, MayManage: p.Role().Manages(),
+	}
+	if d.Status == "pending" {
+		out.Cause = some("pending")
+	}
+	a.addPresence(&out, d)
+	return out
+}
+
+// addPresence overlays what the live links know.
+func (a *api) addPresence(out *Device, d store.Device) {
+	live := a.Tunnel.Presence(d.ID)
+	if live.Cloned {
+		out.Cause = some("clone")
+	}
+	if !live.Online {
+		return
+	}
+	heard, offset := live.Heard.UTC().Truncate(time.Millisecond), live.ClockOffset.Milliseconds()
+	out.Online, out.LastSeenAt, out.ClockOffsetMs = true, &heard, &offset
+	out.OnlineSince = store.TimeOf(d.OnlineSince)
+	if live.Address != "" {
+		out.Address = &live.Address
+	}
+	if live.AgentVersion != "" {
+		out.AgentVersion = &live.AgentVersion
+	}
+}
+
+// facts are nil where what is kept does not fit the schema any more.
+func facts(text string) *Facts {
+	var f Facts
+	if json.Unmarshal([]byte(text), &f) != nil {
+		return nil
+	}
+	return &f
+}

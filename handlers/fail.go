@@ -1,0 +1,77 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// fail is the one place where an error becomes a reply: problem details (RFC 9457). Only the message of a domain error
+// reaches the caller; what lies behind it goes to the log under the request's id.
+func (a *api) fail(err error, c echo.Context) {
+	e := domainError(err)
+	who := callerOf(c.Request().Context())
+	if e.Code == wire.Internal && c.Request().Context().Err() == nil {
+		a.Log.Error("request failed", "request_id", who.requestID, "route", route(c), "cause", err)
+	} else {
+		a.Log.Debug("request refused", "request_id", who.requestID, "route", route(c), "cause", err)
+	}
+	if c.Response().Committed {
+		return
+	}
+	a.writeProblem(c.Response(), problem(e, who.requestID))
+}
+
+func (a *api) writeProblem(w http.ResponseWriter, p Problem) {
+	h := w.Header()
+	h.Set(echo.HeaderContentType, "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	h.Del("ETag")
+	if p.Code == ProblemCode(wire.RateLimited) {
+		h.Set("Retry-After", "60")
+	}
+	w.WriteHeader(p.Status)
+	if err := json.NewEncoder(w).Encode(p); err != nil {
+		a.Log.LogAttrs(context.Background(), slog.LevelDebug, "problem not delivered", slog.Any("cause", err))
+	}
+}
+
+func problem(e *wire.Error, requestID string) Problem {
+	status := e.Code.HTTPStatus()
+	p := Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: ProblemCode(e.Code),
+		Detail: &e.Message, RequestID: &requestID}
+	if len(e.Fields) > 0 {
+		p.Fields = &e.Fields
+	}
+	return p
+}
+
+// domainError finds the Error in err's chain, or says what the router or the server meant by theirs.
+func domainError(err error) *wire.Error {
+	if e, ok := errors.AsType[*wire.Error](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*echo.HTTPError](err); ok {
+		switch e.Code {
+		case http.StatusNotFound:
+			return wire.Wrap(err, wire.NotFound, "There is nothing at this address.")
+		case http.StatusMethodNotAllowed:
+			return wire.Wrap(err, wire.NotFound, "There is nothing at this address for this method.")
+		case http.StatusInternalServerError:
+			return wire.Wrap(err, wire.Internal, "%s", wire.MessageOf(err))
+		}
+		if e.Code < http.StatusInternalServerError {
+			return wire.Wrap(err, wire.Invalid, "The request has a parameter that cannot be read.")
+		}
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return wire.Wrap(err, wire.TooLarge, "The body takes more than %d bytes.", maxBody)
+	}
+	return wire.Wrap(err, wire.Internal, "%s", wire.MessageOf(err))
+}

@@ -1,0 +1,86 @@
+// Package handlers are the hub's HTTP and WebSocket doors: one file for each resource of openapi.yaml, whose operations
+// the type api implements, and the doors outside of it. Who may pass which route stands in routes.go and nowhere else.
+package handlers
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/config"
+	"github.com/aditdev/adit/internal/devices"
+	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/sshca"
+	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/tunnelhub"
+)
+
+// Options are what the doors stand on; every field must be set.
+type Options struct {
+	Config   config.Config // with its URLs known
+	Version  string
+	Log      *slog.Logger
+	Now      func() time.Time
+	Store    *store.Store
+	Gate     *auth.Gate
+	Accounts *auth.Accounts
+	Events   *events.Log
+	Devices  *devices.Registry
+	CA       *sshca.CA
+	Tunnel   *tunnelhub.Hub
+	Install  *Install
+	Site     fs.FS
+
+	// Stopping ends when the hub begins to stop: streams that would never end by themselves end then.
+	Stopping context.Context
+}
+
+// api has a method for each operation of openapi.yaml and for each door outside of it.
+type api struct {
+	Options
+	clients  clientAddresses
+	origins  origins
+	apiCalls *auth.Limiter // by client address
+	enrolls  *auth.Limiter // by client address
+	metered  *metrics
+	pages    *site
+}
+
+var _ StrictServerInterface = (*api)(nil)
+
+// New makes the hub's whole HTTP handler. It fails where a route has no rule, or the site cannot be read.
+func New(o Options) (http.Handler, error) {
+	a, e, err := build(o)
+	if err != nil {
+		return nil, err
+	}
+	return a.outermost(e), nil
+}
+
+func build(o Options) (*api, *echo.Echo, error) {
+	pages, err := newSite(o.Site)
+	if err != nil {
+		return nil, nil, err
+	}
+	a := &api{
+		Options:  o,
+		clients:  clientAddresses{trusted: o.Config.TrustedProxies},
+		origins:  newOrigins(o.Config),
+		apiCalls: auth.NewLimiter(1000, 10*time.Millisecond, o.Now),
+		enrolls:  auth.NewLimiter(300, time.Second/5, o.Now),
+		pages:    pages,
+	}
+	a.metered = newMetrics(a)
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.Binder = binder{}
+	e.HTTPErrorHandler = a.fail
+	e.IPExtractor = a.clients.of
+	e.Use(a.observe, a.authorize)
+	return a, e, a.register(e)
+}

@@ -1,0 +1,121 @@
+package handlers
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/aditdev/adit/internal/dist"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// InstallSteps learns how far the lines that people paste have come. Calls must be quick and never fail the download.
+type InstallSteps interface {
+	// ScriptRead: the script was fetched. codeHash is the hex SHA-256 of the code inside it, or "" for the script that
+	// is the same for everybody. With a code, that code has been in a URL.
+	ScriptRead(ctx context.Context, codeHash, address, program string)
+	// BinaryRead: the script of the code with this hash fetched the program.
+	BinaryRead(ctx context.Context, codeHash, address, program string)
+}
+
+// Install serves what a new machine fetches: the script and the program. None of it needs to know who asks.
+type Install struct {
+	Dist  *dist.Dist
+	Hub   dist.Hub
+	Steps InstallSteps
+}
+
+const scriptType = "text/x-shellscript; charset=utf-8"
+
+// Script is GET /i: the same for everybody, so that its hash can stand on the page.
+func (i *Install) Script(c echo.Context) error {
+	script, err := i.Dist.Script(i.Hub, "")
+	if err != nil {
+		return fmt.Errorf("make the install script: %w", err)
+	}
+	i.Steps.ScriptRead(c.Request().Context(), "", c.RealIP(), program(c))
+	h := c.Response().Header()
+	h.Set(echo.HeaderContentType, scriptType)
+	h.Set("Cache-Control", "public, max-age=60")
+	return serveTagged(c, sha256Hex(script), func() error {
+		return c.Blob(http.StatusOK, scriptType, []byte(script))
+	})
+}
+
+// ScriptWithCode is GET /i/{code}: the script with the code inside. Reading it consumes nothing, and it says nothing
+// about whether the code is good.
+func (i *Install) ScriptWithCode(c echo.Context) error {
+	code := c.Param("code")
+	if !dist.ValidCode(code) {
+		return wire.Errorf(wire.NotFound, "This is no install code. The page \"Add device\" shows one; it has 26 letters and digits.")
+	}
+	script, err := i.Dist.Script(i.Hub, code)
+	if err != nil {
+		return fmt.Errorf("make the install script: %w", err)
+	}
+	i.Steps.ScriptRead(c.Request().Context(), sha256Hex(code), c.RealIP(), program(c))
+	h := c.Response().Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer")
+	return c.Blob(http.StatusOK, scriptType, []byte(script))
+}
+
+// Download is GET /dl/{file}. The script names itself by the hash of its code (query `for`), which opens nothing.
+func (i *Install) Download(c echo.Context) error {
+	name := c.Param("file")
+	file, err := i.Dist.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return absent(name)
+	}
+	if err != nil {
+		return fmt.Errorf("open a download: %w", err)
+	}
+	if codeHash := c.QueryParam("for"); isSHA256(codeHash) && c.Request().Method == http.MethodGet {
+		i.Steps.BinaryRead(c.Request().Context(), codeHash, c.RealIP(), program(c))
+	}
+	h := c.Response().Header()
+	h.Set(echo.HeaderContentType, "application/gzip")
+	h.Set("Cache-Control", "public, max-age=60")
+	h.Set("ETag", `"`+file.SHA256+`"`)
+	http.ServeContent(c.Response(), c.Request(), "", file.Modified, file)
+	return nil
+}
+
+// absent names the way to get a program that this hub was built without. Only a name of the right form is repeated.
+func absent(name string) error {
+	target := strings.TrimSuffix(strings.TrimPrefix(name, "adit-"), ".gz")
+	if name != "adit-"+target+".gz" || strings.Trim(target, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || len(target) > 40 {
+		return wire.Errorf(wire.NotFound, "There is no such file. Downloads are named adit-OS-ARCH.gz, as adit-linux-arm64.gz.")
+	}
+	return wire.Errorf(wire.NotFound,
+		"This hub was built without adit for %s. Its operator adds it with: make internal/dist/files/%s bin/adit-hub", target, name)
+}
+
+// serveTagged answers 304 to who has the body with this hash already.
+func serveTagged(c echo.Context, hash string, serve func() error) error {
+	tag := `"` + hash + `"`
+	c.Response().Header().Set("ETag", tag)
+	if strings.Contains(c.Request().Header.Get("If-None-Match"), tag) {
+		return c.NoContent(http.StatusNotModified)
+	}
+	return serve()
+}
+
+func program(c echo.Context) string { return wire.Printable(c.Request().UserAgent(), 80) }
+
+func isSHA256(s string) bool {
+	_, err := hex.DecodeString(s)
+	return err == nil && len(s) == hex.EncodedLen(sha256.Size)
+}
+
+func sha256Hex(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,127 @@
+package handlers
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// policy is the Content-Security-Policy of every reply. `svelte-trusted-html` is the Trusted Types policy that Svelte
+// makes for its own templates.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; " +
+	"font-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; " +
+	"require-trusted-types-for 'script'; trusted-types svelte-trusted-html"
+
+// bodyTime is how long a request's body may take to arrive.
+const bodyTime = 30 * time.Second
+
+// outermost is what every request passes before a router looks at it.
+func (a *api) outermost(next http.Handler) http.Handler {
+	csrf := http.NewCrossOriginProtection()
+	for _, origin := range a.origins.own {
+		if err := csrf.AddTrustedOrigin(origin); err != nil {
+			a.Log.Error("origin not trusted", "cause", err)
+		}
+	}
+	csrf.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		a.writeProblem(w, problem(wire.Errorf(wire.Forbidden, "This request comes from another site's page."), wire.NewID()))
+	}))
+	protected := csrf.Handler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.setHeaders(w.Header())
+		if !isUpgrade(r) && r.Body != nil && r.Body != http.NoBody {
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			// A writer that knows no deadlines is a test's; the server's does.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+		}
+		protected.ServeHTTP(w, r)
+	})
+}
+
+func (a *api) setHeaders(h http.Header) {
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+	if a.Config.URLs[0].Scheme == "https" {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+}
+
+// observe gives each request its id, counts it and writes its line: the route and never the path, which may hold a code.
+func (a *api) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		began := time.Now()
+		who := caller{requestID: wire.NewID(), where: auth.Where{Address: c.RealIP(), Program: c.Request().UserAgent()}}
+		with(c, who)
+		c.Response().Header().Set("X-Request-Id", who.requestID)
+		err := next(c)
+		if err != nil {
+			c.Error(err)
+		}
+		a.accessLine(c, time.Since(began))
+		return nil
+	}
+}
+
+func (a *api) accessLine(c echo.Context, took time.Duration) {
+	who := callerOf(c.Request().Context())
+	user := ""
+	if who.principal != nil {
+		user = who.principal.User.ID
+	}
+	a.metered.request(c.Request().Method, route(c), c.Response().Status)
+	level := a.Log.Debug
+	if strings.HasPrefix(c.Path(), "/api/") && !safe(c.Request().Method) {
+		level = a.Log.Info
+	}
+	level("request", "request_id", who.requestID, "method", c.Request().Method, "route", route(c),
+		"status", c.Response().Status, "duration", took, "user", user, "address", who.where.Address)
+}
+
+func route(c echo.Context) string {
+	if c.Path() == "" {
+		return "none"
+	}
+	return c.Path()
+}
+
+// authorize asks the route's rule before anything of the request is looked at.
+func (a *api) authorize(next echo.HandlerFunc) echo.HandlerFunc {
+	byRoute := rules()
+	return func(c echo.Context) error {
+		r := c.Request()
+		if strings.HasPrefix(r.URL.Path, "/api/") {
+			c.Response().Header().Set("Cache-Control", "no-store")
+			if !a.apiCalls.Allow(c.RealIP()) {
+				return wire.Errorf(wire.RateLimited, "Too many requests from your address. Wait a minute.")
+			}
+		}
+		if err := a.origins.check(r); err != nil {
+			return err
+		}
+		rule := byRoute[key(r.Method, c.Path())]
+		if rule == open || rule == closed { // closed: no such route, which the router says itself
+			return next(c)
+		}
+		p, err := a.identify(r)
+		if err != nil {
+			return err
+		}
+		who := callerOf(r.Context())
+		who.principal = p
+		with(c, who)
+		if !rule.admits(p.Role()) {
+			return wire.Errorf(wire.Forbidden, "This takes the role admin or owner; yours is %s.", p.Role())
+		}
+		return next(c)
+	}
+}

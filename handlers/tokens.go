@@ -1,0 +1,39 @@
+package handlers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/aditdev/adit/internal/store"
+)
+
+// ListTokens lists the own API tokens.
+func (a *api) ListTokens(ctx context.Context, _ ListTokensRequestObject) (ListTokensResponseObject, error) {
+	rows, err := a.Store.Read().ListTokensFor(ctx, principalOf(ctx).User.ID)
+	if err != nil {
+		return nil, fmt.Errorf("list tokens: %w", err)
+	}
+	out := make(ListTokens200JSONResponse, 0, len(rows))
+	for _, t := range rows {
+		expires := store.Time(t.ExpiresAt)
+		out = append(out, Token{ID: t.ID, Name: t.Name, CreatedAt: store.Time(t.CreatedAt), ExpiresAt: &expires,
+			LastUsedAt: store.TimeOf(t.LastUsedAt)})
+	}
+	return out, nil
+}
+
+// CreateToken makes an API token.
+func (a *api) CreateToken(ctx context.Context, r CreateTokenRequestObject) (CreateTokenResponseObject, error) {
+	life := time.Duration(value(r.Body.ExpiresIn)) * time.Second
+	t, err := a.Accounts.CreateToken(ctx, principalOf(ctx).User.ID, r.Body.Name, life)
+	if err != nil {
+		return nil, err
+	}
+	return CreateToken201JSONResponse{ID: t.ID, Token: t.Secret, ExpiresAt: t.Expires.UTC()}, nil
+}
+
+// RevokeToken ends an own token.
+func (a *api) RevokeToken(ctx context.Context, r RevokeTokenRequestObject) (RevokeTokenResponseObject, error) {
+	return RevokeToken204Response{}, a.Accounts.RevokeToken(ctx, principalOf(ctx), r.TokenID)
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/aditdev/adit/handlers"
+	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/command"
+	"github.com/aditdev/adit/internal/config"
+	"github.com/aditdev/adit/internal/devices"
+	"github.com/aditdev/adit/internal/dist"
+	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/seal"
+	"github.com/aditdev/adit/internal/sshca"
+	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/wire"
+	"github.com/aditdev/adit/static"
+	"github.com/aditdev/adit/tunnelhub"
+)
+
+// hub is every part of the server, wired.
+type hub struct {
+	config   config.Config
+	log      *slog.Logger
+	store    *store.Store
+	gate     *auth.Gate
+	accounts *auth.Accounts
+	events   *events.Log
+	devices  *devices.Registry
+	ca       *sshca.CA
+	tunnel   *tunnelhub.Hub
+}
+
+func newHub(ctx context.Context, c config.Config, log *slog.Logger) (*hub, error) {
+	st, err := store.Open(ctx, c.Data)
+	if err != nil {
+		return nil, err
+	}
+	h := &hub{config: c, log: log, store: st}
+	if err := h.wire(ctx); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	return h, nil
+}
+
+func (h *hub) wire(ctx context.Context) (err error) {
+	tunnelKey, caKey, err := h.keys(ctx)
+	if err != nil {
+		return err
+	}
+	if h.ca, err = sshca.New(caKey); err != nil {
+		return err
+	}
+	if h.gate, err = auth.NewGate(ctx, h.store, time.Now); err != nil {
+		return err
+	}
+	if h.accounts, err = auth.NewAccounts(h.store, h.gate); err != nil {
+		return err
+	}
+	h.events = events.New(h.store, time.Now)
+	h.devices = devices.New(devices.Options{Store: h.store, Gate: h.gate, Events: h.events, Now: time.Now, Log: h.log,
+		Key: tunnelKey, UserCA: h.ca.AuthorizedKey(), URLs: h.config.URLs,
+		Drop: func(device string, cause error) { h.tunnel.Drop(device, cause) }})
+	name, err := h.devices.HubName(ctx)
+	if err != nil {
+		return err
+	}
+	h.tunnel = tunnelhub.New(tunnelhub.Options{Log: h.log, Key: tunnelKey, Hosts: h.hosts(), Name: name,
+		Version: command.Version(), Device: h.device, Cloned: h.cloned, Handle: h.handle})
+	return nil
+}
+
+// keys opens the hub's two keys, each of one use, and makes them at the first start.
+func (h *hub) keys(ctx context.Context) (tunnel, ca ed25519.PrivateKey, err error) {
+	sealer, err := seal.New(h.config.Secret)
+	if err != nil {
+		return nil, nil, err
+	}
+	seed := func() []byte {
+		raw := make([]byte, ed25519.SeedSize)
+		_, _ = rand.Read(raw) // never fails
+		return raw
+	}
+	tunnelSeed, err := h.store.Secret(ctx, sealer, "tunnel_key", seed)
+	if err != nil {
+		return nil, nil, err
+	}
+	caSeed, err := h.store.Secret(ctx, sealer, "user_ca_key", seed)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ed25519.NewKeyFromSeed(tunnelSeed), ed25519.NewKeyFromSeed(caSeed), nil
+}
+
+func (h *hub) hosts() []string {
+	hosts := make([]string, 0, len(h.config.URLs))
+	for _, u := range h.config.URLs {
+		hosts = append(hosts, u.Host)
+	}
+	return hosts
+}
+
+// device is what the tunnel must know of one.
+func (h *hub) device(ctx context.Context, id string) (tunnelhub.Device, error) {
+	d, err := h.store.Read().GetDevice(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return tunnelhub.Device{}, wire.Errorf(wire.NotFound, "This hub knows no such device.")
+	}
+	if err != nil {
+		return tunnelhub.Device{}, fmt.Errorf("find device: %w", err)
+	}
+	key, err := wire.DecodeKey(d.PublicKey)
+	return tunnelhub.Device{ID: d.ID, Key: key, Status: d.Status, Ping: time.Duration(d.PingSeconds) * time.Second}, err
+}
+
+func (h *hub) cloned(device string, _, _ wire.Instance) {
+	h.devices.Cloned(context.Background(), device)
+}
+
+// handle answers the calls of devices.
+func (h *hub) handle(ctx context.Context, device, method string, params json.RawMessage) (any, error) {
+	if method != wire.MethodFacts {
+		return nil, wire.Errorf(wire.NotFound, "This hub knows no call %q.", wire.Printable(method, 64))
+	}
+	return struct{}{}, h.devices.Report(ctx, device, params)
+}
+
+func (h *hub) handler(stopping context.Context) (http.Handler, error) {
+	install := &handlers.Install{Dist: dist.New(), Steps: h.devices,
+		Hub: dist.Hub{URL: h.config.URLs[0].String(), Key: h.devices.HubFingerprint()}}
+	return handlers.New(handlers.Options{Config: h.config, Version: command.Version(), Log: h.log, Now: time.Now, Store: h.store,
+		Gate: h.gate, Accounts: h.accounts, Events: h.events, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Install: install,
+		Site: static.Files(), Stopping: stopping})
+}
+
+// devOwner is who the sign-in link of --dev belongs to.
+const devOwner = "owner@localhost"
+
+func (h *hub) devLink(ctx context.Context, needed bool) (string, error) {
+	if needed {
+		if _, err := h.accounts.CreateUser(ctx, auth.NewUser{Email: devOwner, Handle: "owner", Role: access.Owner}); err != nil {
+			return "", err
+		}
+	}
+	id, err := h.store.Read().AnyOwner(ctx)
+	if err != nil {
+		return "", fmt.Errorf("find owner: %w", err)
+	}
+	return h.accounts.NewLoginLink(ctx, id)
+}
+
+func forgetOnline(q *store.Queries) error { return q.ForgetOnline(context.Background()) }
+
+// How long the hub keeps what nobody needs any more.
+const (
+	sweepEvery = 10 * time.Minute
+	keepEvents = 90 * 24 * time.Hour
+	keepEnded  = 30 * 24 * time.Hour
+)
+
+// sweep removes what has expired, now and then.
+func (h *hub) sweep(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		if err := h.store.Write(ctx, func(q *store.Queries) error { return sweepOnce(ctx, q, time.Now()) }); err != nil && ctx.Err() == nil {
+			h.log.Error("sweep failed", "cause", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func sweepOnce(ctx context.Context, q *store.Queries, now time.Time) error {
+	at, ended := store.Millis(now), store.Millis(now.Add(-keepEnded))
+	last, err := q.LastEventID(ctx)
+	return errors.Join(err,
+		q.SweepLoginSessions(ctx, at), q.SweepLoginLinks(ctx, at), q.SweepCLILogins(ctx, at),
+		q.SweepTokens(ctx, ended), q.SweepInstallCodes(ctx, ended), q.SweepShells(ctx, ended),
+		q.SweepEvents(ctx, store.SweepEventsParams{Before: store.Millis(now.Add(-keepEvents)), KeepFrom: last}),
+	)
+}

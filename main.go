@@ -1,0 +1,94 @@
+// Command adit-hub is the server of Adit: one web app behind one HTTPS port that reaches devices behind NAT and
+// firewalls. `adit-hub serve` runs it; the other commands work on its data directory, also while it runs.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/aditdev/adit/internal/command"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := run(ctx, program{
+		args: os.Args[1:], environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+	})
+	stop()
+	os.Exit(status)
+}
+
+// program is what a run of adit-hub sees of the world, so that tests can be it.
+type program struct {
+	args, environ  []string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	// listening is told the address once the hub serves; nil in main.
+	listening func(address string)
+}
+
+// commands is the command line, as kong reads it.
+type commands struct {
+	Serve   serveCommand   `cmd:"" help:"Run the hub."`
+	User    userCommands   `cmd:"" help:"Make users, and let them in again."`
+	Token   tokenCommands  `cmd:"" help:"Make API tokens."`
+	Grant   grantCommands  `cmd:"" help:"Say who may reach which devices."`
+	Backup  backupCommand  `cmd:"" help:"Write one consistent file, also while the hub serves."`
+	Restore restoreCommand `cmd:"" help:"Put a backup into the data directory. The hub must not run."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// run is the whole program but for signals and the process's end. It returns the exit status of docs/errors.md.
+func run(ctx context.Context, p program) int {
+	err := dispatch(ctx, p)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(p.stderr, "adit-hub: %v\n", err)
+	if _, ok := errors.AsType[*kong.ParseError](err); ok {
+		return wire.Invalid.ExitCode()
+	}
+	return wire.CodeOf(err).ExitCode()
+}
+
+// errHelp ends a run that only printed help.
+var errHelp = errors.New("help was printed")
+
+func dispatch(ctx context.Context, p program) (err error) {
+	defer func() {
+		// kong ends help and completion by its exit function, which here must not end the process.
+		if r := recover(); r == errHelp { //nolint:errorlint // the very value
+			err = nil
+		} else if r != nil {
+			panic(r)
+		}
+	}()
+	var c commands
+	parser, err := kong.New(&c, kong.Name("adit-hub"), kong.UsageOnError(),
+		kong.Description("The hub of Adit. Settings come from the environment; docs/settings.md lists them."),
+		kong.Writers(p.stdout, p.stderr), kong.Exit(func(int) { panic(errHelp) }))
+	if err != nil {
+		return fmt.Errorf("command line: %w", err)
+	}
+	parsed, err := parser.Parse(p.args)
+	if err != nil {
+		return err
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	return parsed.Run(p)
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Run(p program) error {
+	_, err := fmt.Fprintln(p.stdout, "adit-hub", command.Version())
+	return err
+}
