@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 
@@ -63,6 +64,11 @@ func refreshTrusted(p Paths, c Config) error {
 	ca, err := readUserCA(p)
 	if err != nil {
 		return err
+	}
+	if r, err := readTrust(p.Trust()); err == nil && r.Keys != "" {
+		if err := removeKeyLines(r.Keys, func(line string) bool { return strings.Contains(line, throwAway) }); err != nil {
+			return err
+		}
 	}
 	return writeTrusted(p, c, authorizedLine(ca))
 }
