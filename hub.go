@@ -20,6 +20,7 @@ import (
 	"github.com/aditdev/adit/internal/dist"
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/seal"
+	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
@@ -38,6 +39,7 @@ type hub struct {
 	devices  *devices.Registry
 	ca       *sshca.CA
 	tunnel   *tunnelhub.Hub
+	shells   *shell.Shells
 }
 
 func newHub(ctx context.Context, c config.Config, log *slog.Logger) (*hub, error) {
@@ -76,6 +78,7 @@ func (h *hub) wire(ctx context.Context) (err error) {
 	}
 	h.tunnel = tunnelhub.New(tunnelhub.Options{Log: h.log, Key: tunnelKey, Hosts: h.hosts(), Name: name,
 		Version: command.Version(), Device: h.device, Cloned: h.cloned, Handle: h.handle})
+	h.shells = h.newShells()
 	return nil
 }
 
@@ -138,7 +141,7 @@ func (h *hub) handler(stopping context.Context) (http.Handler, error) {
 	install := &handlers.Install{Dist: dist.New(), Steps: h.devices,
 		Hub: dist.Hub{URL: h.config.URLs[0].String(), Key: h.devices.HubFingerprint()}}
 	return handlers.New(handlers.Options{Config: h.config, Version: command.Version(), Log: h.log, Now: time.Now, Store: h.store,
-		Gate: h.gate, Accounts: h.accounts, Events: h.events, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Install: install,
+		Gate: h.gate, Accounts: h.accounts, Events: h.events, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Shells: h.shells, Install: install,
 		Site: static.Files(), Stopping: stopping})
 }
 

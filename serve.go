@@ -81,6 +81,8 @@ func (h *hub) serve(ctx context.Context, listener net.Listener, p program) error
 	defer endBackground()
 	links, endLinks := context.WithCancel(background)
 	defer endLinks()
+	shells, endShells := context.WithCancel(background)
+	defer endShells()
 
 	var group errgroup.Group
 	failed := make(chan error, 8)
@@ -99,6 +101,7 @@ func (h *hub) serve(ctx context.Context, listener net.Listener, p program) error
 	start("events", func() error { return h.events.Run(background) })
 	start("presence", func() error { return h.devices.Follow(background, h.tunnel.Watch(background)) })
 	start("sweep", func() error { return h.sweep(background) })
+	start("shells", func() error { return h.shells.Run(shells) })
 	start("links", func() error { return h.tunnel.Run(links) })
 	start("http", func() error { return ignoreClosed(server.Serve(listener)) })
 	if err := h.welcome(ctx, p); err != nil {
@@ -116,6 +119,7 @@ func (h *hub) serve(ctx context.Context, listener net.Listener, p program) error
 		h.log.Error("a part of the hub failed", "cause", err)
 	}
 	stop()
+	endShells()
 	endLinks()
 	timeout, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()

@@ -15,6 +15,7 @@ import (
 	"github.com/aditdev/adit/internal/config"
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/tunnelhub"
@@ -33,6 +34,7 @@ type Options struct {
 	Devices  *devices.Registry
 	CA       *sshca.CA
 	Tunnel   *tunnelhub.Hub
+	Shells   *shell.Shells
 	Install  *Install
 	Site     fs.FS
 
