@@ -11,6 +11,8 @@ BUILT ?= $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --form
 COMMAND := github.com/aditdev/adit/internal/command
 GO_BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false \
 	-ldflags '-s -w -buildid= -X $(COMMAND).version=$(VERSION) -X $(COMMAND).built=$(BUILT)'
+# Nothing of ours speaks HTTP/2 from `adit`, and leaving it out saves 0.4 MB.
+ADIT_BUILD = $(GO_BUILD) -tags nethttpomithttp2
 
 # Every platform that `adit` is made for, and how Go is told.
 TARGETS := linux-amd64 linux-arm64 linux-armv6 linux-armv7 linux-386 linux-riscv64 linux-mips linux-mipsle \
@@ -99,7 +101,7 @@ clean: ## Remove everything built; ./data stays
 FORCE:
 
 bin/adit: FORCE
-	@$(GO_BUILD) -o $@ ./cmd/adit
+	@$(ADIT_BUILD) -o $@ ./cmd/adit
 
 bin/adit-demo: FORCE
 	@go build -buildvcs=false -o $@ ./internal/demo
@@ -113,7 +115,7 @@ host-binary:
 
 bin/cross/adit-%: FORCE
 	@mkdir -p bin/cross
-	@$(env_$*) $(GO_BUILD) -o $@ ./cmd/adit
+	@$(env_$*) $(ADIT_BUILD) -o $@ ./cmd/adit
 
 .PRECIOUS: bin/cross/adit-%
 internal/dist/files/adit-%.gz: bin/cross/adit-%

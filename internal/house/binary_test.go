@@ -20,7 +20,7 @@ const (
 // exported method of every type: two megabytes here.
 func TestAgentBinaryIsSmall(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "adit")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid= -dumpdep", "-o", file, "./cmd/adit")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "nethttpomithttp2", "-ldflags", "-s -w -buildid= -dumpdep", "-o", file, "./cmd/adit")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 	out, err := cmd.CombinedOutput()
