@@ -53,16 +53,12 @@ type user interface {
 }
 
 func (c *Carrier) serve(ctx context.Context, h *Hub) error {
-	done := make(chan error, 1)
-	if !h.start(func() { done <- c.run(ctx) }) {
+	if !h.begin() {
 		c.ws.Close(stream.Restarting)
 		h.leave(c, stream.Restarting)
 		return stream.Restarting
 	}
-	return <-done
-}
-
-func (c *Carrier) run(ctx context.Context) error {
+	defer h.serving.Done()
 	stop := context.AfterFunc(ctx, func() { c.ws.Close(stream.Restarting) })
 	defer stop()
 	switch c.purpose {
@@ -71,11 +67,11 @@ func (c *Carrier) run(ctx context.Context) error {
 		return nil
 	case wire.PurposeMQTT:
 		defer c.ws.CloseNow()
-		return c.hub.options.MQTT(ctx, c.id, c.ws.NetConn(ctx))
+		return h.options.MQTT(ctx, c.id, c.ws.NetConn(ctx))
 	}
-	c.hub.enter(c)
+	h.enter(c)
 	err := c.read(ctx)
-	c.hub.leave(c, err)
+	h.leave(c, err)
 	c.ws.Close(err)
 	return err
 }
@@ -85,7 +81,7 @@ func (h *Hub) enter(c *Carrier) {
 	h.mu.Lock()
 	c.serving = true
 	h.mu.Unlock()
-	h.pings.add(c)
+	h.pings.add(c.ws, c.ping)
 	h.park(c)
 }
 
@@ -97,7 +93,7 @@ func (h *Hub) leave(c *Carrier, err error) {
 		c.device.removeLocked(c)
 	}
 	h.mu.Unlock()
-	h.pings.remove(c)
+	h.pings.remove(c.ws)
 	close(c.gone)
 	if held := c.current.Swap(nil); held != nil {
 		held.user.lost(c, err)

@@ -80,15 +80,23 @@ func (h *Hub) stop() {
 	}
 }
 
-// start counts a goroutine that Run waits for; ok is false when the hub is stopping.
+// start runs a goroutine that Run waits for; ok is false when the hub is stopping.
 func (h *Hub) start(run func()) (ok bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.stopping {
+	if !h.begin() {
 		return false
 	}
-	h.serving.Go(run)
+	go func() { defer h.serving.Done(); run() }()
 	return true
+}
+
+// begin has Run wait until serving.Done; ok is false when the hub is stopping.
+func (h *Hub) begin() (ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.stopping {
+		h.serving.Add(1)
+	}
+	return !h.stopping
 }
 
 // Drop ends every carrier and stream of a device, as when it is removed. Its agent is told why by code and message.

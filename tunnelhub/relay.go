@@ -12,7 +12,7 @@ import (
 )
 
 // Relay passes the frames of one stream between a door's WebSocket of subprotocol adit.stream.v1 and a device, until
-// the stream, either side or ctx ended. Windows and resume are between those two: the hub holds only what a slow
+// the stream, either side or ctx ended; ctx's cause is then what both are told. Windows and resume are between those two: the hub holds only what a slow
 // network has not taken yet. It closes door. Errors are *wire.Error, of which the door's peer has been told.
 func (h *Hub) Relay(ctx context.Context, r Request, door *stream.FrameConn) error {
 	open, err := readOpen(ctx, door, r.Target)
@@ -22,6 +22,8 @@ func (h *Hub) Relay(ctx context.Context, r Request, door *stream.FrameConn) erro
 	}
 	y := &relay{hub: h, request: r, door: door, open: open, over: make(chan error, 1)}
 	unregister := h.register(r, h.ids.Add(1), y.bytes, y.revoke)
+	h.pings.add(door, wire.PingEvery)
+	defer h.pings.remove(door)
 	err = y.run(ctx)
 	unregister(err)
 	return err
@@ -77,8 +79,6 @@ func (y *relay) bytes() (in, out int64) {
 }
 
 func (y *relay) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	var door sync.WaitGroup
 	door.Go(func() { y.end(y.readDoor()) })
 	err := y.connect(ctx)
@@ -86,7 +86,8 @@ func (y *relay) run(ctx context.Context) error {
 		select {
 		case err = <-y.over:
 		case <-ctx.Done():
-			err = stream.Restarting
+			err = context.Cause(ctx)
+			y.revoke(err)
 		}
 	}
 	y.close(err)
@@ -168,7 +169,7 @@ func (y *relay) try(ctx context.Context) error {
 	case err = <-y.over:
 		return err
 	case <-ctx.Done():
-		return stream.Restarting
+		return context.Cause(ctx)
 	case <-timer.C:
 		c.ws.CloseNow()
 		return &carrierError{errors.New("no answer to the open in time")}

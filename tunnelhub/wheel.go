@@ -6,51 +6,65 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 )
 
-// A turn of the wheel takes longer than the usual ping, so that few carriers stay for a second turn.
+// A turn of the wheel takes longer than the usual ping, so that few stay for a second turn.
 const (
 	wheelTick  = 250 * time.Millisecond
 	wheelSlots = 80
+	pongWithin = 5 * time.Second // that a ping's goroutine waits; a pong that comes later counts as heard all the same
 )
 
-// wheel pings every carrier of the hub from one goroutine, and drops those that are silent for too long. The zero
-// value is ready.
+// wheel pings every carrier and door of the hub from one goroutine, and drops those that are silent for too long. The
+// zero value is ready.
 type wheel struct {
 	mu    sync.Mutex
 	now   int // slot
-	slots [wheelSlots]map[*Carrier]time.Time
-	slot  map[*Carrier]int
+	slots [wheelSlots]map[*stream.FrameConn]struct{}
+	all   map[*stream.FrameConn]*pulse
 }
 
-// add schedules a carrier's first ping.
-func (w *wheel) add(c *Carrier) {
+// pulse is when a WebSocket is pinged.
+type pulse struct {
+	every time.Duration
+	due   time.Time
+	slot  int
+}
+
+// deadAfter is the silence after which the WebSocket is dead.
+func (p *pulse) deadAfter() time.Duration { return max(wire.DeadAfter, p.every*5/2) }
+
+// add has ws pinged every so often, give or take a tenth.
+func (w *wheel) add(ws *stream.FrameConn, every time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.scheduleLocked(c)
+	if w.all == nil {
+		w.all = make(map[*stream.FrameConn]*pulse)
+	}
+	p := &pulse{every: every}
+	w.all[ws] = p
+	w.scheduleLocked(ws, p)
 }
 
-func (w *wheel) scheduleLocked(c *Carrier) {
-	jitter := time.Duration(rand.Int64N(int64(2*wire.PingJitter))) - wire.PingJitter
-	due := time.Now().Add(c.ping + jitter*c.ping/wire.PingEvery)
-	at := (w.now + 1 + int(time.Until(due)/wheelTick)) % wheelSlots
-	if w.slots[at] == nil {
-		w.slots[at] = make(map[*Carrier]time.Time)
+func (w *wheel) scheduleLocked(ws *stream.FrameConn, p *pulse) {
+	jitter := float64(wire.PingJitter) / float64(wire.PingEvery) * (2*rand.Float64() - 1)
+	wait := p.every + time.Duration(jitter*float64(p.every))
+	p.due = time.Now().Add(wait)
+	p.slot = (w.now + 1 + int(wait/wheelTick)) % wheelSlots
+	if w.slots[p.slot] == nil {
+		w.slots[p.slot] = make(map[*stream.FrameConn]struct{})
 	}
-	w.slots[at][c] = due
-	if w.slot == nil {
-		w.slot = make(map[*Carrier]int)
-	}
-	w.slot[c] = at
+	w.slots[p.slot][ws] = struct{}{}
 }
 
-func (w *wheel) remove(c *Carrier) {
+func (w *wheel) remove(ws *stream.FrameConn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if at, ok := w.slot[c]; ok {
-		delete(w.slots[at], c)
-		delete(w.slot, c)
+	if p, ok := w.all[ws]; ok {
+		delete(w.slots[p.slot], ws)
+		delete(w.all, ws)
 	}
 }
 
@@ -66,54 +80,50 @@ func (w *wheel) run(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		for _, c := range w.silent() {
-			pings.Go(c.ws.CloseNow)
+		for _, ws := range w.silent() {
+			pings.Go(ws.CloseNow)
 		}
-		for _, c := range w.turn() {
-			pings.Go(func() { c.check(ctx) })
+		for _, ws := range w.turn() {
+			pings.Go(func() { ping(ctx, ws) })
 		}
 	}
 }
 
-// silent looks, once a second, for carriers to give up.
-func (w *wheel) silent() (dead []*Carrier) {
+func ping(ctx context.Context, ws *stream.FrameConn) {
+	ctx, cancel := context.WithTimeout(ctx, pongWithin)
+	defer cancel()
+	_ = ws.Ping(ctx) // silence is what counts
+}
+
+// turn moves on by one slot and gives those that are due.
+func (w *wheel) turn() (due []*stream.FrameConn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = (w.now + 1) % wheelSlots
+	limit := time.Now().Add(wheelTick)
+	for ws := range w.slots[w.now] {
+		if w.all[ws].due.Before(limit) {
+			due = append(due, ws)
+		}
+	}
+	for _, ws := range due {
+		delete(w.slots[w.now], ws)
+		w.scheduleLocked(ws, w.all[ws])
+	}
+	return due
+}
+
+// silent looks, once a second, for those to give up.
+func (w *wheel) silent() (dead []*stream.FrameConn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.now%int(time.Second/wheelTick) != 0 {
 		return nil
 	}
-	for c := range w.slot {
-		if time.Since(c.ws.Heard()) > c.deadAfter() {
-			dead = append(dead, c)
+	for ws, p := range w.all {
+		if time.Since(ws.Heard()) > p.deadAfter() {
+			dead = append(dead, ws)
 		}
 	}
 	return dead
 }
-
-// turn moves on by one slot and gives the carriers that are due.
-func (w *wheel) turn() (due []*Carrier) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.now = (w.now + 1) % wheelSlots
-	limit := time.Now().Add(wheelTick)
-	for c, at := range w.slots[w.now] {
-		if at.Before(limit) {
-			due = append(due, c)
-		}
-	}
-	for _, c := range due {
-		delete(w.slots[w.now], c)
-		w.scheduleLocked(c)
-	}
-	return due
-}
-
-// check pings a carrier. It waits for the pong for a few seconds only; one that comes later still counts as heard.
-func (c *Carrier) check(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	_ = c.ws.Ping(ctx) // silence is what counts
-}
-
-// deadAfter is the silence after which the carrier is dead.
-func (c *Carrier) deadAfter() time.Duration { return max(wire.DeadAfter, c.ping*5/2) }
