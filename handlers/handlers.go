@@ -50,6 +50,7 @@ type api struct {
 	apiCalls *auth.Limiter // by client address
 	enrolls  *auth.Limiter // by client address
 	metered  *metrics
+	carriers *tunnelDoor
 	pages    *site
 }
 
@@ -76,6 +77,7 @@ func build(o Options) (*api, *echo.Echo, error) {
 		apiCalls: auth.NewLimiter(1000, 10*time.Millisecond, o.Now),
 		enrolls:  auth.NewLimiter(300, time.Second/5, o.Now),
 		pages:    pages,
+		carriers: newTunnelDoor(o.Tunnel, o.Stopping),
 	}
 	a.metered = newMetrics(a)
 	e := echo.New()

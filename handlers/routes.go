@@ -88,6 +88,8 @@ func rules() map[string]rule {
 func (a *api) register(e *echo.Echo) error {
 	RegisterHandlers(e, NewStrictHandler(a, nil))
 	e.GET("/api/v1/events", a.streamEvents)
+	e.GET("/api/v1/devices/:device/connect", a.connect)
+	e.GET("/tunnel", a.carriers.Open)
 	e.GET("/api/v1/shells/:shell_id/attach", a.attachShell)
 	e.GET("/i", a.Install.Script)
 	e.GET("/i/:code", a.Install.ScriptWithCode)

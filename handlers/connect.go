@@ -1,0 +1,42 @@
+package handlers
+
+import (
+	"github.com/labstack/echo/v4"
+
+	"github.com/aditdev/adit/internal/stream"
+	"github.com/aditdev/adit/internal/wire"
+	"github.com/aditdev/adit/tunnelhub"
+)
+
+// connect opens a stream on a device: GET /api/v1/devices/{device}/connect?target=…, a WebSocket of subprotocol
+// adit.stream.v1 (frames of docs/protocol.md), or binary or mqtt (bytes only). The Origin was checked before, and the
+// stream ends when the live policy no longer allows it.
+func (a *api) connect(c echo.Context) error {
+	if !isUpgrade(c.Request()) {
+		return wire.Errorf(wire.Invalid, "This door takes WebSockets only.")
+	}
+	target, err := wire.ParseTarget(c.QueryParam("target"))
+	if err != nil {
+		return err
+	}
+	p := principalOf(c.Request().Context())
+	device, held, release, err := a.hold(c.Request().Context(), p, c.Param("device"), target)
+	if err != nil {
+		return err
+	}
+	defer release()
+	ws, err := stream.Accept(c.Response(), c.Request(), wire.SubprotocolStream, wire.SubprotocolBinary, wire.SubprotocolMQTT)
+	if err != nil {
+		return nil // Accept has answered
+	}
+	r := tunnelhub.Request{Device: device.ID, Target: target, User: p.User.ID, Via: ws.Subprotocol()}
+	switch r.Via {
+	case wire.SubprotocolStream:
+		_ = a.Tunnel.Relay(held, r, ws) // tells the peer itself
+	case wire.SubprotocolBinary, wire.SubprotocolMQTT:
+		_ = a.Tunnel.RelayBytes(held, r, ws)
+	default:
+		ws.Close(wire.Errorf(wire.Invalid, "Name one of the subprotocols adit.stream.v1, binary and mqtt."))
+	}
+	return nil
+}
