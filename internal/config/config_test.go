@@ -1,0 +1,66 @@
+package config
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func env(more ...string) []string {
+	return append([]string{"HOME=/root", "ADIT_URL=https://adit.example.com", "ADIT_SECRET=" + strings.Repeat("s", 32)}, more...)
+}
+
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	c, err := Load(env("PORT=9000", "ADIT_TRUSTED_PROXIES=10.0.0.1, loopback", "ADIT_LOG=debug,json",
+		"ADIT_URL=https://Adit.example.com/,https://other.example.com:8443"), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen != ":9000" || c.Data != "./data" || c.LogLevel != "debug" || !c.LogJSON {
+		t.Errorf("%+v", c)
+	}
+	if len(c.URLs) != 2 || c.URLs[0].String() != "https://adit.example.com" || c.URLs[1].Host != "other.example.com:8443" {
+		t.Errorf("%v", c.URLs)
+	}
+	if len(c.TrustedProxies) != 3 || c.TrustedProxies[0] != netip.MustParsePrefix("10.0.0.1/32") {
+		t.Errorf("%v", c.TrustedProxies)
+	}
+}
+
+func TestDevListensOnLoopbackOnly(t *testing.T) {
+	t.Parallel()
+	c, err := Load(nil, true)
+	if err != nil || c.Listen != "127.0.0.1:8080" {
+		t.Errorf("%q, %v", c.Listen, err)
+	}
+}
+
+// Rule 9: what is missing, empty or misspelled keeps the hub from starting.
+func TestLoadFailsClosed(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		environ []string
+		says    string
+	}{
+		"no url":            {[]string{"ADIT_SECRET=x"}, "ADIT_URL: is missing"},
+		"no secret":         {[]string{"ADIT_URL=https://a.example"}, "ADIT_SECRET: is missing"},
+		"empty secret":      {[]string{"ADIT_URL=https://a.example", "ADIT_SECRET= "}, "ADIT_SECRET: is missing"},
+		"misspelled":        {env("ADIT_TRUSTED_PROXY=10.0.0.0/8"), "ADIT_TRUSTED_PROXY: there is no such setting"},
+		"not served yet":    {env("ADIT_MQTT_ADDR=:1883"), "does not serve it yet"},
+		"plain http":        {env("ADIT_URL=http://adit.example.com"), "only https"},
+		"url with a path":   {env("ADIT_URL=https://a.example/adit"), "no address of a site"},
+		"url without host":  {env("ADIT_URL=adit.example.com"), "no address of a site"},
+		"an empty url":      {env("ADIT_URL=https://a.example,"), "no address of a site"},
+		"port":              {env("PORT=http"), "no port number"},
+		"port out of range": {env("PORT=70000"), "no port number"},
+		"proxies":           {env("ADIT_TRUSTED_PROXIES=everybody"), "neither loopback nor private"},
+		"log":               {env("ADIT_LOG=loud"), "no level"},
+		"log format":        {env("ADIT_LOG=info,xml"), "no format"},
+	} {
+		_, err := Load(test.environ, false)
+		if err == nil || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: got %v, want %q", name, err, test.says)
+		}
+	}
+}

@@ -1,0 +1,269 @@
+package store_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/aditdev/adit/internal/seal"
+	"github.com/aditdev/adit/internal/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t *testing.T, dir string) *store.Store {
+	t.Helper()
+	st, err := store.Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	return st
+}
+
+func addUser(t *testing.T, st *store.Store, email string) store.User {
+	t.Helper()
+	var user store.User
+	err := st.WriteAccess(t.Context(), func(q *store.Queries) (err error) {
+		user, err = q.CreateUser(t.Context(), store.CreateUserParams{ID: store.NewID("usr"), Email: email, Handle: email,
+			Role: "owner", CreatedAt: 1})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user
+}
+
+// sqlc writes parameters inside some clauses verbatim, and such a query fails only when it runs. So each generated
+// query must be accepted by a database with the real schema.
+func TestEveryQueryPrepares(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	open(t, dir)
+	db, err := sql.Open("sqlite", filepath.Join(dir, store.File))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	n := 0
+	for name, query := range generated(t) {
+		stmt, err := db.PrepareContext(t.Context(), query)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		_ = stmt.Close()
+		n++
+	}
+	if n < 80 {
+		t.Errorf("only %d queries were found", n)
+	}
+}
+
+// generated gives the constants of the generated files.
+func generated(t *testing.T) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob("*.sql_gen.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	queries := map[string]string{}
+	for _, file := range files {
+		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(tree, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if !ok || len(spec.Values) != 1 {
+				return true
+			}
+			if text, ok := spec.Values[0].(*ast.BasicLit); ok && text.Kind == token.STRING {
+				queries[spec.Names[0].Name], _ = strconv.Unquote(text.Value)
+			}
+			return true
+		})
+	}
+	return queries
+}
+
+func TestOlderHubRefusesNewerDatabase(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	st := open(t, dir)
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, dir, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)")
+	_, err := store.Open(t.Context(), dir)
+	if err == nil || !strings.Contains(err.Error(), "newer adit-hub") {
+		t.Fatalf("got %v, want a refusal that names the newer hub", err)
+	}
+}
+
+func exec(t *testing.T, dir, statement string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(dir, store.File))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), statement); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFailedWriteLeavesNothing(t *testing.T) {
+	t.Parallel()
+	st := open(t, t.TempDir())
+	stop := errors.New("stop")
+	err := st.Write(t.Context(), func(q *store.Queries) error {
+		return errors.Join(q.PutSetting(t.Context(), store.PutSettingParams{Name: "a", Value: "b"}), stop)
+	})
+	if !errors.Is(err, stop) {
+		t.Fatal(err)
+	}
+	if _, err := st.Read().GetSetting(t.Context(), "a"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the setting stayed: %v", err)
+	}
+}
+
+func TestBackupWhileWriting(t *testing.T) {
+	t.Parallel()
+	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "backup.db")
+	st := open(t, dir)
+	first := addUser(t, st, "first@example.com")
+	ctx, cancel := context.WithCancel(t.Context())
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			_ = st.Write(ctx, func(q *store.Queries) error {
+				return q.PutSetting(ctx, store.PutSettingParams{Name: fmt.Sprint(i), Value: "x"})
+			})
+		}
+	})
+	if err := store.Backup(t.Context(), dir, file); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	writing.Wait()
+	if err := store.Backup(t.Context(), dir, file); err == nil {
+		t.Error("an existing file was replaced")
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+
+	elsewhere := t.TempDir()
+	if err := store.Restore(t.Context(), elsewhere, file); err != nil {
+		t.Fatal(err)
+	}
+	restored := open(t, elsewhere)
+	if u, err := restored.Read().GetUser(t.Context(), first.ID); err != nil || u.Email != first.Email {
+		t.Errorf("got %v, %v", u, err)
+	}
+}
+
+func TestRestoreRefuses(t *testing.T) {
+	t.Parallel()
+	dir, empty := t.TempDir(), filepath.Join(t.TempDir(), "empty.db")
+	if err := os.WriteFile(empty, []byte("this is no database at all, but it is long enough to look at"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	st := open(t, dir)
+	addUser(t, st, "kept@example.com")
+	newer := filepath.Join(t.TempDir(), "newer.db")
+	if err := store.Backup(t.Context(), dir, newer); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, filepath.Dir(rename(t, newer)), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)")
+	for name, file := range map[string]string{
+		"damaged": empty, "absent": filepath.Join(dir, "absent"), "newer": filepath.Join(filepath.Dir(newer), store.File),
+	} {
+		if err := store.Restore(t.Context(), dir, file); err == nil {
+			t.Errorf("%s: restored", name)
+		}
+	}
+	if _, err := st.Read().GetUserByEmail(t.Context(), "kept@example.com"); err != nil {
+		t.Errorf("a refused restore changed the data: %v", err)
+	}
+}
+
+func rename(t *testing.T, file string) string {
+	t.Helper()
+	to := filepath.Join(filepath.Dir(file), store.File)
+	if err := os.Rename(file, to); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// A change that another process makes must be seen: adit-hub's commands work beside a running hub.
+func TestFollowSeesAnotherProcess(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	hub, other := open(t, dir), open(t, dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	versions, done := make(chan int64, 100), make(chan error, 1)
+	go func() {
+		done <- hub.Follow(ctx, func(ctx context.Context) error {
+			v, err := hub.Read().AccessVersion(ctx)
+			versions <- v
+			return err
+		})
+	}()
+	before := <-versions
+	began := time.Now()
+	addUser(t, other, "cli@example.com")
+	for <-versions == before { // a further look at the same version is allowed
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("seen after %v", took)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSecretNeedsItsKey(t *testing.T) {
+	t.Parallel()
+	st := open(t, t.TempDir())
+	sealer, err := seal.New(strings.Repeat("a", 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := st.Secret(t.Context(), sealer, "k", func() []byte { return []byte("one") })
+	if err != nil || string(first) != "one" {
+		t.Fatalf("%q, %v", first, err)
+	}
+	again, err := st.Secret(t.Context(), sealer, "k", func() []byte { return []byte("two") })
+	if err != nil || string(again) != "one" {
+		t.Errorf("%q, %v: a secret that exists was made anew", again, err)
+	}
+	other, err := seal.New(strings.Repeat("b", 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Secret(t.Context(), other, "k", nil); !errors.Is(err, seal.ErrOpen) {
+		t.Errorf("got %v, want ErrOpen", err)
+	}
+	stored, err := st.Read().GetSecret(t.Context(), "k")
+	if err != nil || strings.Contains(stored, "one") {
+		t.Errorf("the secret lies open: %q, %v", stored, err)
+	}
+}
