@@ -6,6 +6,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/wire"
 )
 
 // rule is who may pass a route. Which devices somebody sees and reaches is decided behind it, by access.
@@ -88,6 +89,9 @@ func rules() map[string]rule {
 func (a *api) register(e *echo.Echo) error {
 	RegisterHandlers(e, NewStrictHandler(a, nil))
 	e.GET("/api/v1/events", a.streamEvents)
+	e.GET("/api/v1/devices/:device/connect", a.connect)
+	e.GET("/api/v1/shells/:shell_id/attach", a.attachShell)
+	e.GET(wire.PathTunnel, newTunnelDoor(a.Tunnel, a.Stopping).Open)
 	e.GET("/api/v1/devices/:device/connect", a.connect)
 	e.GET("/tunnel", a.carriers.Open)
 	e.GET("/api/v1/shells/:shell_id/attach", a.attachShell)
