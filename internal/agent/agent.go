@@ -32,11 +32,14 @@ func Commands() []command.Command {
 	return []command.Command{
 		{Name: "enroll", Summary: "Make this machine a device of a hub", Usage: enrollUsage, Run: enrollCommand},
 		{Name: "run", Summary: "Stay connected to the hub, in the foreground", Usage: runUsage, Run: runCommand},
+		{Name: "install-service", Summary: "Keep the agent up, and let the hub's certificates in", Usage: installUsage, Run: installCommand},
 		{Name: "status", Summary: "Say whether the hub is reached, and if not, why", Usage: statusUsage, Run: statusCommand},
+		{Name: "uninstall", Summary: "Take the agent off this machine", Usage: uninstallUsage, Run: uninstallCommand},
 		{Name: "sftp", Run: func(_ context.Context, _ []string, stdio command.Stdio) error {
 			return sshserver.ServeSFTP(stdio.In, nopCloser{stdio.Out})
 		}},
 		{Name: "principals", Usage: principalsUsage, Run: principalsCommand},
+		{Name: "supervise", Usage: superviseUsage, Run: superviseCommand},
 		{Name: "hold", Run: func(ctx context.Context, args []string, stdio command.Stdio) error {
 			return hold.Run(ctx, args, stdio.In, stdio.Out)
 		}},

@@ -46,6 +46,7 @@ func Run(ctx context.Context, p Paths, logs io.Writer) error {
 	}
 	defer func() { _ = lock.Close() }()
 	rememberProxy(c)
+	syscall.Umask(0o022) // for the programs that people run; files of the agent set their modes
 	log := slog.New(slog.NewTextHandler(logs, nil)).With("device", c.Device)
 	if err := refreshTrusted(p, c); err != nil {
 		log.Warn("what sshd reads could not be renewed", "cause", err)
