@@ -32,6 +32,7 @@ type rig struct {
 	options tunnelhub.Options
 	agents  int
 	serving sync.WaitGroup
+	stopHub func()
 
 	mu     sync.Mutex
 	status string
@@ -55,7 +56,7 @@ func newRig(t testing.TB) *rig {
 			return map[string]any{"device": d, "method": method, "params": params}, nil
 		},
 	}
-	r.startHub()
+	r.stopHub = r.startHub()
 	r.server.Start()
 	t.Cleanup(r.server.Close)
 	return r
@@ -91,6 +92,8 @@ func (r *rig) device(_ context.Context, id string) (tunnelhub.Device, error) {
 }
 
 func (r *rig) serveHTTP(w http.ResponseWriter, req *http.Request) {
+	r.serving.Add(1) // the server does not wait for what it has given away
+	defer r.serving.Done()
 	hub := r.current()
 	if req.URL.Path == wire.PathTunnel {
 		ws, err := stream.Accept(w, req, wire.SubprotocolTunnel)
