@@ -18,7 +18,7 @@ func TestPlainUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := r.device.files()
-	t.Log(r.device.run("su", "-", login, "-c", code.Command+" </dev/null"))
+	t.Log(r.device.run("su", "-", login, "-c", code.Command))
 	eventually(t, onlineAfterInstall, "kitchen online", r.online("kitchen", true))
 	d, err := r.look("kitchen")
 	if err != nil {

@@ -29,7 +29,6 @@ func TestKill(t *testing.T) {
 	r := newRig(t, "nginx")
 	r.startSSHD()
 	r.install()
-	r.login()
 
 	ctx, cancel := context.WithCancel(context.Background())
 	var writer sync.WaitGroup
@@ -45,6 +44,7 @@ func TestKill(t *testing.T) {
 		t.Error("the test proved nothing")
 	}
 	r.allThere(written)
+	r.login()
 	if got := r.adit(context.Background(), "ssh", login+"@kitchen", "hostname").text(t); got != "kitchen\n" {
 		t.Errorf("adit ssh said %q", got)
 	}

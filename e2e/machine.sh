@@ -8,21 +8,21 @@ name=$1
 kind=$2
 
 mount -t proc proc /proc
-mount -t tmpfs tmpfs /mnt
+mount -t tmpfs -o mode=0755 tmpfs /mnt
 mkdir /mnt/etc
 cp -a /etc/. /mnt/etc/
 mount --bind /mnt/etc /etc
-mount -t tmpfs tmpfs /run
+mount -t tmpfs -o mode=0755 tmpfs /run
 mkdir -p /run/lock /run/sshd
 
 if [ "$kind" = device ]; then
-	mount -t tmpfs tmpfs /home
+	mount -t tmpfs -o mode=0755 tmpfs /home
 	mount -t tmpfs -o mode=0700 tmpfs /root
 	mount --bind /usr /usr
 	mount -o remount,bind,ro /usr
-	mount -t tmpfs tmpfs /usr/local
+	mount -t tmpfs -o mode=0755 tmpfs /usr/local
 	mkdir -p /usr/local/bin /usr/local/sbin
-	mount -t tmpfs tmpfs /var
+	mount -t tmpfs -o mode=0755 tmpfs /var
 	mkdir -p /var/log /var/lib /var/cache /var/spool /var/empty
 	mkdir -m 1777 /var/tmp
 	ln -s /run /var/run

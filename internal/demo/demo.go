@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -45,12 +46,17 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer hub.stop()
 	agent, name, err := startDevice(ctx, p)
 	if err != nil {
+		hub.stop()
 		return err
 	}
-	defer agent.stop()
+	defer func() {
+		var both sync.WaitGroup
+		both.Go(agent.stop)
+		both.Go(hub.stop)
+		both.Wait()
+	}()
 	fmt.Printf("\nHub and device %q are running; Ctrl-C stops both. Data, kept for the next time: %s\n", name, p.data)
 	fmt.Printf("Logs: %s, %s\n\nSign in once with this link:\n\n  %s\n", hub.log, agent.log, link)
 	select {
