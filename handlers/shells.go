@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 
+	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/store"
@@ -46,6 +47,10 @@ func (a *api) OpenShell(ctx context.Context, r OpenShellRequestObject) (OpenShel
 	if !wire.ValidLogin(record.Login) {
 		return nil, &wire.Error{Code: wire.Invalid, Message: "Say as which Unix account. " + d.Name + " has no default login.",
 			Fields: map[string]string{"login": "Name an account of the device, as pi or root."}}
+	}
+	use := access.Use{User: p.User.ID, Credential: p.Credential, Device: d.ID, Target: string(record.Target()), Login: record.Login}
+	if err := a.Gate.Check(use); err != nil {
+		return nil, err
 	}
 	if !a.Tunnel.Online(d.ID) {
 		return nil, wire.Errorf(wire.Offline, "%s is offline. A shell can be opened when it is back.", d.Name)

@@ -1,0 +1,167 @@
+package handlers
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/devices"
+)
+
+// callers are the columns of the permission matrix. "device" shows its key as if it were a token; "other" is an operator
+// of another device; "viewer" sees the device of the path.
+var callers = []string{"", "device", "revoked", "viewer", "other", "operator", "admin"}
+
+// line is a route of the matrix: the request, and the status that each caller gets, in their order.
+type line struct {
+	body any
+	want [7]int
+}
+
+var (
+	everybody = func(status int) [7]int { return [7]int{status, status, status, status, status, status, status} }
+	persons   = func(status int) [7]int { return [7]int{401, 401, 401, status, status, status, status} }
+	managers  = func(status int) [7]int { return [7]int{401, 401, 401, 403, 403, 403, status} }
+	// ofDevice is for what a grant of the device decides: viewers see and open nothing, others do not learn of it.
+	ofDevice = func(status int) [7]int { return [7]int{401, 401, 401, 403, 404, status, status} }
+)
+
+type object map[string]any
+
+// matrix has a line for each route. A route without one fails the test.
+func matrix(t *testing.T) map[string]line {
+	return map[string]line{
+		"GET /api/v1/setup":                  {nil, everybody(200)},
+		"POST /api/v1/setup":                 {object{"secret": "wrong", "email": "me@example.com", "password": password}, everybody(401)},
+		"POST /api/v1/login":                 {object{"email": "owner@example.com", "password": "wrong"}, everybody(401)},
+		"POST /api/v1/login/link":            {object{"secret": "wrong"}, everybody(401)},
+		"POST /api/v1/logout":                {nil, persons(400)}, // a token does not sign out
+		"GET /api/v1/me":                     {nil, persons(200)},
+		"PUT /api/v1/me/password":            {object{"current_password": "wrong", "new_password": password}, persons(403)},
+		"POST /api/v1/cli-logins":            {object{"host": "laptop"}, everybody(201)},
+		"POST /api/v1/cli-logins/poll":       {object{"secret": "wrong"}, everybody(200)},
+		"GET /api/v1/cli-logins/:user_code":  {nil, persons(404)},
+		"POST /api/v1/cli-logins/:user_code": {object{"approve": true}, persons(404)},
+		"GET /api/v1/tokens":                 {nil, persons(200)},
+		"POST /api/v1/tokens":                {object{"name": "x"}, persons(201)},
+		"DELETE /api/v1/tokens/:token_id":    {nil, persons(404)}, // the owner's
+
+		"GET /api/v1/users":               {nil, managers(200)},
+		"POST /api/v1/users":              {object{"email": "new@example.com", "role": "viewer", "password": password}, managers(201)},
+		"PATCH /api/v1/users/:user_id":    {object{"disabled": false}, managers(200)},
+		"DELETE /api/v1/users/:user_id":   {nil, managers(204)},
+		"GET /api/v1/grants":              {nil, managers(200)},
+		"POST /api/v1/grants":             {object{"user": "viewer", "device": "shed", "logins": []string{"pi"}}, managers(201)},
+		"DELETE /api/v1/grants/:grant_id": {nil, managers(204)},
+
+		"GET /api/v1/devices":                               {nil, persons(200)},
+		"GET /api/v1/devices/:device":                       {nil, [7]int{401, 401, 401, 200, 404, 200, 200}},
+		"PATCH /api/v1/devices/:device":                     {object{"tags": []string{"x"}}, managers(200)},
+		"DELETE /api/v1/devices/:device":                    {nil, managers(204)},
+		"POST /api/v1/devices/:device/approve":              {nil, managers(200)},
+		"POST /api/v1/devices/:device/ssh-host-keys/accept": {object{"fingerprints": []string{"SHA256:none"}}, managers(404)},
+		"POST /api/v1/devices/:device/ssh-certificate":      {object{"public_key": sshKey(t), "login": "pi"}, ofDevice(200)},
+		"GET /api/v1/devices/:device/connect":               {nil, ofDevice(101)},
+		"GET /api/v1/known-hosts":                           {nil, persons(200)},
+
+		"GET /api/v1/install-codes":             {nil, managers(200)},
+		"POST /api/v1/install-codes":            {object{}, managers(201)},
+		"GET /api/v1/install-codes/:code_id":    {nil, managers(200)},
+		"DELETE /api/v1/install-codes/:code_id": {nil, managers(204)},
+		"POST /api/v1/enroll": {object{"code": "wrong", "public_key": strings.Repeat("A", 43), "hostname": "x",
+			"facts": object{}, "ssh_host_keys": []string{}}, everybody(404)},
+
+		"GET /api/v1/shells":                  {nil, persons(200)},
+		"POST /api/v1/shells":                 {object{"device": "kitchen", "login": "pi", "cols": 80, "rows": 24}, ofDevice(503)},
+		"DELETE /api/v1/shells/:shell_id":     {nil, persons(404)},
+		"GET /api/v1/shells/:shell_id/attach": {nil, persons(101)}, // a page reads the refusal from the close code
+		"GET /api/v1/events":                  {nil, persons(200)},
+
+		"GET /tunnel":    {nil, everybody(101)}, // a stranger gets no further than hello
+		"GET /i":         {nil, everybody(200)},
+		"GET /i/:code":   {nil, everybody(200)},
+		"GET /dl/:file":  {nil, everybody(404)},
+		"HEAD /dl/:file": {nil, everybody(404)},
+		"GET /healthz":   {nil, everybody(200)},
+		"GET /readyz":    {nil, everybody(200)},
+		"GET /metrics":   {nil, managers(200)},
+		"GET /*":         {nil, everybody(200)},
+		"HEAD /*":        {nil, everybody(200)},
+	}
+}
+
+// Rule 11: every route × every kind of caller.
+func TestPermissionMatrix(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	lines := matrix(t)
+	for _, route := range r.echo.Routes() {
+		name := key(route.Method, route.Path)
+		line, ok := lines[name]
+		if !ok {
+			t.Errorf("route %s has no line in the permission matrix", name)
+			continue
+		}
+		delete(lines, name)
+		for i, caller := range callers {
+			got := r.do(caller, route.Method, r.fill(name, route.Path), line.body, upgrade(line.want[6])...)
+			if got.status != line.want[i] {
+				t.Errorf("%s as %q: %d, want %d\n%s", name, caller, got.status, line.want[i], got.body)
+			}
+		}
+	}
+	for name := range lines {
+		t.Errorf("the matrix has a line for %s, which is no route", name)
+	}
+}
+
+// upgrade are the headers of a WebSocket handshake for routes that take one.
+func upgrade(want int) []string {
+	if want != 101 {
+		return nil
+	}
+	return []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13",
+		"Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol", "adit.tunnel.v1, adit.stream.v1, adit.shell.v1"}
+}
+
+// fill puts something that exists in the place of each parameter; what the route removes is made for it.
+func (r *rig) fill(name, pattern string) string {
+	r.t.Helper()
+	device := "kitchen"
+	if name == "DELETE /api/v1/devices/:device" {
+		device = r.enrol("spare").Name
+	}
+	p := strings.NewReplacer(":device", device, ":user_code", "WDJB-MJHT", ":code", strings.Repeat("a", 26),
+		":file", "adit-none.gz", "*", "").Replace(strings.NewReplacer(":code_id", "{code}", ":user_code", "{user_code}").Replace(pattern))
+	p = strings.ReplaceAll(p, "{user_code}", "WDJB-MJHT")
+	if strings.HasSuffix(pattern, "/connect") {
+		p += "?target=ssh"
+	}
+	return r.fillMade(p)
+}
+
+func (r *rig) fillMade(p string) string {
+	r.t.Helper()
+	ctx := r.t.Context()
+	if strings.Contains(p, "{code}") {
+		made, err := r.Devices.CreateCode(ctx, r.principal("owner"), devices.CodeRequest{})
+		r.must(err)
+		p = strings.ReplaceAll(p, "{code}", made.Row.ID)
+	}
+	if strings.Contains(p, ":user_id") {
+		user, err := r.Accounts.CreateUser(ctx, auth.NewUser{Email: strings.ToLower(sshKey(r.t)[60:]) + "@example.com", Role: "viewer"})
+		r.must(err)
+		p = strings.ReplaceAll(p, ":user_id", user.ID)
+	}
+	if strings.Contains(p, ":grant_id") {
+		grant, err := r.Devices.AddGrant(ctx, "test", devices.Grant{User: r.users["viewer"], Tag: "made", Logins: []string{"*"}})
+		r.must(err)
+		p = strings.ReplaceAll(p, ":grant_id", grant.ID)
+	}
+	if strings.Contains(p, ":token_id") {
+		token, err := r.Accounts.CreateToken(ctx, r.users["owner"].ID, "owner's", 0)
+		r.must(err)
+		p = strings.ReplaceAll(p, ":token_id", token.ID)
+	}
+	return strings.ReplaceAll(p, ":shell_id", "shl_none")
+}

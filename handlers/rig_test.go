@@ -1,0 +1,312 @@
+package handlers
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"go.uber.org/goleak"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/config"
+	"github.com/aditdev/adit/internal/devices"
+	"github.com/aditdev/adit/internal/dist"
+	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/shell"
+	"github.com/aditdev/adit/internal/sshca"
+	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/wire"
+	"github.com/aditdev/adit/tunnelhub"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const password = "a good password"
+
+// rig is a hub with everything but a command line: real store, real policy, real server. It has an owner, an admin, an
+// operator and a viewer of the device kitchen, and an operator of the device shed, each with a token under the name.
+type rig struct {
+	*api
+	t      *testing.T
+	url    string
+	echo   *echo.Echo
+	users  map[string]store.User
+	tokens map[string]string
+	device map[string]store.Device
+	log    *syncBuffer
+}
+
+// syncBuffer is a log that tests read while the hub writes.
+type syncBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func newRig(t *testing.T, change ...func(*Options)) *rig {
+	t.Helper()
+	r := &rig{t: t, users: map[string]store.User{}, tokens: map[string]string{}, device: map[string]store.Device{}, log: &syncBuffer{}}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	r.must(err)
+	r.url = "http://" + listener.Addr().String()
+	o := r.options()
+	for _, f := range change {
+		f(&o)
+	}
+	r.api, r.echo, err = build(o)
+	r.must(err)
+	server := httptest.NewUnstartedServer(r.outermost(r.echo))
+	server.Listener.Close()
+	server.Listener = listener
+	server.Start()
+	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
+	r.people()
+	return r
+}
+
+func (r *rig) must(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// options are those of a hub that serves at r.url, with its parts running until the test ends.
+func (r *rig) options() Options {
+	ctx := context.Background()
+	st, err := store.Open(ctx, r.t.TempDir())
+	r.must(err)
+	gate, err := auth.NewGate(ctx, st, time.Now)
+	r.must(err)
+	accounts, err := auth.NewAccounts(st, gate)
+	r.must(err)
+	_, key, err := ed25519.GenerateKey(nil)
+	r.must(err)
+	ca, err := sshca.New(key)
+	r.must(err)
+	base, err := url.Parse(r.url)
+	r.must(err)
+	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	o := Options{Config: config.Config{URLs: []*url.URL{base}}, Version: "test", Log: log, Now: time.Now, Store: st, Gate: gate,
+		Accounts: accounts, Events: events.New(st, time.Now), CA: ca}
+	o.Devices = devices.New(devices.Options{Store: st, Gate: gate, Events: o.Events, Now: time.Now, Log: log, Key: key,
+		UserCA: ca.AuthorizedKey(), URLs: o.Config.URLs, Drop: func(id string, err error) { o.Tunnel.Drop(id, err) }})
+	o.Tunnel = tunnelhub.New(tunnelhub.Options{Log: log, Key: key, Hosts: []string{base.Host}, Name: "test", Version: "test",
+		Device: func(context.Context, string) (tunnelhub.Device, error) {
+			return tunnelhub.Device{}, wire.Errorf(wire.NotFound, "none")
+		}})
+	o.Shells = shell.New(shell.Options{Log: log, Store: noShells{}, Hold: func(ctx context.Context, s shell.Record) (context.Context, context.CancelFunc, error) {
+		return gate.Hold(ctx, access.Use{User: s.User, Device: s.Device, Target: string(s.Target()), Login: s.Login})
+	}})
+	o.Install = &Install{Dist: dist.From(fstest.MapFS{}), Hub: dist.Hub{URL: r.url, Key: o.Devices.HubFingerprint()}, Steps: o.Devices}
+	o.Site = fstest.MapFS{
+		"index.html":     {Data: []byte("<title>landing</title>")},
+		"app.html":       {Data: []byte("<title>app</title>")},
+		"app.html.br":    {Data: []byte("packed app")},
+		"favicon.svg":    {Data: []byte("<svg/>")},
+		"assets/a-1.js":  {Data: []byte("console.log(1)")},
+		"assets/a-1.css": {Data: []byte("a{}")},
+	}
+	stopping, stop := context.WithCancel(ctx)
+	o.Stopping = stopping
+	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run)
+	return o
+}
+
+func (r *rig) background(stop context.CancelFunc, st *store.Store, parts ...func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for _, part := range parts {
+		running.Go(func() { _ = part(ctx) })
+	}
+	r.t.Cleanup(func() {
+		stop()
+		cancel()
+		running.Wait()
+		_ = st.Close()
+	})
+}
+
+// noShells is a table of shells that stays empty: no device of the rig is ever online.
+type noShells struct{}
+
+func (noShells) CreateShell(context.Context, shell.Record) error           { return nil }
+func (noShells) SetShellState(context.Context, string, string, bool) error { return nil }
+func (noShells) EndShell(context.Context, string, *int) error              { return nil }
+func (noShells) LiveShells(context.Context) ([]shell.Record, error)        { return nil, nil }
+
+func (r *rig) people() {
+	ctx := r.t.Context()
+	for name, role := range map[string]access.Role{"owner": access.Owner, "admin": access.Admin, "operator": access.Operator,
+		"viewer": access.Viewer, "other": access.Operator, "revoked": access.Admin} {
+		user, err := r.Accounts.CreateUser(ctx, auth.NewUser{Email: name + "@example.com", Handle: name, Role: role})
+		r.must(err)
+		token, err := r.Accounts.CreateToken(ctx, user.ID, "test", 0)
+		r.must(err)
+		r.users[name], r.tokens[name] = user, token.Secret
+		if name == "revoked" {
+			r.must(r.Accounts.RevokeToken(ctx, &auth.Principal{User: user}, token.ID))
+		}
+	}
+	r.tokens["device"] = auth.TokenPrefix + wire.EncodeKey(make([]byte, 32)) // what a device could show, which opens nothing
+	r.device["kitchen"], r.device["shed"] = r.enrol("kitchen"), r.enrol("shed")
+	for name, device := range map[string]string{"operator": "kitchen", "viewer": "kitchen", "other": "shed"} {
+		_, err := r.Devices.AddGrant(ctx, "test", devices.Grant{User: r.users[name], Device: r.device[device].ID,
+			Logins: []string{"pi"}, Targets: []string{"ssh", "tcp:127.0.0.1:1883"}})
+		r.must(err)
+	}
+}
+
+func (r *rig) principal(name string) *auth.Principal { return &auth.Principal{User: r.users[name]} }
+
+// enrol makes a device as a machine would.
+func (r *rig) enrol(name string) store.Device {
+	r.t.Helper()
+	made, err := r.Devices.CreateCode(r.t.Context(), r.principal("owner"), devices.CodeRequest{Name: name})
+	r.must(err)
+	e, err := r.Devices.Enroll(r.t.Context(), candidate(r.t, made.Code))
+	r.must(err)
+	d, err := r.Store.Read().GetDevice(r.t.Context(), e.DeviceID)
+	r.must(err)
+	return d
+}
+
+func candidate(t *testing.T, code string) devices.Candidate {
+	t.Helper()
+	public, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return devices.Candidate{Code: code, PublicKey: wire.EncodeKey(public), Hostname: "kitchen.local", Facts: json.RawMessage(`{}`),
+		SSHHostKeys: []string{sshKey(t)}, Address: "192.0.2.1"}
+}
+
+// sshKey is a fresh public key as a line.
+func sshKey(t *testing.T) string {
+	t.Helper()
+	public, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ssh.NewPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+}
+
+// reply is an answer, read whole.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (p reply) problem(t *testing.T) Problem {
+	t.Helper()
+	var problem Problem
+	if err := json.Unmarshal([]byte(p.body), &problem); err != nil {
+		t.Fatalf("no problem details: %v\n%s", err, p.body)
+	}
+	return problem
+}
+
+// do sends a request as the named user; "" is nobody. body is sent as JSON; nil is no body.
+func (r *rig) do(as, method, path string, body any, headers ...string) reply {
+	r.t.Helper()
+	var reader io.Reader = http.NoBody
+	if text, ok := body.(string); ok {
+		reader = strings.NewReader(text)
+	} else if body != nil {
+		data, err := json.Marshal(body)
+		r.must(err)
+		reader = bytes.NewReader(data)
+	}
+	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, r.url+path, reader)
+	r.must(err)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if as != "" {
+		req.Header.Set("Authorization", "Bearer "+r.tokens[as])
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	return r.send(req)
+}
+
+func (r *rig) send(req *http.Request) reply {
+	r.t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
+	res, err := client.Do(req)
+	r.must(err)
+	defer res.Body.Close()
+	out := reply{status: res.StatusCode, header: res.Header}
+	endless := res.StatusCode == http.StatusSwitchingProtocols || res.Header.Get("Content-Type") == "text/event-stream"
+	if !endless {
+		body, err := io.ReadAll(res.Body)
+		r.must(err)
+		out.body = string(body)
+	}
+	return out
+}
+
+// call is do with an expected status and the answer decoded into result, which may be nil.
+func (r *rig) call(as, method, path string, body any, status int, result any) {
+	r.t.Helper()
+	got := r.do(as, method, path, body)
+	if got.status != status {
+		r.t.Fatalf("%s %s as %s: %d, want %d\n%s", method, path, as, got.status, status, got.body)
+	}
+	if result != nil {
+		r.must(json.Unmarshal([]byte(got.body), result))
+	}
+}
+
+// next gives the next event of a sequence for which is true.
+func next(t *testing.T, stream iter.Seq2[events.Event, error], is func(events.Event) bool) events.Event {
+	t.Helper()
+	for e, err := range stream {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if is(e) {
+			return e
+		}
+	}
+	t.Fatal("the event did not come")
+	return events.Event{}
+}
+
+func v1(format string, args ...any) string { return "/api/v1/" + fmt.Sprintf(format, args...) }
