@@ -10,12 +10,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"time"
-
-	"golang.org/x/net/http/httpproxy"
 
 	"github.com/aditdev/adit/internal/api"
 	"github.com/aditdev/adit/internal/command"
@@ -62,10 +59,14 @@ func newTransport(p Paths, c Config) (*http.Transport, error) {
 		return nil, err
 	}
 	dialer := &net.Dialer{Timeout: stepTimeout}
+	proxy := http.ProxyFromEnvironment
+	if c.Dial != "" {
+		proxy = nil // connects past it, as carriers do
+	}
 	return &http.Transport{
-		Proxy: proxyFunc(c),
+		Proxy: proxy,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			if c.Dial != "" && proxyless(c) {
+			if c.Dial != "" {
 				address = c.Dial
 			}
 			return dialer.DialContext(ctx, network, address)
@@ -109,36 +110,17 @@ func rootsWith(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// proxyFunc prefers the environment's proxy to the one remembered at enrolment.
-func proxyFunc(c Config) func(*http.Request) (*url.URL, error) {
-	choose := proxyConfig(c).ProxyFunc()
-	return func(r *http.Request) (*url.URL, error) { return choose(r.URL) }
-}
-
-func proxyConfig(c Config) *httpproxy.Config {
-	proxy := httpproxy.FromEnvironment()
-	if proxy.HTTPSProxy == "" {
-		proxy.HTTPSProxy = c.Proxy
-	}
-	if proxy.NoProxy == "" {
-		proxy.NoProxy = c.NoProxy
-	}
-	return proxy
-}
-
-func proxyless(c Config) bool {
-	hub, err := url.Parse(c.Hub)
-	if err != nil {
-		return true
-	}
-	proxy, err := proxyConfig(c).ProxyFunc()(hub)
-	return err != nil || proxy == nil
-}
-
 // proxyEnvironment is what to remember of the proxy for a service that has no such environment.
 func proxyEnvironment() (proxy, noProxy string) {
-	c := httpproxy.FromEnvironment()
-	return c.HTTPSProxy, c.NoProxy
+	first := func(names ...string) string {
+		for _, n := range names {
+			if v := os.Getenv(n); v != "" {
+				return v
+			}
+		}
+		return ""
+	}
+	return first("HTTPS_PROXY", "https_proxy"), first("NO_PROXY", "no_proxy")
 }
 
 func environ(name string) string { return os.Getenv(name) }
