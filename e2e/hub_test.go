@@ -220,6 +220,17 @@ func (r *rig) keepLogs() {
 		if err != nil || len(data) == 0 {
 			continue
 		}
-		r.t.Logf("end of %s:\n%s", filepath.Base(log), data[max(0, len(data)-6000):])
+		r.t.Logf("end of %s:\n%s", filepath.Base(log), tail(string(data)))
 	}
+}
+
+// tail is the end of a log, without the requests that went well.
+func tail(log string) string {
+	var lines []string
+	for line := range strings.Lines(log) {
+		if !strings.Contains(line, "msg=request") || !strings.Contains(line, "status=2") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-40):], "")
 }

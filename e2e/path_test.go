@@ -57,13 +57,13 @@ func (r *rig) install() {
 	r.t.Helper()
 	r.pasteLine(ask{"name": "kitchen"})
 	eventually(r.t, onlineAfterInstall, "kitchen online", r.online("kitchen", true))
-	d, err := r.look("kitchen")
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if d.Facts.SSH.Server != "openssh" || d.Facts.SSH.Trust != "sshd_config" {
-		r.t.Errorf("the device's SSH: %+v, want openssh trusting the CA by sshd_config", d.Facts.SSH)
-	}
+	eventually(r.t, 5*time.Second, "SSH reported", func() error {
+		d, err := r.look("kitchen")
+		if err == nil && (d.Facts.SSH.Server != "openssh" || d.Facts.SSH.Trust != "sshd_config") {
+			err = fmt.Errorf("the device's SSH: %+v, want openssh trusting the CA by sshd_config", d.Facts.SSH)
+		}
+		return err
+	})
 }
 
 func (r *rig) sshWorks() {
