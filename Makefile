@@ -73,8 +73,12 @@ soak: needs-node ## Kill hub and agent at random for five minutes; nothing ackno
 	ADIT_E2E=1 ADIT_SOAK=5m go test -count=1 -timeout 30m -v -run TestKill ./e2e
 
 .PHONY: bench
-bench: needs-node site bin/adit-hub bin/adit ## Measure, each figure beside a baseline taken in the same run
-	@go run ./internal/bench/cmd/bench
+bench: needs-node ## Measure, each figure beside its bound or a baseline taken in the same run
+	@.ci/install-tools
+	@$(MAKE) --no-print-directory site bin/adit-hub bin/adit bin/adit-demo $(E2E_PACKAGES)
+	@go run ./internal/bench/cmd/tunnel
+	@ADIT_E2E=1 go test -count=1 -timeout 30m -run '^$$' -bench . -benchtime 1x ./e2e | \
+		grep -vE '^(Benchmark|goos|goarch|pkg|cpu|PASS|ok)'
 
 .PHONY: build
 build: needs-node site dist ## The hub with the site and `adit` for every platform inside: bin/adit-hub
