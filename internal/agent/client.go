@@ -153,7 +153,7 @@ func validCode(code string) bool {
 	return true
 }
 
-// dialCause puts a failed dial into the words that `adit agent status` uses.
+// dialCause puts a failed dial into the words that `adit agent status` uses, with what to do about it.
 func dialCause(err error) string {
 	var (
 		dns       *net.DNSError
@@ -164,15 +164,15 @@ func dialCause(err error) string {
 	)
 	switch {
 	case errors.As(err, &dns):
-		return "dns"
+		return "dns: its name cannot be found here"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return "clock, or an expired certificate"
+		return "clock: its certificate is not valid at this machine's time, " + time.Now().UTC().Format(time.DateTime)
 	case errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid):
-		return "tls-untrusted"
+		return "tls-untrusted: its certificate is not trusted here; ca-certificates may be missing, and where a network inspects TLS, ADIT_CA_FILE names its CA"
 	case strings.Contains(err.Error(), "Proxy Authentication Required"):
-		return "proxy-407"
+		return "proxy-407: the proxy wants a user name and password, HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"
 	case errors.As(err, &op), errors.Is(err, context.DeadlineExceeded):
-		return "tcp"
+		return "tcp: nothing answers there"
 	}
 	return "http"
 }

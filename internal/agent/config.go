@@ -151,11 +151,15 @@ func (c Config) save(path string) error {
 func loadEnrolled(p Paths) (Config, error) {
 	c, err := LoadConfig(p.Config())
 	if errors.Is(err, fs.ErrNotExist) {
-		return c, wire.Errorf(wire.NotFound,
-			"This machine is no device yet (there is no %s). Paste the line that the hub's page \"Add device\" shows.", p.Config())
+		return c, notEnrolled(p)
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return c, wire.Errorf(wire.Forbidden, "%s is not yours to read. Try again with sudo.", p.Config())
 	}
 	return c, err
+}
+
+func notEnrolled(p Paths) error {
+	return wire.Errorf(wire.NotFound,
+		"This machine is no device yet (there is no %s). Paste the line that the hub's page \"Add device\" shows.", p.Config())
 }

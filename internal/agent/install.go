@@ -136,7 +136,7 @@ func uninstallCommand(ctx context.Context, args []string, stdio command.Stdio) e
 	if err := errors.Join(takeBackTrust(ctx, p), removeService(ctx, p), stopSupervisor(ctx, p)); err != nil {
 		return wire.Wrap(err, wire.Internal, "Not everything could be taken back, so key and settings stay for another try")
 	}
-	if err := os.RemoveAll(p.Dir); err != nil {
+	if err := removeDir(p.Dir); err != nil {
 		return fmt.Errorf("remove the agent's files: %w", err)
 	}
 	removed, err := removeProgram()
@@ -144,6 +144,24 @@ func uninstallCommand(ctx context.Context, args []string, stdio command.Stdio) e
 		return err
 	}
 	fmt.Fprintf(stdio.Err, "The agent is gone from this machine%s. Remove the device on the hub's page too.\n", removed)
+	return nil
+}
+
+// removeDir removes dir and all in it. A directory that is a mount, as in containers, stays behind empty.
+func removeDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, syscall.EBUSY) {
+		return err
+	}
 	return nil
 }
 

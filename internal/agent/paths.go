@@ -68,6 +68,9 @@ func (p Paths) Lock() string   { return p.file("lock") }
 // Service records the manager that keeps the agent up.
 func (p Paths) Service() string { return p.file("service.json") }
 
+// FirstBoot is what a machine made from a golden image enrols with.
+func (p Paths) FirstBoot() string { return p.file("first_boot.json") }
+
 // Log is the log of an agent that no service manager keeps; PID is its supervisor's.
 func (p Paths) Log() string { return p.file("agent.log") }
 func (p Paths) PID() string { return p.file("supervisor.pid") }

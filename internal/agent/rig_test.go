@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/command"
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 		stop()
 		os.Exit(status)
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // installed is an enrolled machine whose files lie in a directory of the test's.

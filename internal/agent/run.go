@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -36,15 +37,18 @@ func runCommand(ctx context.Context, args []string, stdio command.Stdio) error {
 // Run keeps this device connected until ctx ends. It fails at once where the machine is not enrolled, its settings
 // are wrong or another agent already runs; after that only ctx ends it.
 func Run(ctx context.Context, p Paths, logs io.Writer) error {
-	c, err := loadEnrolled(p)
-	if err != nil {
-		return err
-	}
 	lock, err := takeLock(p)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = lock.Close() }()
+	if err := enrollAtFirstBoot(ctx, p, logs); err != nil {
+		return err
+	}
+	c, err := loadEnrolled(p)
+	if err != nil {
+		return err
+	}
 	rememberProxy(c)
 	syscall.Umask(0o022) // for the programs that people run; files of the agent set their modes
 	log := slog.New(slog.NewTextHandler(logs, nil)).With("device", c.Device)
@@ -142,6 +146,9 @@ func rememberProxy(c Config) {
 // takeLock keeps a second agent from fighting with this one over the same identity.
 func takeLock(p Paths) (*os.File, error) {
 	f, err := os.OpenFile(p.Lock(), os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, notEnrolled(p)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("take the agent's lock: %w", err)
 	}

@@ -69,6 +69,7 @@ type manager struct {
 	mode   fs.FileMode
 	text   string
 	start  [][]string // commands that enable it and start it anew
+	pause  [][]string // commands that stop it until the next boot
 	stop   [][]string // commands that stop and disable it
 	manual string     // what to know about it; may be empty
 }
@@ -157,20 +158,12 @@ func removeService(ctx context.Context, p Paths) error {
 	if err != nil {
 		return fmt.Errorf("read the service's record: %w", err)
 	}
-	home, err := os.UserHomeDir()
-	if err != nil && p.User {
-		return fmt.Errorf("find the home directory: %w", err)
-	}
-	g, err := thisProgram(p)
+	m, err := recordedManager(p, r)
 	if err != nil {
 		return err
 	}
-	for _, m := range managers(g, home) {
-		if m.name == r.Manager {
-			for _, c := range m.stop {
-				_ = runAll(ctx, [][]string{c}) // it may not run, or not be known any more
-			}
-		}
+	for _, c := range m.stop {
+		_ = runAll(ctx, [][]string{c}) // it may not run, or not be known any more
 	}
 	if r.File != "" {
 		if err := os.Remove(r.File); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -181,6 +174,24 @@ func removeService(ctx context.Context, p Paths) error {
 		_ = runAll(ctx, [][]string{{"systemctl", "daemon-reload"}})
 	}
 	return os.Remove(p.Service())
+}
+
+// recordedManager is the manager of r; one that this version does not know has no commands.
+func recordedManager(p Paths, r serviceRecord) (manager, error) {
+	home, err := os.UserHomeDir()
+	if err != nil && p.User {
+		return manager{}, fmt.Errorf("find the home directory: %w", err)
+	}
+	g, err := thisProgram(p)
+	if err != nil {
+		return manager{}, err
+	}
+	for _, m := range managers(g, home) {
+		if m.name == r.Manager {
+			return m, nil
+		}
+	}
+	return manager{}, nil
 }
 
 // thisProgram is adit as it is running now, and the directory that it was told of.

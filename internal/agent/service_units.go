@@ -43,6 +43,7 @@ func systemd(g program) manager {
 	return manager{
 		name: "systemd", file: "/etc/systemd/system/adit.service", mode: 0o644, text: systemdText(g, "multi-user.target"),
 		start: [][]string{{"systemctl", "daemon-reload"}, {"systemctl", "enable", "adit.service"}, {"systemctl", "restart", "adit.service"}},
+		pause: [][]string{{"systemctl", "stop", "adit.service"}},
 		stop:  [][]string{{"systemctl", "disable", "--now", "adit.service"}},
 	}
 }
@@ -55,6 +56,7 @@ func systemdUser(g program, home string) manager {
 			{"systemctl", "--user", "daemon-reload"}, {"systemctl", "--user", "enable", "adit.service"},
 			{"systemctl", "--user", "restart", "adit.service"}, {"-loginctl", "enable-linger"},
 		},
+		pause:  [][]string{{"systemctl", "--user", "stop", "adit.service"}},
 		stop:   [][]string{{"systemctl", "--user", "disable", "--now", "adit.service"}},
 		manual: "If it does not start at boot, an administrator can allow it: loginctl enable-linger USER",
 	}
@@ -76,6 +78,7 @@ output_log=/var/log/adit.log
 error_log=/var/log/adit.log
 `,
 		start: [][]string{{"rc-update", "add", "adit", "default"}, {"rc-service", "adit", "restart"}},
+		pause: [][]string{{"rc-service", "adit", "stop"}},
 		stop:  [][]string{{"rc-service", "adit", "stop"}, {"rc-update", "delete", "adit"}},
 	}
 }
@@ -99,6 +102,7 @@ start_service() {
 }
 `,
 		start: [][]string{{"/etc/init.d/adit", "enable"}, {"/etc/init.d/adit", "restart"}},
+		pause: [][]string{{"/etc/init.d/adit", "stop"}},
 		stop:  [][]string{{"/etc/init.d/adit", "stop"}, {"/etc/init.d/adit", "disable"}},
 	}
 }
@@ -133,6 +137,7 @@ status) ` + g.line("status") + ` ;;
 esac
 `,
 		start: [][]string{{"-update-rc.d", "adit", "defaults"}, {"-chkconfig", "--add", "adit"}, {"/etc/init.d/adit", "restart"}},
+		pause: [][]string{{"/etc/init.d/adit", "stop"}},
 		stop:  [][]string{{"/etc/init.d/adit", "stop"}, {"-update-rc.d", "-f", "adit", "remove"}, {"-chkconfig", "--del", "adit"}},
 	}
 }
@@ -173,6 +178,7 @@ func launchdDaemon(g program) manager {
 	return manager{
 		name: "launchd", file: file, mode: 0o644, text: launchdText(g, "/var/log/adit.log"),
 		start: [][]string{{"-launchctl", "bootout", "system/" + launchdLabel}, {"launchctl", "bootstrap", "system", file}},
+		pause: [][]string{{"launchctl", "bootout", "system/" + launchdLabel}},
 		stop:  [][]string{{"launchctl", "bootout", "system/" + launchdLabel}},
 	}
 }
@@ -182,6 +188,7 @@ func launchdAgent(g program, home string) manager {
 	return manager{
 		name: "launchd-agent", file: file, mode: 0o644, text: launchdText(g, filepath.Join(home, "Library/Logs/adit.log")),
 		start:  [][]string{{"-launchctl", "unload", file}, {"launchctl", "load", "-w", file}},
+		pause:  [][]string{{"launchctl", "unload", file}},
 		stop:   [][]string{{"launchctl", "unload", "-w", file}},
 		manual: "It runs while this user is logged in.",
 	}
@@ -193,6 +200,7 @@ func supervisor(g program) manager {
 	return manager{
 		name:  supervisorName,
 		start: [][]string{append([]string{g.path}, g.args("supervise")...)},
+		pause: [][]string{append([]string{g.path}, g.args("supervise", "--stop")...)},
 		stop:  [][]string{append([]string{g.path}, g.args("supervise", "--stop")...)},
 		manual: "No service manager runs here, so a supervisor of the agent's own keeps it up. After a restart of this machine, start it with:\n  " +
 			g.line("supervise"),
