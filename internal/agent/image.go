@@ -110,8 +110,8 @@ const (
 	firstBootMost  = 30 * time.Second
 )
 
-// enrollAtFirstBoot makes a machine that was made from a golden image a device. It goes on until it is one, or the hub
-// says that the code is no good. Where there is no such file it does nothing.
+// enrollAtFirstBoot makes a machine that was made from a golden image a device, however long that takes: the network, a
+// person's approval or a new code may come late. Where there is no such file it does nothing.
 func enrollAtFirstBoot(ctx context.Context, p Paths, logs io.Writer) error {
 	data, err := os.ReadFile(p.FirstBoot())
 	if errors.Is(err, fs.ErrNotExist) {
