@@ -18,10 +18,11 @@ type Gate struct {
 	store *store.Store
 	now   func() time.Time
 
-	mu      sync.Mutex
-	policy  *access.Policy
-	version int64
-	held    map[*held]struct{}
+	mu       sync.Mutex
+	policy   *access.Policy
+	version  int64
+	reviewed time.Time // when what is held was last compared with the policy
+	held     map[*held]struct{}
 }
 
 type held struct {
@@ -50,22 +51,20 @@ func (g *Gate) Run(ctx context.Context) error {
 	return err
 }
 
-// expire looks again whenever something in the policy runs out.
+// expire looks again whenever something in the policy has run out since the last look.
 func (g *Gate) expire(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	next := g.Policy().NextExpiry(g.now())
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if now := g.now(); !next.IsZero() && !now.Before(next) {
-				g.mu.Lock()
+			g.mu.Lock()
+			if next := g.policy.NextExpiry(g.reviewed); !next.IsZero() && !g.now().Before(next) {
 				g.review()
-				g.mu.Unlock()
 			}
-			next = g.Policy().NextExpiry(g.now())
+			g.mu.Unlock()
 		}
 	}
 }
@@ -101,6 +100,7 @@ func (g *Gate) refresh(ctx context.Context) error {
 // review ends what the policy no longer allows. The caller holds mu.
 func (g *Gate) review() {
 	now := g.now()
+	g.reviewed = now
 	for h := range g.held {
 		if err := verdict(g.policy, h.use, now); err != nil {
 			h.cancel(err)

@@ -1,0 +1,395 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const password = "correct horse battery"
+
+type rig struct {
+	*Accounts
+	t     *testing.T
+	dir   string
+	clock atomic.Int64
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, dir: t.TempDir()}
+	st, err := store.Open(t.Context(), r.dir)
+	r.must(err)
+	t.Cleanup(func() { _ = st.Close() })
+	gate, err := NewGate(t.Context(), st, func() time.Time { return time.Now().Add(time.Duration(r.clock.Load())) })
+	r.must(err)
+	r.Accounts, err = NewAccounts(st, gate)
+	r.must(err)
+	return r
+}
+
+func (r *rig) must(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) wants(code wire.Code, err error) {
+	r.t.Helper()
+	if err == nil || wire.CodeOf(err) != code {
+		r.t.Errorf("got %v, want %s", err, code)
+	}
+}
+
+func (r *rig) user(name string, role access.Role) store.User {
+	r.t.Helper()
+	u, err := r.CreateUser(r.t.Context(), NewUser{Email: name + "@example.com", Password: password, Role: role})
+	r.must(err)
+	return u
+}
+
+var here = Where{Address: "192.0.2.1", Program: "test"}
+
+func TestLogin(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	u := r.user("ann", access.Operator)
+	_, secret, err := r.Login(t.Context(), " Ann@Example.com ", password, here)
+	r.must(err)
+	p, err := r.BySession(t.Context(), secret)
+	if err != nil || p.User.ID != u.ID || p.ByLink {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	r.must(r.Logout(t.Context(), p))
+	_, err = r.BySession(t.Context(), secret)
+	r.wants(wire.Unauthenticated, err)
+	for _, try := range [][2]string{{"ann@example.com", "wrong"}, {"nobody@example.com", password}, {"", ""}, {"ann@example.com", strings.Repeat("x", 2000)}} {
+		_, _, err := r.Login(t.Context(), try[0], try[1], here)
+		r.wants(wire.Unauthenticated, err)
+		if wire.MessageOf(err) != errSignIn.Message {
+			t.Errorf("%q tells more than that it failed", wire.MessageOf(err))
+		}
+	}
+}
+
+func TestSessionsAndTokensExpire(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	u := r.user("ann", access.Operator)
+	_, secret, err := r.Login(t.Context(), u.Email, password, here)
+	r.must(err)
+	token, err := r.CreateToken(t.Context(), u.ID, "ci", time.Hour)
+	r.must(err)
+	if _, err := r.ByToken(t.Context(), token.Secret); err != nil {
+		t.Fatal(err)
+	}
+	r.clock.Store(int64(time.Hour))
+	_, err = r.ByToken(t.Context(), token.Secret)
+	r.wants(wire.Unauthenticated, err)
+	r.clock.Store(int64(SessionLife))
+	_, err = r.BySession(t.Context(), secret)
+	r.wants(wire.Unauthenticated, err)
+}
+
+// Nothing that signs in lies readable in the database.
+func TestSecretsAreHashed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	u := r.user("ann", access.Operator)
+	_, session, err := r.Login(t.Context(), u.Email, password, here)
+	r.must(err)
+	token, err := r.CreateToken(t.Context(), u.ID, "ci", 0)
+	r.must(err)
+	link, err := r.NewLoginLink(t.Context(), u.ID)
+	r.must(err)
+	file := t.TempDir() + "/dump.db"
+	r.must(store.Backup(t.Context(), r.dir, file))
+	dump := read(t, file)
+	for _, secret := range []string{session, token.Secret, link, password} {
+		if strings.Contains(dump, strings.TrimPrefix(secret, TokenPrefix)) {
+			t.Errorf("%s… lies in the database", secret[:6])
+		}
+	}
+}
+
+// Rule 28: limits per account and per address, and no way to learn who has an account.
+func TestTriesAreLimited(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.user("ann", access.Operator)
+	tries := func(email, address string) (n int) {
+		for ; n < 100; n++ {
+			_, _, err := r.Login(t.Context(), email, "wrong", Where{Address: address})
+			if wire.CodeOf(err) == wire.RateLimited {
+				return n
+			}
+		}
+		return n
+	}
+	if n := tries("ann@example.com", "192.0.2.1"); n > 10 {
+		t.Errorf("%d tries on one account", n)
+	}
+	_, _, err := r.Login(t.Context(), "ann@example.com", password, Where{Address: "192.0.2.2"})
+	r.wants(wire.RateLimited, err)
+	n := 0
+	for ; n < 100; n++ {
+		_, _, err := r.Login(t.Context(), fmt.Sprintf("u%d@example.com", n), "wrong", Where{Address: "192.0.2.3"})
+		if wire.CodeOf(err) == wire.RateLimited {
+			break
+		}
+	}
+	if n > 30 {
+		t.Errorf("%d tries from one address", n)
+	}
+	r.clock.Store(int64(2 * time.Minute))
+	if _, _, err := r.Login(t.Context(), "ann@example.com", password, Where{Address: "192.0.2.2"}); err != nil {
+		t.Errorf("after a rest: %v", err)
+	}
+}
+
+func TestUnknownUserCostsAsMuch(t *testing.T) {
+	t.Parallel()
+	p, err := newPasswords()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash, err := p.hash(t.Context(), password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := func(hash *string) time.Duration {
+		best := time.Hour
+		for range 5 {
+			began := time.Now()
+			if ok, err := p.matches(t.Context(), hash, "wrong"); ok || err != nil {
+				t.Errorf("%v, %v", ok, err)
+			}
+			best = min(best, time.Since(began))
+		}
+		return best
+	}
+	known, unknown := took(&hash), took(nil)
+	if unknown < known/2 {
+		t.Errorf("an unknown user is told after %v, a known one after %v", unknown, known)
+	}
+	if ok, _ := p.matches(t.Context(), &hash, password); !ok {
+		t.Error("the right password does not match")
+	}
+	if ok, _ := p.matches(t.Context(), nil, ""); ok {
+		t.Error("nobody matches the absent hash")
+	}
+}
+
+// Rule 28: two at a time, whoever waits can give up.
+func TestHashingWaitsForASlot(t *testing.T) {
+	t.Parallel()
+	p, err := newPasswords()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.slots <- struct{}{}
+	p.slots <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := p.hash(ctx, password); err == nil {
+		t.Error("a third hash ran")
+	}
+}
+
+func TestSetup(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if needed, err := r.NeedsOwner(t.Context()); err != nil || !needed {
+		t.Fatalf("%v, %v", needed, err)
+	}
+	old, err := r.NewSetupLink(t.Context())
+	r.must(err)
+	secret, err := r.NewSetupLink(t.Context())
+	r.must(err)
+	try := func(secret, email, password string) error {
+		_, _, err := r.CreateOwner(t.Context(), secret, email, password, here)
+		return err
+	}
+	r.wants(wire.Unauthenticated, try("wrong", "me@example.com", password))
+	r.wants(wire.Unauthenticated, try(old, "me@example.com", password))
+	r.wants(wire.Invalid, try(secret, "no address", password))
+	r.wants(wire.Invalid, try(secret, "me@example.com", "short"))
+	r.must(try(secret, "me@example.com", password))
+	r.wants(wire.Unauthenticated, try(secret, "you@example.com", password))
+	again, err := r.NewSetupLink(t.Context())
+	r.must(err)
+	r.wants(wire.Conflict, try(again, "you@example.com", password))
+}
+
+// A one-time link is taken by one of many who click it at once.
+func TestLinkWorksOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	u := r.user("ann", access.Operator)
+	secret, err := r.NewLoginLink(t.Context(), u.ID)
+	r.must(err)
+	var won atomic.Int64
+	var racing sync.WaitGroup
+	for i := range 20 {
+		racing.Go(func() {
+			if _, _, err := r.LoginByLink(t.Context(), secret, Where{Address: fmt.Sprint(i)}); err == nil {
+				won.Add(1)
+			}
+		})
+	}
+	racing.Wait()
+	if won.Load() != 1 {
+		t.Errorf("%d came in", won.Load())
+	}
+	late, err := r.NewLoginLink(t.Context(), u.ID)
+	r.must(err)
+	r.clock.Store(int64(LinkLife))
+	_, _, err = r.LoginByLink(t.Context(), late, here)
+	r.wants(wire.Unauthenticated, err)
+}
+
+func TestChangePassword(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	u := r.user("ann", access.Operator)
+	_, elsewhere, err := r.Login(t.Context(), u.Email, password, here)
+	r.must(err)
+	p, mine, err := r.Login(t.Context(), u.Email, password, here)
+	r.must(err)
+	r.wants(wire.Forbidden, r.ChangePassword(t.Context(), p, "wrong", "another good one"))
+	r.wants(wire.Invalid, r.ChangePassword(t.Context(), p, password, "short"))
+	r.must(r.ChangePassword(t.Context(), p, password, "another good one"))
+	_, err = r.BySession(t.Context(), elsewhere)
+	r.wants(wire.Unauthenticated, err)
+	if _, err := r.BySession(t.Context(), mine); err != nil {
+		t.Errorf("the own login session ended: %v", err)
+	}
+	// By a fresh link nobody asks for the old password; ten minutes later somebody does.
+	link, err := r.NewLoginLink(t.Context(), u.ID)
+	r.must(err)
+	p, _, err = r.LoginByLink(t.Context(), link, here)
+	r.must(err)
+	r.clock.Store(int64(FreshLink))
+	r.wants(wire.Forbidden, r.ChangePassword(t.Context(), p, "", "yet another one"))
+	r.clock.Store(0)
+	r.must(r.ChangePassword(t.Context(), p, "", "yet another one"))
+}
+
+func TestCLILogin(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	u := r.user("ann", access.Operator)
+	p := &Principal{User: u}
+	poll := func(secret string) CLILoginAnswer {
+		t.Helper()
+		answer, err := r.PollCLILogin(t.Context(), secret)
+		r.must(err)
+		return answer
+	}
+	l, err := r.StartCLILogin(t.Context(), "laptop\x1b[2J", "192.0.2.1")
+	r.must(err)
+	if a := poll(l.Secret); a.Status != "pending" {
+		t.Errorf("%+v", a)
+	}
+	shown, err := r.PendingCLILogin(t.Context(), p, strings.ToLower(FormatUserCode(l.UserCode)))
+	if err != nil || shown.Host != "laptop[2J" {
+		t.Errorf("%q, %v", shown.Host, err)
+	}
+	r.must(r.DecideCLILogin(t.Context(), p, l.UserCode, true))
+	r.wants(wire.NotFound, r.DecideCLILogin(t.Context(), p, l.UserCode, false))
+	a := poll(l.Secret)
+	if a.Status != "approved" || a.User.ID != u.ID {
+		t.Fatalf("%+v", a)
+	}
+	if _, err := r.ByToken(t.Context(), a.Token); err != nil {
+		t.Error(err)
+	}
+	if a := poll(l.Secret); a.Status != "expired" || a.Token != "" {
+		t.Errorf("the token was given twice: %+v", a)
+	}
+	denied, err := r.StartCLILogin(t.Context(), "x", "192.0.2.1")
+	r.must(err)
+	r.must(r.DecideCLILogin(t.Context(), p, denied.UserCode, false))
+	if a := poll(denied.Secret); a.Status != "denied" {
+		t.Errorf("%+v", a)
+	}
+	late, err := r.StartCLILogin(t.Context(), "x", "192.0.2.1")
+	r.must(err)
+	r.clock.Store(int64(CLILoginLife))
+	r.wants(wire.NotFound, r.DecideCLILogin(t.Context(), p, late.UserCode, true))
+	if a := poll(late.Secret); a.Status != "expired" {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestUserCodesAreNotGuessed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	p := &Principal{User: r.user("ann", access.Operator)}
+	for n := range 100 {
+		_, err := r.PendingCLILogin(t.Context(), p, "BBBB-BBBB")
+		if wire.CodeOf(err) == wire.RateLimited {
+			return
+		}
+		if n > 20 {
+			t.Fatal("nobody counts the tries")
+		}
+	}
+}
+
+func TestUsers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	owner := r.user("own", access.Owner)
+	role := func(r access.Role) UserPatch { return UserPatch{Role: &r} }
+	yes := true
+	_, err := r.UpdateUser(t.Context(), access.Owner, owner, role(access.Admin))
+	r.wants(wire.Conflict, err) // the last owner
+	_, err = r.UpdateUser(t.Context(), access.Owner, owner, UserPatch{Disabled: &yes})
+	r.wants(wire.Conflict, err)
+	r.wants(wire.Conflict, r.RemoveUser(t.Context(), access.Owner, owner))
+	second := r.user("two", access.Admin)
+	_, err = r.UpdateUser(t.Context(), access.Admin, second, role(access.Owner))
+	r.wants(wire.Forbidden, err)
+	r.wants(wire.Forbidden, r.RemoveUser(t.Context(), access.Admin, owner))
+	second, err = r.UpdateUser(t.Context(), access.Owner, second, role(access.Owner))
+	r.must(err)
+	r.must(r.RemoveUser(t.Context(), access.Owner, owner))
+	_, err = r.UpdateUser(t.Context(), access.Owner, second, role("root"))
+	r.wants(wire.Invalid, err)
+	for _, email := range []string{"", "x", "a b@example.com", "Ann <ann@example.com>", "a@b\u202ec.com", strings.Repeat("x", 260) + "@example.com"} {
+		_, err := r.CreateUser(t.Context(), NewUser{Email: email, Role: access.Viewer})
+		r.wants(wire.Invalid, err)
+	}
+	_, err = r.CreateUser(t.Context(), NewUser{Email: "TWO@example.com", Role: access.Viewer})
+	r.wants(wire.Conflict, err)
+	same, err := r.CreateUser(t.Context(), NewUser{Email: "two@example.org", Role: access.Viewer})
+	if err != nil || same.Handle != "two-2" {
+		t.Errorf("%q, %v", same.Handle, err)
+	}
+}
+
+func TestLimiterForgetsWithinBounds(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	l := NewLimiter(1, time.Hour, func() time.Time { return now })
+	for i := range 3 * l.max {
+		l.Allow(fmt.Sprint(i))
+	}
+	if len(l.keys) > l.max {
+		t.Errorf("%d keys are kept", len(l.keys))
+	}
+}
