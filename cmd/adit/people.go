@@ -1,6 +1,9 @@
 package main
 
-import "github.com/aditdev/adit/internal/command"
+import (
+	"github.com/aditdev/adit/internal/cli"
+	"github.com/aditdev/adit/internal/command"
+)
 
 // people are the commands that a person types on their own machine.
-func people() []command.Command { return nil }
+func people() []command.Command { return cli.Commands() }

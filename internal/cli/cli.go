@@ -1,0 +1,179 @@
+// Package cli holds the commands of `adit` that a person types on their own machine, one file for each. Everything they
+// know comes from the hub's HTTP interface; shells and copies are made by the real OpenSSH programs.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/aditdev/adit/internal/api"
+	"github.com/aditdev/adit/internal/command"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// Commands is the table, in the order of its help.
+func Commands() []command.Command {
+	return []command.Command{
+		loginCommand(), devicesCommand(), installCodeCommand(),
+		sshCommand(), shellCommand(), cpCommand(), sshConfigCommand(), forwardCommand(),
+		eventsCommand(), doctorCommand(), proxyCommand(), prepareCommand(),
+	}
+}
+
+const (
+	stepTimeout  = 10 * time.Second // each step of a dial
+	replyTimeout = 30 * time.Second
+	replyLimit   = 32 << 20 // bytes of one answer
+)
+
+// hub is the signed-in person's way to their hub.
+type hub struct {
+	account
+	*api.ClientWithResponses
+}
+
+// signedIn reads who is signed in here. It fails with Unauthenticated where nobody is.
+func signedIn() (*hub, error) {
+	a, err := readAccount()
+	if err != nil {
+		return nil, err
+	}
+	return a.dial()
+}
+
+func (a account) dial() (*hub, error) {
+	client, err := api.NewClientWithResponses(a.Hub, api.WithHTTPClient(bounded{newHTTPClient()}),
+		api.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
+			if a.Token != "" {
+				r.Header.Set("Authorization", "Bearer "+a.Token)
+			}
+			r.Header.Set("User-Agent", "adit/"+command.Version())
+			return nil
+		}))
+	if err != nil {
+		return nil, wire.Wrap(err, wire.Invalid, "%q is no URL of a hub.", a.Hub)
+	}
+	return &hub{a, client}, nil
+}
+
+func newHTTPClient() *http.Client {
+	return &http.Client{
+		Timeout: replyTimeout,
+		Transport: &http.Transport{
+			Proxy:               http.ProxyFromEnvironment,
+			DialContext:         (&net.Dialer{Timeout: stepTimeout}).DialContext,
+			TLSHandshakeTimeout: stepTimeout,
+		},
+		// A hub redirects nothing; a captive portal does, and gets no token.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// bounded keeps whoever answers in the hub's place from filling the memory, and says what a failure means.
+type bounded struct{ *http.Client }
+
+func (b bounded) Do(r *http.Request) (*http.Response, error) {
+	reply, err := b.Client.Do(r)
+	if err != nil {
+		return nil, wire.Wrap(err, wire.Offline, "The hub %s cannot be reached; `adit doctor` looks why", r.URL.Host)
+	}
+	reply.Body = http.MaxBytesReader(nil, reply.Body, replyLimit)
+	return reply, nil
+}
+
+// answer is what every generated response has.
+type answer interface {
+	StatusCode() int
+	ContentType() string
+	GetBody() []byte
+}
+
+// refusal is the error that an answer stands for, nil where its status is the wanted one.
+func refusal(r answer, wanted int) error {
+	if r.StatusCode() == wanted {
+		return nil
+	}
+	var p api.Problem
+	if json.Unmarshal(r.GetBody(), &p) != nil || p.Code == "" {
+		return wire.Errorf(wire.CodeOfHTTP(r.StatusCode()), "The hub, or what stands before it, answered with status %d "+
+			"instead of a reply; `adit doctor` looks why.", r.StatusCode())
+	}
+	message := p.Title
+	if p.Detail != nil {
+		message = *p.Detail
+	}
+	return wire.Errorf(wire.Code(p.Code), "%s", wire.Printable(message, 500))
+}
+
+// writeJSON prints v for programs.
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("print JSON: %w", err)
+	}
+	return nil
+}
+
+// parse reads flags wherever they stand among the arguments, up to a "--", and checks how many arguments are left.
+func parse(f *command.Flags, args []string, least, most int, stdio command.Stdio) error {
+	var flags, rest []string
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		if arg == "--" {
+			rest = append(rest, args[i+1:]...)
+			break
+		}
+		if len(arg) < 2 || arg[0] != '-' {
+			rest = append(rest, arg)
+			continue
+		}
+		flags = append(flags, arg)
+		name, _, inline := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		known := f.Lookup(name)
+		if known != nil && !inline && !isBool(known.Value) && i+1 < len(args) {
+			i++
+			flags = append(flags, args[i])
+		}
+	}
+	return f.Parse(append(append(flags, "--"), rest...), least, most, stdio)
+}
+
+func isBool(v any) bool {
+	b, ok := v.(interface{ IsBoolFlag() bool })
+	return ok && b.IsBoolFlag()
+}
+
+// list is a flag that may be given several times.
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, ",") }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+// parseHubURL checks and shortens what a person typed. It fails with Invalid.
+func parseHubURL(text string) (string, error) {
+	if !strings.Contains(text, "://") {
+		text = "https://" + text
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+		return "", wire.Errorf(wire.Invalid, "%q is no URL of a hub. It looks like https://hub.example.com", text)
+	}
+	if u.Scheme == "http" && !loopback(u.Hostname()) {
+		return "", wire.Errorf(wire.Invalid, "Over http:// everybody on the way could read the token. Write https://%s", u.Host)
+	}
+	return u.Scheme + "://" + u.Host, nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || (ip != nil && ip.IsLoopback())
+}

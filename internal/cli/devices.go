@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aditdev/adit/internal/api"
+	"github.com/aditdev/adit/internal/command"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+const devicesUsage = `Usage: adit devices [--tag TAG] [--json | --ansible]
+
+Lists the devices that you may see.
+
+  --tag TAG   only those with this tag
+  --json      print an array of {id, name, online, …} as the hub's API gives it
+  --ansible   print an Ansible inventory: adit devices --ansible >inventory.json
+              (after adit ssh-config; tags become groups)
+`
+
+func devicesCommand() command.Command {
+	return command.Command{Name: "devices", Summary: "List devices", Usage: devicesUsage, Run: devices}
+}
+
+func devices(ctx context.Context, args []string, stdio command.Stdio) error {
+	f := command.NewFlags("adit devices", devicesUsage)
+	asJSON, asAnsible, tag := f.Bool("json", false, ""), f.Bool("ansible", false, ""), f.String("tag", "", "")
+	if err := parse(f, args, 0, 0, stdio); err != nil {
+		return err
+	}
+	if *asJSON && *asAnsible {
+		return command.Usagef("--json and --ansible are two forms of the same list. Choose one.")
+	}
+	h, err := signedIn()
+	if err != nil {
+		return err
+	}
+	params := &api.ListDevicesParams{}
+	if *tag != "" {
+		params.Tag = tag
+	}
+	r, err := h.ListDevicesWithResponse(ctx, params)
+	if err != nil {
+		return err
+	}
+	if err := refusal(r, http.StatusOK); err != nil {
+		return err
+	}
+	switch list := *r.JSON200; {
+	case *asJSON:
+		return writeJSON(stdio.Out, list)
+	case *asAnsible:
+		return writeJSON(stdio.Out, inventory(list))
+	case len(list) == 0:
+		fmt.Fprintln(stdio.Err, "You have no devices yet. `adit install-code` makes the line that adds one.")
+		return nil
+	default:
+		return printDevices(stdio.Out, list)
+	}
+}
+
+func printDevices(w io.Writer, list []api.Device) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "NAME\tSTATE\tLOGIN\tSYSTEM\tTAGS")
+	for _, d := range list {
+		login, system := "-", "-"
+		if d.DefaultLogin != nil && *d.DefaultLogin != "" {
+			login = wire.Printable(*d.DefaultLogin, 32)
+		}
+		if d.Facts != nil && d.Facts.Os != nil && *d.Facts.Os != "" {
+			system = wire.Printable(*d.Facts.Os, 40)
+		}
+		tags := "-"
+		if len(d.Tags) > 0 {
+			tags = wire.Printable(strings.Join(d.Tags, ","), 60)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", wire.Printable(d.Name, 63), deviceState(d, time.Now()), login, system, tags)
+	}
+	return t.Flush()
+}
+
+func deviceState(d api.Device, now time.Time) string {
+	switch {
+	case d.Status == api.DeviceStatusPending:
+		return "waits for approval"
+	case d.Online:
+		return "online"
+	case d.LastSeenAt == nil:
+		return "offline"
+	}
+	return "offline for " + now.Sub(*d.LastSeenAt).Truncate(time.Second).String()
+}
+
+// group is a group of an Ansible inventory in its static form.
+type group struct {
+	Hosts    map[string]map[string]string `json:"hosts,omitempty"`
+	Children map[string]group             `json:"children,omitempty"`
+}
+
+// inventory names each device by its name; ssh reaches it as NAME.adit.
+func inventory(list []api.Device) map[string]group {
+	all := group{Hosts: map[string]map[string]string{}, Children: map[string]group{}}
+	for _, d := range list {
+		if !wire.ValidDeviceName(d.Name) || d.Status == api.DeviceStatusPending {
+			continue
+		}
+		vars := map[string]string{"ansible_host": d.Name + hostSuffix}
+		if d.DefaultLogin != nil && wire.ValidLogin(*d.DefaultLogin) {
+			vars["ansible_user"] = *d.DefaultLogin
+		}
+		all.Hosts[d.Name] = vars
+		for _, tag := range d.Tags {
+			name := strings.ReplaceAll(tag, "-", "_") // what Ansible takes as a group's name
+			if _, ok := all.Children[name]; !ok {
+				all.Children[name] = group{Hosts: map[string]map[string]string{}}
+			}
+			all.Children[name].Hosts[d.Name] = map[string]string{}
+		}
+	}
+	return map[string]group{"all": all}
+}
