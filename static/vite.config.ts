@@ -20,7 +20,11 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 600,
-    rollupOptions: { input: ['index.html', 'app.html'] },
+    rollupOptions: {
+      input: ['index.html', 'app.html'],
+      // Svelte's support for custom elements defines a class when it is loaded, and so stays although nothing uses it.
+      treeshake: { moduleSideEffects: (id: string) => !id.endsWith('/custom-element.js') },
+    },
   },
   test: { include: ['src/**/*.test.ts'] },
 } as Parameters<typeof defineConfig>[0]);

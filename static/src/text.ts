@@ -32,7 +32,7 @@ export function absolute(time: string | undefined): string {
 }
 
 export function clock(time: string | number): string {
-  return new Date(time).toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit' });
+  return new Date(time).toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 }
 
 /** What is left: "14 min", then "0:59" in the last minute. */

@@ -1,6 +1,6 @@
 // The one connection for events, as state, and who wants to hear of what.
 
-import { SharedEvents } from '../events/share';
+import type { SharedEvents } from '../events/share';
 import type { HubMessage, LinkState } from '../events/stream';
 import { fleet } from './fleet.svelte';
 import { session } from './session.svelte';
@@ -13,9 +13,13 @@ class Live {
   private ears = new Set<Ear>();
   private shared: SharedEvents | undefined;
   private lastTick = Date.now();
+  private started = false;
 
-  start(): void {
-    if (this.shared) return;
+  /** Loaded after the first paint: a page shows what is there before it follows what changes. */
+  async start(): Promise<void> {
+    if (this.started) return;
+    this.started = true;
+    const { SharedEvents } = await import('../events/share');
     this.shared = new SharedEvents({
       event: (message) => this.hear(message),
       link: (state) => this.follow(state),
