@@ -1,12 +1,12 @@
 package agent
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -23,10 +23,10 @@ type Config struct {
 	Device  string   `toml:"device"`   // dev_…
 	Name    string   `toml:"name"`
 
-	Dial    string `toml:"dial,omitempty"`     // HOST:PORT to connect to instead of the URL's
-	Proxy   string `toml:"proxy,omitempty"`    // as HTTPS_PROXY, which wins where it is set
-	NoProxy string `toml:"no_proxy,omitempty"` // as NO_PROXY
-	CAFile  string `toml:"ca_file,omitempty"`  // further roots, PEM
+	Dial    string `toml:"dial"`     // HOST:PORT to connect to instead of the URL's
+	Proxy   string `toml:"proxy"`    // as HTTPS_PROXY, which wins where it is set
+	NoProxy string `toml:"no_proxy"` // as NO_PROXY
+	CAFile  string `toml:"ca_file"`  // further roots, PEM
 
 	Policy   Policy   `toml:"policy"`
 	Services Services `toml:"services"`
@@ -135,16 +135,71 @@ func hubURL(s string) (*url.URL, error) {
 	return nil, wire.Errorf(wire.Invalid, "%q must begin with https://; http:// is for a hub on this very machine.", s)
 }
 
-// save writes c to path, 0600, with a line for people on top.
-func (c Config) save(path string) error {
-	var b bytes.Buffer
-	b.WriteString("# Settings of the Adit agent; docs/install.md explains every key. `adit agent status` shows them at work.\n")
-	encoder := toml.NewEncoder(&b)
-	encoder.Indent = ""
-	if err := encoder.Encode(c); err != nil {
-		return fmt.Errorf("write the agent's settings: %w", err)
+// save writes c to path, 0600. It is written by hand: a library's encoder knows no comments, and people read this.
+func (c Config) save(path string) error { return writeFile(path, []byte(c.text()), 0o600) }
+
+func (c Config) text() string {
+	var b strings.Builder
+	b.WriteString(`# Settings of the Adit agent; docs/install.md explains every key. A change counts from the agent's next start.
+hub = ` + tomlString(c.Hub) + `
+hub_name = ` + tomlString(c.HubName) + `
+hub_keys = ` + tomlList(c.HubKeys) + `
+device = ` + tomlString(c.Device) + `
+name = ` + tomlString(c.Name) + `
+`)
+	for _, o := range [...]struct{ key, value string }{
+		{"dial", c.Dial}, {"proxy", c.Proxy}, {"no_proxy", c.NoProxy}, {"ca_file", c.CAFile},
+	} {
+		if o.value != "" {
+			b.WriteString(o.key + " = " + tomlString(o.value) + "\n")
+		}
 	}
-	return writeFile(path, b.Bytes(), 0o600)
+	p := c.Policy
+	b.WriteString(`
+# What this device allows, whatever the hub says.
+[policy]
+targets = ` + tomlList(p.Targets) + `
+logins = ` + tomlList(p.Logins) + `
+root = ` + strconv.FormatBool(p.Root) + `
+rescue = ` + strconv.FormatBool(p.Rescue) + `
+run = ` + strconv.FormatBool(p.Run) + `
+update = ` + strconv.FormatBool(p.Update) + `
+stream_resume = ` + strconv.Itoa(p.StreamResume) + `
+
+# What the named targets are here.
+[services]
+ssh = ` + tomlString(c.Services.SSH) + `
+mqtt = ` + tomlString(c.Services.MQTT) + `
+http = ` + tomlString(c.Services.HTTP) + `
+`)
+	return b.String()
+}
+
+// tomlString is s as a basic string of TOML.
+func tomlString(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteRune('\\')
+			b.WriteRune(r)
+		case r < 0x20 || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+func tomlList(list []string) string {
+	quoted := make([]string, len(list))
+	for i, s := range list {
+		quoted[i] = tomlString(s)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
 // loadEnrolled is LoadConfig with a hint for a machine that is no device yet.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -107,20 +108,24 @@ func programOf(pid int) string {
 	return filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
 }
 
-// services are the listening ports as the device page shows them: one per port, at most 64, by port.
+const maxServices = 64
+
+// services are the listening ports as the device page shows them: one for each port, by port.
 func services(sockets []socket) []api.Service {
-	out := []api.Service{}
+	byPort := map[int]socket{}
 	for _, s := range sockets {
-		port := int(s.address.Port())
-		if slices.ContainsFunc(out, func(o api.Service) bool { return o.Port == port }) {
-			continue
+		if _, seen := byPort[int(s.address.Port())]; !seen {
+			byPort[int(s.address.Port())] = s
 		}
+	}
+	out := []api.Service{}
+	for _, port := range slices.Sorted(maps.Keys(byPort)) {
+		s := byPort[port]
 		out = append(out, api.Service{
 			Port: port, Address: new(s.address.Addr().String()), Protocol: protocolOf(port, s.program), Process: optional(s.program),
 		})
 	}
-	slices.SortFunc(out, func(a, b api.Service) int { return a.Port - b.Port })
-	return out[:min(len(out), 64)]
+	return out[:min(len(out), maxServices)]
 }
 
 // protocolOf guesses what speaks on a port from its program and number. Nothing is probed.

@@ -23,10 +23,10 @@ const startTimeout = 10 * time.Second
 // Run is `adit agent hold ID`. It returns when the holder or whoever speaks on stdin is done.
 // With `--holder ID` it is the holder itself; only the bridge calls it so.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
-	if len(args) == 2 && args[0] == holderFlag && shellID.MatchString(args[1]) {
+	if len(args) == 2 && args[0] == holderFlag && isShellID(args[1]) {
 		return serveHolder(ctx, args[1], os.NewFile(3, "ready"))
 	}
-	if len(args) != 1 || !shellID.MatchString(args[0]) {
+	if len(args) != 1 || !isShellID(args[0]) {
 		return wire.Errorf(wire.Invalid, "usage: adit agent hold SHELL-ID (the hub runs this; it is of no use by hand)")
 	}
 	return bridge(ctx, args[0], stdin, stdout)

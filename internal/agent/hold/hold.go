@@ -6,10 +6,17 @@
 // The bridge starts the holder where none runs. wire.HoldGreeting and what follows it describe the protocol.
 package hold
 
-import "regexp"
+import (
+	"strings"
 
-// shellID is the form of a shell's id: it names files here and stands on a command line.
-var shellID = regexp.MustCompile(`^shl_[0-9A-Za-z]{26}$`)
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// isShellID reports whether id has the form of a shell's id: it names files here and stands on a command line.
+func isShellID(id string) bool {
+	ulid, ok := strings.CutPrefix(id, "shl_")
+	return ok && len(ulid) == 26 && wire.IsWord(ulid, "")
+}
 
 // Command words of `adit agent hold`, as the bridge passes them on to the holder that it starts.
 const holderFlag = "--holder"

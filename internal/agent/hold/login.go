@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -16,7 +15,10 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
-var termName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$`)
+// isTerm reports whether term may be the name of a terminal type.
+func isTerm(term string) bool {
+	return len(term) >= 1 && len(term) <= 64 && wire.IsWord(term, "._+-") && wire.IsWord(term[:1], "")
+}
 
 // loginShell is the login's shell as sshd would start it. The environment is the one that the SSH server gave the
 // bridge: it has HOME, USER, SHELL, PATH and SSH_CONNECTION in it.
@@ -27,7 +29,7 @@ func loginShell(term string) *exec.Cmd {
 	}
 	shell := exec.Command(path)
 	shell.Args = []string{"-" + filepath.Base(path)}
-	if !termName.MatchString(term) {
+	if !isTerm(term) {
 		term = "xterm-256color"
 	}
 	shell.Env = append(slices.DeleteFunc(os.Environ(), ours), "TERM="+term)
