@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -292,21 +291,6 @@ func (r *rig) call(as, method, path string, body any, status int, result any) {
 	if result != nil {
 		r.must(json.Unmarshal([]byte(got.body), result))
 	}
-}
-
-// next gives the next event of a sequence for which is true.
-func next(t *testing.T, stream iter.Seq2[events.Event, error], is func(events.Event) bool) events.Event {
-	t.Helper()
-	for e, err := range stream {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if is(e) {
-			return e
-		}
-	}
-	t.Fatal("the event did not come")
-	return events.Event{}
 }
 
 func v1(format string, args ...any) string { return "/api/v1/" + fmt.Sprintf(format, args...) }

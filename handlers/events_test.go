@@ -1,0 +1,165 @@
+package handlers
+
+import (
+	"bufio"
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/devices"
+)
+
+// listen opens the event stream and gives its lines until the stream or the test ends.
+func (r *rig) listen(as, from string) <-chan string {
+	r.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+v1("events"), nil)
+	r.must(err)
+	req.Header.Set("Authorization", "Bearer "+r.tokens[as])
+	if from != "" {
+		req.Header.Set("Last-Event-ID", from)
+	}
+	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	r.must(err)
+	if res.StatusCode != http.StatusOK {
+		r.t.Fatal(res.Status)
+	}
+	lines, done := make(chan string, 1000), make(chan struct{})
+	go func() {
+		defer close(done)
+		defer close(lines)
+		for s := bufio.NewScanner(res.Body); s.Scan(); {
+			lines <- s.Text()
+		}
+	}()
+	r.t.Cleanup(func() { cancel(); res.Body.Close(); <-done })
+	if first := <-lines; first != ": live" {
+		r.t.Fatalf("%q", first)
+	}
+	return lines
+}
+
+// await gives the next line that begins so; false when the stream ended.
+func (r *rig) await(lines <-chan string, prefix string) (string, bool) {
+	r.t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		select {
+		case line, ok := <-lines:
+			if !ok || strings.HasPrefix(line, prefix) {
+				return line, ok
+			}
+		case <-deadline:
+			r.t.Fatalf("no line %q", prefix)
+		}
+	}
+}
+
+func TestEventStream(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	live := r.listen("admin", "")
+	r.call("admin", "PATCH", v1("devices/kitchen"), object{"tags": []string{"home"}}, 200, nil)
+	id, _ := r.await(live, "id: ")
+	if kind, _ := r.await(live, "event: "); kind != "event: device.changed" {
+		t.Errorf("%q", kind)
+	}
+	if data, _ := r.await(live, "data: "); !strings.Contains(data, `"name":"kitchen"`) {
+		t.Errorf("%q", data)
+	}
+	r.call("admin", "PATCH", v1("devices/shed"), object{"tags": []string{"home"}}, 200, nil)
+
+	// Resuming gives what was missed, and nothing twice.
+	resumed := r.listen("admin", strings.TrimPrefix(id, "id: "))
+	if next, _ := r.await(resumed, "id: "); next == id {
+		t.Errorf("%q came twice", next)
+	}
+	if data, _ := r.await(resumed, "data: "); !strings.Contains(data, `"name":"shed"`) {
+		t.Errorf("%q", data)
+	}
+	if all := r.listen("admin", "0"); all != nil {
+		if first, _ := r.await(all, "id: "); first != "id: 1" {
+			t.Errorf("%q", first)
+		}
+	}
+}
+
+// Rule 11, for events: everybody sees those of their view.
+func TestEventsAreForThoseWhoMaySee(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	lines := r.listen("operator", "")
+	r.do("", "POST", v1("login"), object{"email": "owner@example.com", "password": "wrong"})
+	r.call("admin", "PATCH", v1("devices/shed"), object{"tags": []string{"x"}}, 200, nil)
+	r.call("admin", "PATCH", v1("users/viewer"), object{"disabled": false}, 200, nil)
+	r.call("admin", "PATCH", v1("devices/kitchen"), object{"tags": []string{"x"}}, 200, nil)
+	if data, _ := r.await(lines, "data: "); !strings.Contains(data, `"name":"kitchen"`) {
+		t.Errorf("an operator of kitchen reads %s", data)
+	}
+}
+
+// Rule 17: the stream of a revoked token ends.
+func TestEventStreamEndsWithItsToken(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	lines := r.listen("viewer", "")
+	r.must(r.Accounts.RemoveUser(t.Context(), access.Owner, r.users["viewer"]))
+	if line, ok := r.await(lines, "never"); ok {
+		t.Errorf("%q", line)
+	}
+}
+
+// Rule 18: no code, token, password or secret is ever in a log line, nor the path of a short line.
+func TestLogHoldsNoSecret(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	made, err := r.Devices.CreateCode(t.Context(), r.principal("owner"), devices.CodeRequest{})
+	r.must(err)
+	link, err := r.Accounts.NewLoginLink(t.Context(), r.users["viewer"].ID)
+	r.must(err)
+	r.do("", "GET", "/i/"+made.Code, nil)
+	r.do("", "POST", v1("enroll"), object{"code": made.Code, "public_key": "short", "hostname": "x", "facts": object{}, "ssh_host_keys": []string{}})
+	r.do("", "POST", v1("login"), object{"email": "owner@example.com", "password": "hunter2hunter2"})
+	r.do("", "POST", v1("login/link"), object{"secret": link})
+	r.do("admin", "POST", v1("users"), object{"email": "n@example.com", "role": "viewer", "password": "hunter2hunter2"})
+	r.do("admin", "POST", v1("tokens"), object{"name": "x"})
+	r.do("", "GET", v1("me"), nil, "Authorization", "Bearer "+r.tokens["admin"])
+	started, err := r.Accounts.StartCLILogin(t.Context(), "x", "192.0.2.1")
+	r.must(err)
+	r.do("", "POST", v1("cli-logins/poll"), object{"secret": started.Secret})
+	log := r.log.String()
+	if !strings.Contains(log, "route=/i/:code") || !strings.Contains(log, "request_id=") {
+		t.Fatalf("no access lines:\n%s", log)
+	}
+	for what, secret := range map[string]string{"code": made.Code, "token": r.tokens["admin"], "password": "hunter2", "link": link,
+		"cli login": started.Secret, "code's hash": auth.Hash(made.Code)} {
+		if strings.Contains(log, secret) {
+			t.Errorf("the log holds a %s", what)
+		}
+	}
+	var dump strings.Builder
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	last, err := r.Events.Last(ctx)
+	r.must(err)
+	for e := range r.Events.Stream(ctx, 0) {
+		for _, v := range e.Data {
+			dump.WriteString(strings.TrimSpace(strings.Join([]string{toText(v)}, " ")))
+		}
+		if e.ID == last {
+			break
+		}
+	}
+	if strings.Contains(dump.String(), "hunter2") || strings.Contains(dump.String(), made.Code) {
+		t.Error("the event log holds a secret")
+	}
+}
+
+func toText(v any) string {
+	s, _ := v.(string)
+	return s
+}
