@@ -53,12 +53,13 @@ func runSSH(ctx context.Context, args []string, stdio command.Stdio) error {
 	}))
 }
 
-// remoteCommand puts "--" before a command: ssh would take a word of it that begins with a dash for an option.
+// remoteCommand is what runs on the device. A "--" before it was for us: the one before the host ended ssh's options, so
+// ssh would send another along.
 func remoteCommand(words []string) []string {
-	if len(words) == 0 || words[0] == "--" {
-		return words
+	if len(words) > 0 && words[0] == "--" {
+		return words[1:]
 	}
-	return append([]string{"--"}, words...)
+	return words
 }
 
 // become255 prepares for a login on a device and becomes the program whose name and arguments line gives.

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -62,7 +61,10 @@ type entry struct {
 	Login string `json:"login,omitempty"`
 }
 
-var deviceID = regexp.MustCompile(`^dev_[0-9A-Z]{26}$`)
+func isDeviceID(id string) bool {
+	ulid, ok := strings.CutPrefix(id, "dev_")
+	return ok && len(ulid) == 26 && wire.IsWord(ulid, "") && strings.ToUpper(ulid) == ulid
+}
 
 // deviceOf reads a device's name or id as people and ssh write it: kitchen, kitchen.adit, dev_01JD…. ssh makes every
 // host name lower-case, ids too. It fails with Invalid: nothing else may reach a command line.
@@ -71,7 +73,7 @@ func deviceOf(text string) (string, error) {
 	if wire.ValidDeviceName(name) {
 		return name, nil
 	}
-	if id, ok := strings.CutPrefix(name, "dev_"); ok && deviceID.MatchString("dev_"+strings.ToUpper(id)) {
+	if id, ok := strings.CutPrefix(name, "dev_"); ok && isDeviceID("dev_"+strings.ToUpper(id)) {
 		return "dev_" + strings.ToUpper(id), nil
 	}
 	return "", wire.Errorf(wire.Invalid, "%q is no device's name. A name has a to z, 0 to 9 and dashes inside.", text)
@@ -146,7 +148,7 @@ func (s sshFiles) entries() map[string]entry {
 
 // keep stores a certificate with all that belongs to it. asDefault says that its login is the device's default.
 func (s sshFiles) keep(host string, c *api.Certificate, asDefault bool) error {
-	if !deviceID.MatchString(c.DeviceID) || !wire.ValidLogin(c.Login) {
+	if !isDeviceID(c.DeviceID) || !wire.ValidLogin(c.Login) {
 		return wire.Errorf(wire.Internal, "The hub answered for device %q and login %q.", c.DeviceID, c.Login)
 	}
 	if _, _, _, _, err := ssh.ParseAuthorizedKey([]byte(c.Certificate)); err != nil {
