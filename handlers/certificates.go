@@ -35,16 +35,16 @@ func (a *api) SignCertificate(ctx context.Context, r SignCertificateRequestObjec
 	if err != nil {
 		return nil, err
 	}
-	if err := a.mayLogIn(p.User.ID, p.Credential, d.ID, login); err != nil {
+	if err := a.mayLogIn(ctx, p.User.ID, p.Credential, d.ID, login); err != nil {
 		return nil, err
 	}
 	return a.certificate(ctx, key, d, login)
 }
 
-func (a *api) mayLogIn(user, credential, device, login string) error {
-	err := a.Gate.Check(access.Use{User: user, Credential: credential, Device: device, Target: "ssh", Login: login})
+func (a *api) mayLogIn(ctx context.Context, user, credential, device, login string) error {
+	err := a.Gate.Check(ctx, access.Use{User: user, Credential: credential, Device: device, Target: "ssh", Login: login})
 	if wire.CodeOf(err) == wire.Forbidden &&
-		a.Gate.Check(access.Use{User: user, Credential: credential, Device: device, Target: "rescue", Login: login}) == nil {
+		a.Gate.Check(ctx, access.Use{User: user, Credential: credential, Device: device, Target: "rescue", Login: login}) == nil {
 		return nil
 	}
 	return err

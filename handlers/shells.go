@@ -49,7 +49,7 @@ func (a *api) OpenShell(ctx context.Context, r OpenShellRequestObject) (OpenShel
 			Fields: map[string]string{"login": "Name an account of the device, as pi or root."}}
 	}
 	use := access.Use{User: p.User.ID, Credential: p.Credential, Device: d.ID, Target: string(record.Target()), Login: record.Login}
-	if err := a.Gate.Check(use); err != nil {
+	if err := a.Gate.Check(ctx, use); err != nil {
 		return nil, err
 	}
 	if !a.Tunnel.Online(d.ID) {

@@ -126,11 +126,45 @@ func (g *Gate) Policy() *access.Policy {
 
 // Check decides a use now. It fails with Unauthenticated, NotFound, Forbidden or Offline (the device waits for
 // approval).
-func (g *Gate) Check(u access.Use) error { return verdict(g.Policy(), u, g.now()) }
+func (g *Gate) Check(ctx context.Context, u access.Use) error {
+	return g.retry(ctx, func() error { return verdict(g.Policy(), u, g.now()) })
+}
+
+// Sees reports whether a device is in a user's view.
+func (g *Gate) Sees(ctx context.Context, user, device string) bool {
+	return nil == g.retry(ctx, func() error {
+		if g.Policy().Sees(user, device, g.now()) {
+			return nil
+		}
+		return ErrNoDevice
+	})
+}
+
+// retry asks once more with the newest policy before it refuses: another process may have made the token or the grant
+// just now.
+func (g *Gate) retry(ctx context.Context, ask func() error) error {
+	err := ask()
+	if err == nil {
+		return nil
+	}
+	if changed := g.refreshIfChanged(ctx); changed != nil {
+		return changed
+	}
+	return ask()
+}
 
 // Hold is Check for a use that lasts: the context ends when the policy stops to allow it, with the Error as its cause.
 // A use without a device is held by sign-in alone. The caller calls the CancelFunc when the use is over.
 func (g *Gate) Hold(ctx context.Context, u access.Use) (context.Context, context.CancelFunc, error) {
+	held, release := ctx, context.CancelFunc(nil)
+	err := g.retry(ctx, func() (err error) {
+		held, release, err = g.hold(ctx, u)
+		return err
+	})
+	return held, release, err
+}
+
+func (g *Gate) hold(ctx context.Context, u access.Use) (context.Context, context.CancelFunc, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err := verdict(g.policy, u, g.now()); err != nil {

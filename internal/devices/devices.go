@@ -40,7 +40,7 @@ func New(o Options) *Registry { return &Registry{o} }
 // Find gives the device of that id or name in the principal's view, or fails with NotFound.
 func (r *Registry) Find(ctx context.Context, p *auth.Principal, ref string) (store.Device, error) {
 	d, err := r.Store.Read().GetDeviceFor(ctx, store.GetDeviceForParams{Ref: ref, Principal: p.User.ID, Now: r.millis()})
-	if errors.Is(err, store.ErrNotFound) || (err == nil && !r.Gate.Policy().Sees(p.User.ID, d.ID, r.Now())) {
+	if errors.Is(err, store.ErrNotFound) || (err == nil && !r.Gate.Sees(ctx, p.User.ID, d.ID)) {
 		return store.Device{}, auth.ErrNoDevice
 	}
 	if err != nil {
@@ -55,9 +55,9 @@ func (r *Registry) List(ctx context.Context, p *auth.Principal) ([]store.Device,
 	if err != nil {
 		return nil, fmt.Errorf("list devices: %w", err)
 	}
-	policy, now, seen := r.Gate.Policy(), r.Now(), make([]store.Device, 0, len(all))
+	seen := make([]store.Device, 0, len(all))
 	for _, d := range all {
-		if policy.Sees(p.User.ID, d.ID, now) {
+		if r.Gate.Sees(ctx, p.User.ID, d.ID) {
 			seen = append(seen, d)
 		}
 	}
