@@ -34,7 +34,7 @@ type Config struct {
 
 // Services are the addresses behind the named targets, HOST:PORT.
 type Services struct {
-	SSH  string `toml:"ssh"` // "auto": sshd where it runs, else the built-in server; "builtin"; or HOST:PORT
+	SSH  string `toml:"ssh"` // "auto": sshd where the hub's certificates open it, else the built-in server; "builtin"; or HOST:PORT
 	MQTT string `toml:"mqtt"`
 	HTTP string `toml:"http"`
 }
@@ -215,6 +215,9 @@ func loadEnrolled(p Paths) (Config, error) {
 }
 
 func notEnrolled(p Paths) error {
+	if p.User && exists(Paths{Dir: systemDir}.Principals()) {
+		return wire.Errorf(wire.NotFound, "You have no agent of your own here; this machine has one for all. Try again with sudo.")
+	}
 	return wire.Errorf(wire.NotFound,
 		"This machine is no device yet (there is no %s). Paste the line that the hub's page \"Add device\" shows.", p.Config())
 }

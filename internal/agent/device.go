@@ -81,33 +81,31 @@ func (d *device) report(ctx context.Context) (wire.FactsReport, error) {
 	return wire.FactsReport{Facts: facts, SSHHostKeys: keys}, nil
 }
 
-// openSSH leads to sshd where there is one, else to the built-in server. Where people are meant to arrive at sshd and
-// it does not run, nothing takes its place silently: target rescue is for that.
+// openSSH leads to sshd where the hub's certificates open it, else to the built-in server. Where people are meant to
+// arrive at sshd and it does not run, nothing takes its place silently: target rescue is for that.
 func (d *device) openSSH(ctx context.Context, user string) (net.Conn, error) {
 	switch address := d.config.Services.SSH; address {
+	case sshAuto:
 	case sshBuiltin:
 		return d.builtin()
-	case sshAuto:
 	default:
 		return dialTCP(ctx, user, address)
+	}
+	if record, err := readTrust(d.paths.Trust()); err != nil || !record.usesSSHD() {
+		return d.builtin()
 	}
 	if conn, ok := d.dialKnownSSHD(ctx, user); ok {
 		return conn, nil
 	}
 	found := findSSHD(ctx, listeningSockets())
-	record, err := readTrust(d.paths.Trust())
-	meant := err == nil && record.usesSSHD()
-	switch {
-	case found.kind == api.SSHFactsServerOpenssh:
-		d.mu.Lock()
-		d.sshd = found
-		d.mu.Unlock()
-		return dialTCP(ctx, user, found.address)
-	case meant:
+	if found.kind != api.SSHFactsServerOpenssh {
 		return nil, wire.Errorf(wire.Offline,
 			"The device's sshd does not run. `adit shell --rescue` reaches the device without it, if its policy allows.")
 	}
-	return d.builtin()
+	d.mu.Lock()
+	d.sshd = found
+	d.mu.Unlock()
+	return dialTCP(ctx, user, found.address)
 }
 
 // dialKnownSSHD tries sshd where it was found last: looking for it again costs a walk through /proc.

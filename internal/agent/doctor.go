@@ -131,8 +131,10 @@ func examineSSH(ctx context.Context, p Paths, c Config) finding {
 		return finding{stateBad, "ssh", err.Error()}
 	}
 	switch {
-	case facts.Server == api.SSHFactsServerBuiltin:
+	case facts.Server == api.SSHFactsServerBuiltin && facts.Note == nil:
 		return finding{stateOK, "ssh", "the agent's own server, inside the tunnel only"}
+	case facts.Server == api.SSHFactsServerBuiltin:
+		return finding{stateNote, "ssh", "the agent's own server, inside the tunnel only: " + *facts.Note}
 	case facts.Address == nil:
 		return finding{stateBad, "ssh", "sshd does not run; `adit shell --rescue` still gets in, if the policy allows"}
 	case !record.usesSSHD():

@@ -82,7 +82,7 @@ func installTrust(ctx context.Context, p Paths, c Config, w io.Writer) error {
 	case r.Trust == api.SSHFactsTrustAuthorizedKeys:
 		fmt.Fprintf(w, "SSH: this machine's sshd, by one line in %s.\n", r.Keys)
 	default:
-		fmt.Fprintf(w, "SSH: this machine's sshd, with the keys that it knows; certificates of the hub do not open it (%s).\n", r.Note)
+		fmt.Fprintf(w, "SSH: the agent's own server answers, inside the tunnel only, since sshd stays as it is (%s).\n", r.Note)
 	}
 	if ok && r.Trust == api.SSHFactsTrustAuthorizedKeys && r.Note != "" && !p.User {
 		fmt.Fprintf(w, "  For that account only: %s.\n", r.Note)
@@ -113,7 +113,7 @@ func arrival(ctx context.Context, p Paths, c Config, wait time.Duration) string 
 	if s.Online {
 		return fmt.Sprintf("%s is online.\n", c.Name)
 	}
-	return s.text()
+	return fmt.Sprintf("%s comes online as soon as it is approved on the hub's page.\n", c.Name)
 }
 
 const uninstallUsage = `Usage: adit agent uninstall [--dir DIR]

@@ -212,8 +212,8 @@ func sshFacts(ctx context.Context, p Paths, c Config, sockets []socket) api.SSHF
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		record.Note = "What was set up in sshd cannot be read: " + err.Error()
 	}
-	if c.Services.SSH == sshBuiltin || c.Services.SSH == sshAuto && s.kind != api.SSHFactsServerOpenssh && !record.usesSSHD() {
-		facts := api.SSHFacts{Server: api.SSHFactsServerBuiltin, Trust: new(api.SSHFactsTrustBuiltin)}
+	if c.Services.SSH == sshBuiltin || c.Services.SSH == sshAuto && !record.usesSSHD() {
+		facts := api.SSHFacts{Server: api.SSHFactsServerBuiltin, Trust: new(api.SSHFactsTrustBuiltin), Note: optional(record.Note)}
 		if s.kind == api.SSHFactsServerDropbear {
 			facts.Note = optional("Dropbear knows no certificates, so the agent's own SSH server answers inside the tunnel.")
 		}
