@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
@@ -84,7 +85,7 @@ func (a *api) apiCode(ctx context.Context, row store.InstallCode) (InstallCode, 
 // Enroll turns a machine into a device.
 func (a *api) Enroll(ctx context.Context, r EnrollRequestObject) (EnrollResponseObject, error) {
 	where, b := callerOf(ctx).where, r.Body
-	if !a.enrolls.Allow(where.Address) {
+	if !a.enrolls.Allow(auth.Network(where.Address)) {
 		return nil, wire.Errorf(wire.RateLimited, "Too many enrolments from this address. The agent tries again by itself.")
 	}
 	facts, err := json.Marshal(b.Facts)

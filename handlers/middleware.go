@@ -34,7 +34,8 @@ func (a *api) outermost(next http.Handler) http.Handler {
 	protected := csrf.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.setHeaders(w.Header())
-		if !isUpgrade(r) && r.Body != nil && r.Body != http.NoBody {
+		// Also of what says that it upgrades: only a request without a body becomes a WebSocket.
+		if r.Body != nil && r.Body != http.NoBody {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 			// A writer that knows no deadlines is a test's; the server's does.
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
@@ -101,7 +102,7 @@ func (a *api) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 		r := c.Request()
 		if strings.HasPrefix(r.URL.Path, "/api/") {
 			c.Response().Header().Set("Cache-Control", "no-store")
-			if !a.apiCalls.Allow(c.RealIP()) {
+			if !a.apiCalls.Allow(auth.Network(c.RealIP())) {
 				return wire.Errorf(wire.RateLimited, "Too many requests from your address. Wait a minute.")
 			}
 		}

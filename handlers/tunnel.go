@@ -7,6 +7,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
@@ -29,7 +30,7 @@ type tunnelDoor struct {
 	parking   chan struct{}
 
 	mu        sync.Mutex
-	byAddress map[string]int
+	byAddress map[string]int // by auth.Network
 	inAll     int
 }
 
@@ -44,11 +45,12 @@ func newTunnelDoor(hub *tunnelhub.Hub, stopping context.Context) *tunnelDoor {
 // buffers, and the carrier lives on in a goroutine with a small stack.
 func (d *tunnelDoor) Open(c echo.Context) error {
 	address := c.RealIP()
-	if !d.enter(address) {
+	network := auth.Network(address)
+	if !d.enter(network) {
 		c.Response().Header().Set("Retry-After", "10")
 		return wire.Errorf(wire.RateLimited, "Too many connections wait to be authenticated. Try again in a few seconds.")
 	}
-	defer d.leave(address)
+	defer d.leave(network)
 	if !isUpgrade(c.Request()) {
 		return echo.NewHTTPError(http.StatusUpgradeRequired, "This door takes WebSockets only; a proxy before the hub may have stripped the Upgrade header.")
 	}

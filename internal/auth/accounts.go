@@ -77,26 +77,39 @@ type Where struct {
 }
 
 // Login checks a password and begins a login session. It returns the cookie's secret. Failures are counted by account
-// and by address; both run dry as RateLimited before the password is looked at.
+// and by network; both run dry as RateLimited before the password is looked at.
 func (a *Accounts) Login(ctx context.Context, email, password string, where Where) (*Principal, string, error) {
 	email = NormalEmail(email)
-	if a.byAccount.Spent(email) || a.byAddress.Spent(where.Address) {
+	giveBack, ok := a.try(email, where.Address)
+	if !ok {
 		return nil, "", errTries
 	}
 	user, err := a.store.Read().GetUserByEmail(ctx, email)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, "", fmt.Errorf("find user: %w", err)
 	}
-	ok, err := a.passwords.matches(ctx, user.PasswordHash, password)
+	ok, err = a.passwords.matches(ctx, user.PasswordHash, password)
 	if err != nil {
 		return nil, "", err
 	}
 	if !ok || user.Disabled {
-		a.byAccount.Allow(email)
-		a.byAddress.Allow(where.Address)
 		return nil, "", errSignIn
 	}
+	giveBack()
 	return a.beginSession(ctx, user, false, where)
+}
+
+// try takes one try of an account and of a network, or neither.
+func (a *Accounts) try(email, address string) (giveBack func(), ok bool) {
+	network := Network(address)
+	if !a.byAddress.Allow(network) {
+		return nil, false
+	}
+	if !a.byAccount.Allow(email) {
+		a.byAddress.GiveBack(network)
+		return nil, false
+	}
+	return func() { a.byAccount.GiveBack(email); a.byAddress.GiveBack(network) }, true
 }
 
 func (a *Accounts) beginSession(ctx context.Context, user store.User, byLink bool, where Where) (*Principal, string, error) {
@@ -158,12 +171,14 @@ func (a *Accounts) ChangePassword(ctx context.Context, p *Principal, current, ne
 }
 
 func (a *Accounts) confirm(ctx context.Context, user store.User, password string) error {
-	if a.byAccount.Spent(user.Email) {
+	if !a.byAccount.Allow(user.Email) {
 		return errTries
 	}
 	ok, err := a.passwords.matches(ctx, user.PasswordHash, password)
+	if ok {
+		a.byAccount.GiveBack(user.Email)
+	}
 	if err == nil && !ok {
-		a.byAccount.Allow(user.Email)
 		return &wire.Error{Code: wire.Forbidden, Message: "The current password is another one.",
 			Fields: map[string]string{"current_password": "This is not the current password."}}
 	}
@@ -251,11 +266,14 @@ func insertUser(ctx context.Context, q *store.Queries, row store.CreateUserParam
 	return user, err
 }
 
+// idPrefix begins the id of every user.
+const idPrefix = "usr_"
+
 var handlePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
 
-// CheckHandle refuses what may not stand as a handle: it is also an SSH user name.
+// CheckHandle refuses what may not stand as a handle: it is also an SSH user name, and must never be read as an id.
 func CheckHandle(handle string) error {
-	if !handlePattern.MatchString(handle) {
+	if !handlePattern.MatchString(handle) || strings.HasPrefix(handle, idPrefix) {
 		return &wire.Error{Code: wire.Invalid, Message: "A handle takes 1 to 63 of a-z, 0-9, dot, dash and underscore, " +
 			"with a letter or digit at both ends.", Fields: map[string]string{"handle": "a-z, 0-9, . - _"}}
 	}
@@ -270,6 +288,7 @@ func handleOf(email string) string {
 		}
 		return '-'
 	}, local)
+	handle = strings.TrimLeft(strings.TrimPrefix(handle, idPrefix), "._-")
 	if handle = strings.Trim(handle[:min(len(handle), 58)], "._-"); handle == "" {
 		return "user"
 	}

@@ -25,7 +25,7 @@ type CLILogin struct {
 
 // StartCLILogin begins the flow of RFC 8628. host is what the machine calls itself.
 func (a *Accounts) StartCLILogin(ctx context.Context, host, address string) (CLILogin, error) {
-	if !a.byAddress.Allow(address) {
+	if !a.byAddress.Allow(Network(address)) {
 		return CLILogin{}, errTries
 	}
 	now := a.now()
@@ -65,14 +65,15 @@ var errUserCode = wire.Errorf(wire.NotFound, "No login waits under this code. Lo
 
 // PendingCLILogin is what asks under a user code. Tries are counted by the principal: codes are short.
 func (a *Accounts) PendingCLILogin(ctx context.Context, p *Principal, code string) (store.CLILogin, error) {
-	if a.byAccount.Spent("cli " + p.User.ID) {
+	key := "cli " + p.User.ID
+	if !a.byAccount.Allow(key) {
 		return store.CLILogin{}, errTries
 	}
 	l, err := a.store.Read().FindCLILogin(ctx, store.FindCLILoginParams{UserCode: plainUserCode(code), Now: store.Millis(a.now())})
 	if errors.Is(err, store.ErrNotFound) {
-		a.byAccount.Allow("cli " + p.User.ID)
 		return l, errUserCode
 	}
+	a.byAccount.GiveBack(key)
 	return l, err
 }
 

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
@@ -31,12 +32,26 @@ func (l *Limiter) Allow(key string) bool {
 	return l.of(key).AllowN(l.now(), 1)
 }
 
-// Spent reports whether key has no try left, and takes none.
-func (l *Limiter) Spent(key string) bool {
+// GiveBack returns a try that Allow took and that turned out well. A try is taken before its answer is known, so that
+// many at once are no more than many one after the other.
+func (l *Limiter) GiveBack(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k, ok := l.keys[key]
-	return ok && k.TokensAt(l.now()) < 1
+	l.of(key).AllowN(l.now(), -1)
+}
+
+// Network is the key under which the tries of a client's address are counted: an IPv6 host has 2⁶⁴ addresses to itself,
+// so its network counts as one.
+func Network(address string) string {
+	ip, err := netip.ParseAddr(address)
+	if err != nil || ip.Unmap().Is4() {
+		return address
+	}
+	prefix, err := ip.WithZone("").Prefix(64)
+	if err != nil {
+		return address
+	}
+	return prefix.String()
 }
 
 func (l *Limiter) of(key string) *rate.Limiter {

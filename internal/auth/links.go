@@ -35,7 +35,7 @@ func (a *Accounts) NewSetupLink(ctx context.Context) (string, error) {
 // CreateOwner makes the owner with the set-up link's secret and signs them in. The link dies with it, and only with it:
 // an e-mail that does not parse leaves it whole.
 func (a *Accounts) CreateOwner(ctx context.Context, secret, email, password string, where Where) (*Principal, string, error) {
-	if !a.byAddress.Allow(where.Address) {
+	if !a.byAddress.Allow(Network(where.Address)) {
 		return nil, "", errTries
 	}
 	if err := checkNew(password); err != nil {
@@ -77,7 +77,7 @@ func (a *Accounts) NewLoginLink(ctx context.Context, user string) (string, error
 
 // LoginByLink takes a one-time link and begins a login session. The link is gone at once, whatever comes after.
 func (a *Accounts) LoginByLink(ctx context.Context, secret string, where Where) (*Principal, string, error) {
-	if !a.byAddress.Allow(where.Address) {
+	if !a.byAddress.Allow(Network(where.Address)) {
 		return nil, "", errTries
 	}
 	var link store.LoginLink
