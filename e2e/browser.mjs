@@ -110,20 +110,14 @@ const actions = {
     if (!log) return { text: '', gaps: 0, again: 0, attached: attached.length };
     return { text: Buffer.concat(log.chunks).toString(), gaps: log.gaps.length, again: log.again, attached: attached.length };
   },
-  /** Everything that the visible terminal holds, by selecting it all and copying. */
-  async screen({ on }) {
-    const box = await page.locator(on).first().boundingBox();
-    await page.mouse.move(box.x + 4, box.y + 8);
-    await page.mouse.wheel(0, -1e8);
-    await page.mouse.click(box.x + 4, box.y + 8);
-    await page.mouse.wheel(0, 1e8);
-    await page.waitForTimeout(300);
-    await page.keyboard.down('Shift');
-    await page.mouse.click(box.x + box.width - 30, box.y + box.height - 8);
-    await page.keyboard.up('Shift');
-    await page.keyboard.press('Control+Shift+C');
-    await page.waitForTimeout(300);
-    return page.evaluate(() => navigator.clipboard.readText());
+  /** Everything that the visible terminal holds, by its menu's "Output as text". */
+  async screen() {
+    await page.locator('[data-testid=terminal-menu]').click();
+    await page.getByRole('menuitem', { name: 'Output as text' }).click();
+    const text = await page.locator('[data-testid=output-text]').textContent();
+    await page.keyboard.press('Escape');
+    await page.locator('[data-testid=output-text]').waitFor({ state: 'detached' });
+    return text;
   },
   /** Accessibility by axe: what is wrong, one line each. */
   async axe() {

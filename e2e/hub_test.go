@@ -40,8 +40,8 @@ type rig struct {
 func newRig(t testing.TB, proxy string) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: t.TempDir()}
-	t.Cleanup(r.keepLogs)
 	r.host, r.device = newMachine(t, "hub", "host"), newMachine(t, "kitchen", "device")
+	t.Cleanup(r.keepLogs) // before the machines end
 	connect(r.host, r.device)
 	r.ca = newAuthority(t, r.dir)
 	r.fence()
@@ -213,6 +213,9 @@ func (r *rig) login() {
 func (r *rig) keepLogs() {
 	if !r.t.Failed() {
 		return
+	}
+	if out, err := r.device.try("cat", "/etc/adit/agent.log"); err == nil {
+		r.t.Logf("end of the agent's log:\n%s", tail(out))
 	}
 	logs, _ := filepath.Glob(filepath.Join(r.dir, "*.log"))
 	for _, log := range logs {

@@ -19,7 +19,7 @@ func TestPages(t *testing.T) {
 		{"login", "/app/login", "[data-testid=login-form]"},
 		{"setup", "/app/setup", "h1"},
 		{"devices", "/app/", "[data-testid=device-row-demo]"},
-		{"add", "/app/add", "[data-testid=install-command]"},
+		{"add", "/app/add", "[data-testid=add-form]"},
 		{"device", "/app/d/demo", "h1"},
 		{"shells", "/app/shells", "[data-testid=terminal]"},
 		{"settings", "/app/settings", "h1"},
@@ -40,6 +40,12 @@ func TestPages(t *testing.T) {
 					b.open(base + page.path)
 					b.wait(page.shows, "")
 					b.inspect(fmt.Sprintf("%s-%s-%d", page.name, scheme, width))
+					if page.name == "add" {
+						b.click("[data-testid=make-command]")
+						b.wait("[data-testid=install-command]", "ADIT_CODE=")
+						b.wait("[data-testid=install-qr]", "")
+						b.inspect(fmt.Sprintf("%s-made-%s-%d", page.name, scheme, width))
+					}
 				}
 			}
 		})

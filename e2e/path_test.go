@@ -161,7 +161,7 @@ func (r *rig) seqSurvivesLostSocket(b *browser) {
 	r.t.Helper()
 	b.do("size", ask{"width": 1280, "height": 800}, nil)
 	sockets := b.output().Attached
-	b.run("clear; seq 1 100000; echo all-of-it-$((40+2))")
+	b.run("clear; echo; seq 1 100000; echo all-of-it-$((40+2))")
 	eventually(r.t, 20*time.Second, "in the middle of seq", func() error {
 		if !strings.Contains(b.output().Text, "\r\n20000\r\n") {
 			return errNotYet
@@ -181,7 +181,8 @@ func (r *rig) seqSurvivesLostSocket(b *browser) {
 	}
 	inOrder(r.t, "what the hub sent", o.Text)
 	var screen string
-	b.do("screen", ask{"on": "[data-testid=terminal]"}, &screen)
+	b.do("screen", nil, &screen)
+	b.click("[data-testid=terminal]")
 	inOrder(r.t, "the terminal", screen)
 }
 
@@ -232,7 +233,7 @@ func (r *rig) outageAndRestart(b *browser) {
 	defer log.Close()
 	scp.Stdout, scp.Stderr = log, log
 	copied := start(r.t, scp)
-	b.run("clear; for i in $(seq 1 10000); do echo tick $i; sleep 0.2; done")
+	b.run("clear; echo; for i in $(seq 1 10000); do echo tick $i; sleep 0.2; done")
 	b.sees("tick 5\r\n", 10*time.Second)
 	r.grows(got)
 
