@@ -54,7 +54,7 @@ func download(door *stream.FrameConn, conn net.Conn) error {
 
 // upload passes on what the door's peer says, until its WebSocket ends. A WebSocket has no half-close: its end is the
 // end of both directions.
-func upload(conn Conn, door *stream.FrameConn) {
+func upload(conn stream.Conn, door *stream.FrameConn) {
 	buf := make([]byte, wire.MaxFrame)
 	for {
 		data, payload, err := door.Next(context.Background())

@@ -21,18 +21,10 @@ type carrierError struct{ err error }
 func (e *carrierError) Error() string { return "carrier: " + e.err.Error() }
 func (e *carrierError) Unwrap() error { return e.err }
 
-// Conn is a stream whose one end is the hub.
-type Conn interface {
-	net.Conn
-	CloseWrite() error     // ends this direction; the other goes on
-	Reset(cause error)     // ends both at once, and tells the device why
-	Done() <-chan struct{} // closed when the stream is over
-}
-
-// Dial opens a stream and is its end. The Conn outlives its carrier for wire.ResumeFor, and is the caller's to close.
+// Dial opens a stream and is its end. The stream outlives its carrier for wire.ResumeFor, and is the caller's to close.
 // ctx bounds the opening only. It waits up to 10 s for a carrier. Errors are *wire.Error: offline where no carrier
 // came, else what the device answered.
-func (h *Hub) Dial(ctx context.Context, r Request) (Conn, error) {
+func (h *Hub) Dial(ctx context.Context, r Request) (stream.Conn, error) {
 	c, want, err := h.acquire(ctx, r.Device)
 	if err != nil {
 		return nil, err
@@ -86,6 +78,13 @@ func (d *dialed) Close() error {
 		d.cancel(net.ErrClosed)
 	default:
 	}
+	return err
+}
+
+// Join is stream.Conn's.
+func (d *dialed) Join(conn net.Conn) error {
+	err := d.End.Join(conn)
+	_ = d.Close()
 	return err
 }
 

@@ -24,14 +24,13 @@ type DeviceOptions struct {
 	Waiting func(cause error) // told when the stream lost its hub and waits for it; nil when all is well again. May be nil
 }
 
-// DialDevice opens a stream to a target on a device through the hub's door, and returns it as a net.Conn that also has
-// CloseWrite. The stream outlives the hub's restart, a change of network and a laptop's sleep: for up to
+// DialDevice opens a stream to a target on a device through the hub's door, and returns it as a Conn. The stream outlives the hub's restart, a change of network and a laptop's sleep: for up to
 // wire.ResumeFor it is taken up again without the caller noticing more than a pause. Errors are *wire.Error: offline,
 // forbidden, not_found, …, in a *DialError where the hub was not reached. The caller closes it; Close waits a few
 // seconds for what was written.
 //
 // hubURL is the hub's URL (https://hub.example.com), device an id or a name. ctx bounds the opening only.
-func DialDevice(ctx context.Context, hubURL, token, device string, target wire.Target, opts DeviceOptions) (net.Conn, error) {
+func DialDevice(ctx context.Context, hubURL, token, device string, target wire.Target, opts DeviceOptions) (Conn, error) {
 	d := &deviceConn{
 		End:    NewEnd(wire.MaxPipelined),
 		url:    strings.TrimSuffix(hubURL, "/") + "/api/v1/devices/" + url.PathEscape(device) + "/connect?target=" + url.QueryEscape(string(target)),
@@ -84,6 +83,13 @@ func (d *deviceConn) Close() error {
 	}
 	d.cancel(net.ErrClosed)
 	d.working.Wait()
+	return err
+}
+
+// Join is Conn's.
+func (d *deviceConn) Join(conn net.Conn) error {
+	err := d.End.Join(conn)
+	_ = d.Close()
 	return err
 }
 

@@ -9,12 +9,26 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
+// Conn is a stream as its opener holds it.
+type Conn interface {
+	net.Conn
+	CloseWrite() error     // ends this direction; the other goes on
+	Reset(cause error)     // ends both at once, and tells the other side why
+	Done() <-chan struct{} // closed when the stream is over
+
+	// Join carries bytes between the stream and conn in both directions until the stream is over, keeping
+	// half-closes, and closes both. It is faster than copying: what arrives goes straight through. The error is why
+	// the stream failed.
+	Join(conn net.Conn) error
+}
+
 // Join carries bytes between the stream and conn in both directions, keeping half-closes, until both are flushed or the
 // stream failed; then it closes conn and returns the failure, if any. What arrives goes straight through to conn from
 // the carrier's reader. A conn whose side fails resets the stream.
 func (e *End) Join(conn net.Conn) error {
 	sink := NewSpill(conn, 2*wire.Window, e)
 	e.enterJoin(sink)
+	e.pass(0) // acknowledges what went straight through just now
 	var pump sync.WaitGroup
 	pump.Go(func() { e.pump(sink) })
 	err := e.waitFlushed()
