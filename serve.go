@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,8 +24,9 @@ import (
 const (
 	// drain is how long a stopping hub waits for requests, links and shells to end.
 	drain = 10 * time.Second
-	// maxHeader bounds a request's headers, in bytes.
-	maxHeader = 16 << 10
+	// maxHeader bounds a request's headers, in bytes; net/http adds headerSlop to what it is told.
+	maxHeader  = 16 << 10
+	headerSlop = 4 << 10
 )
 
 type serveCommand struct {
@@ -63,47 +65,24 @@ func (s serveCommand) Run(ctx context.Context, p program) error {
 	return errors.Join(h.serve(ctx, listener, p), h.store.Close())
 }
 
-// serve runs everything until ctx ends or a part fails, then stops in order: no new requests are announced (readyz),
-// links are told to come back, streams and requests drain, and only then the rest ends.
+// serve runs everything until ctx ends or a part fails, then stops in order: readyz says so, links are told to come back
+// and shells are left to the next hub, requests drain, and only then the rest ends.
 func (h *hub) serve(ctx context.Context, listener net.Listener, p program) error {
 	if err := h.store.Write(ctx, forgetOnline); err != nil {
 		return errors.Join(fmt.Errorf("begin: %w", err), listener.Close())
 	}
-	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	base := context.WithoutCancel(ctx)
+	stopping, stop := context.WithCancel(base)
 	defer stop()
 	handler, err := h.handler(stopping)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: maxHeader - 4096,
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: maxHeader - headerSlop,
 		IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug)}
-	background, endBackground := context.WithCancel(context.WithoutCancel(ctx))
-	defer endBackground()
-	links, endLinks := context.WithCancel(background)
-	defer endLinks()
-	shells, endShells := context.WithCancel(background)
-	defer endShells()
-
-	var group errgroup.Group
-	failed := make(chan error, 8)
-	start := func(name string, run func() error) {
-		group.Go(func() error {
-			err := run()
-			if err != nil && !errors.Is(err, context.Canceled) {
-				err = fmt.Errorf("%s: %w", name, err)
-				failed <- err
-				return err
-			}
-			return nil
-		})
-	}
-	start("policy", func() error { return h.gate.Run(background) })
-	start("events", func() error { return h.events.Run(background) })
-	start("presence", func() error { return h.devices.Follow(background, h.tunnel.Watch(background)) })
-	start("sweep", func() error { return h.sweep(background) })
-	start("shells", func() error { return h.shells.Run(shells) })
-	start("links", func() error { return h.tunnel.Run(links) })
-	start("http", func() error { return ignoreClosed(server.Serve(listener)) })
+	background, end := context.WithCancel(base)
+	defer end()
+	parts := h.start(background, stopping, func() error { return server.Serve(listener) })
 	if err := h.welcome(ctx, p); err != nil {
 		h.log.Error("no link printed", "cause", err)
 	}
@@ -111,31 +90,52 @@ func (h *hub) serve(ctx context.Context, listener net.Listener, p program) error
 	if p.listening != nil {
 		p.listening(listener.Addr().String())
 	}
-
 	select {
 	case <-ctx.Done():
 		h.log.Info("stopping")
-	case err := <-failed:
-		h.log.Error("a part of the hub failed", "cause", err)
+	case <-parts.failed:
+		h.log.Error("a part of the hub failed; it stops")
 	}
 	stop()
-	endShells()
-	endLinks()
-	timeout, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	timeout, cancel := context.WithTimeout(base, drain)
 	defer cancel()
 	if err := server.Shutdown(timeout); err != nil {
 		h.log.Warn("requests were cut", "cause", err)
 		_ = server.Close() // what Shutdown waited for in vain
 	}
-	endBackground()
-	return group.Wait()
+	end()
+	return parts.group.Wait()
 }
 
-func ignoreClosed(err error) error {
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
+// parts are the loops of a hub. The first that fails closes failed.
+type parts struct {
+	group  errgroup.Group
+	once   sync.Once
+	failed chan struct{}
+}
+
+// start begins the loops: those that run to the very end, and those that end when the hub begins to stop.
+func (h *hub) start(background, stopping context.Context, http func() error) *parts {
+	p := &parts{failed: make(chan struct{})}
+	p.run("policy", func() error { return h.gate.Run(background) })
+	p.run("events", func() error { return h.events.Run(background) })
+	p.run("presence", func() error { return h.devices.Follow(background, h.tunnel.Watch(background)) })
+	p.run("sweep", func() error { return h.sweep(background) })
+	p.run("links", func() error { return h.tunnel.Run(stopping) })
+	p.run("shells", func() error { return h.shells.Run(stopping) })
+	p.run("http", http)
+	return p
+}
+
+func (p *parts) run(name string, loop func() error) {
+	p.group.Go(func() error {
+		err := loop()
+		if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		p.once.Do(func() { close(p.failed) })
+		return fmt.Errorf("%s: %w", name, err)
+	})
 }
 
 // welcome prints the one-time link that lets the first person in. Nothing else ever prints one.

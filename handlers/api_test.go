@@ -8,7 +8,7 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
-// TestRequests sends what is wrong in one way each, and checks that the answer says so.
+// TestRequests sends what is wrong in one way each, and checks that the answer says so. Long because it is a table.
 func TestRequests(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

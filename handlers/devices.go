@@ -27,7 +27,11 @@ func (a *api) ListDevices(ctx context.Context, r ListDevicesRequestObject) (List
 		if r.Params.Tag != nil && !slices.Contains(policy.Devices[d.ID].Tags, *r.Params.Tag) {
 			continue
 		}
-		out = append(out, a.apiDevice(p, d))
+		brief := a.apiDevice(p, d)
+		if brief.Facts != nil { // what only a device's own page shows
+			brief.Facts.Services, brief.Facts.Policy = nil, nil
+		}
+		out = append(out, brief)
 	}
 	return out, nil
 }

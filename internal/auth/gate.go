@@ -45,7 +45,7 @@ func (g *Gate) Run(ctx context.Context) error {
 		defer close(done)
 		g.expire(ctx)
 	}()
-	err := g.store.Follow(ctx, g.refreshIfChanged)
+	err := g.store.Follow(ctx, g.Refresh)
 	cancel()
 	<-done
 	return err
@@ -69,7 +69,8 @@ func (g *Gate) expire(ctx context.Context) {
 	}
 }
 
-func (g *Gate) refreshIfChanged(ctx context.Context) error {
+// Refresh reads the policy again if somebody has changed it.
+func (g *Gate) Refresh(ctx context.Context) error {
 	version, err := g.store.Read().AccessVersion(ctx)
 	if err != nil {
 		return fmt.Errorf("access version: %w", err)
@@ -147,7 +148,7 @@ func (g *Gate) retry(ctx context.Context, ask func() error) error {
 	if err == nil {
 		return nil
 	}
-	if changed := g.refreshIfChanged(ctx); changed != nil {
+	if changed := g.Refresh(ctx); changed != nil {
 		return changed
 	}
 	return ask()

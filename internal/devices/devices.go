@@ -55,9 +55,12 @@ func (r *Registry) List(ctx context.Context, p *auth.Principal) ([]store.Device,
 	if err != nil {
 		return nil, fmt.Errorf("list devices: %w", err)
 	}
-	seen := make([]store.Device, 0, len(all))
+	if err := r.Gate.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	policy, now, seen := r.Gate.Policy(), r.Now(), make([]store.Device, 0, len(all))
 	for _, d := range all {
-		if r.Gate.Sees(ctx, p.User.ID, d.ID) {
+		if policy.Sees(p.User.ID, d.ID, now) {
 			seen = append(seen, d)
 		}
 	}
