@@ -15,7 +15,7 @@ import (
 var tools = map[string]string{
 	"bash": "bash", "unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2", "iptables": "iptables",
 	"ssh": "openssh-client", "scp": "openssh-client", "sshd": "openssh-server", "caddy": "caddy", "nginx": "nginx-light",
-	"curl": "curl", "chromium": "chromium", "node": "nodejs (20 or newer)",
+	"curl": "curl", "rsync": "rsync", "chromium": "chromium", "node": "nodejs (20 or newer)",
 }
 
 func TestMain(m *testing.M) {

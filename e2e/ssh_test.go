@@ -12,6 +12,8 @@ import (
 )
 
 // Everything that people do with stock OpenSSH, through `adit ssh-config`, ending at the device's own sshd.
+//
+// Long because each way is a paragraph of its own on one rig.
 func TestStockSSH(t *testing.T) {
 	r := newRig(t, "nginx")
 	r.startSSHD()
@@ -36,6 +38,14 @@ func TestStockSSH(t *testing.T) {
 		r.openssh(ctx, "scp", "-q", filepath.Join(r.dir, "by-sftp"), login+"@kitchen.adit:up").text(t)
 		if r.device.sh("sha256sum </home/ada/up") != sum {
 			t.Error("scp changed the file")
+		}
+	})
+	t.Run("rsync", func(t *testing.T) {
+		got := filepath.Join(r.dir, "by-rsync")
+		over := "ssh -o BatchMode=yes -F " + filepath.Join(r.dir, "home/.ssh/config")
+		(&cli{r.host.command(ctx, r.userEnv(), "rsync", "-a", "-e", over, login+"@kitchen.adit:photo", got)}).text(t)
+		if r.host.sh("sha256sum <"+got) != sum {
+			t.Error("rsync changed the file")
 		}
 	})
 	t.Run("adit cp", func(t *testing.T) {
