@@ -22,6 +22,7 @@ type socket struct {
 	address netip.AddrPort
 	inode   string
 	pid     int
+	uid     int    // that the process runs as; -1 where its process cannot be seen
 	program string // base name of the executable
 }
 
@@ -39,7 +40,7 @@ func listeningSockets() []socket {
 	owners := socketOwners()
 	for i := range all {
 		if pid, ok := owners[all[i].inode]; ok {
-			all[i].pid, all[i].program = pid, programOf(pid)
+			all[i].pid, all[i].uid, all[i].program = pid, uidOf(pid), programOf(pid)
 		}
 	}
 	return all
@@ -57,7 +58,7 @@ func parseListening(r io.Reader) []socket {
 			continue
 		}
 		if address, ok := parseHexAddress(fields[1]); ok {
-			out = append(out, socket{address: address, inode: fields[9]})
+			out = append(out, socket{address: address, inode: fields[9], uid: -1})
 		}
 	}
 	return out
@@ -98,6 +99,24 @@ func socketOwners() map[string]int {
 		}
 	}
 	return owners
+}
+
+// isSystems is false where the socket's process is seen to be another user's than root or the agent's own. Anybody may
+// call a program sshd and listen; the agent runs the sshd that it finds, to ask for its settings, and must not run that.
+func (s socket) isSystems() bool { return s.pid == 0 || s.uid == 0 || s.uid == os.Geteuid() }
+
+// uidOf is the real user of a process; -1 where that cannot be read. The owner of its directory in /proc is not asked: a
+// process can make that root.
+func uidOf(pid int) int {
+	data, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	for line := range strings.Lines(string(data)) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "Uid:" {
+			if uid, err := strconv.Atoi(fields[1]); err == nil {
+				return uid
+			}
+		}
+	}
+	return -1
 }
 
 func programOf(pid int) string {

@@ -49,7 +49,7 @@ func findSSHD(ctx context.Context, sockets []socket) sshd {
 	s := sshd{kind: api.SSHFactsServerOpenssh, program: program, config: defaultSSHDConfig}
 	settings := s.settings(ctx)
 	for _, port := range settings.ports() {
-		if i := slices.IndexFunc(sockets, func(k socket) bool { return int(k.address.Port()) == port }); i >= 0 {
+		if i := slices.IndexFunc(sockets, func(k socket) bool { return int(k.address.Port()) == port && k.isSystems() }); i >= 0 {
 			s.address = dialable(sockets[i].address)
 			return s
 		}
@@ -65,7 +65,7 @@ var programNames = [...]struct {
 func ownedSSHD(sockets []socket, kind api.SSHFactsServer) (sshd, bool) {
 	var best *socket
 	for i, s := range sockets {
-		if s.pid == 0 || !slices.ContainsFunc(programNames[:], func(n struct {
+		if s.pid == 0 || !s.isSystems() || !slices.ContainsFunc(programNames[:], func(n struct {
 			name string
 			kind api.SSHFactsServer
 		}) bool {
@@ -123,7 +123,7 @@ func (s *sshd) readArgs() {
 func dropbearOn22(sockets []socket) sshd {
 	program := findProgram("dropbear")
 	for _, s := range sockets {
-		if program != "" && s.address.Port() == 22 {
+		if program != "" && s.address.Port() == 22 && s.isSystems() {
 			return sshd{kind: api.SSHFactsServerDropbear, program: program, address: dialable(s.address)}
 		}
 	}
