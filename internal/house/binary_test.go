@@ -1,8 +1,6 @@
 package house
 
 import (
-	"bytes"
-	"compress/gzip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,29 +30,16 @@ func TestAgentBinaryIsSmall(t *testing.T) {
 			t.Errorf("keeps every exported method alive: %s", line)
 		}
 	}
-	data, err := os.ReadFile(file)
+	info, err := os.Stat(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	compressed := compress(t, data)
-	t.Logf("adit for linux/amd64: %d bytes, %d compressed", len(data), compressed)
-	if len(data) > maxBinary || compressed > maxCompressed {
-		t.Errorf("adit is %d bytes (at most %d), %d compressed (at most %d)", len(data), maxBinary, compressed, maxCompressed)
-	}
-}
-
-func compress(t *testing.T, data []byte) int {
-	t.Helper()
-	var out bytes.Buffer
-	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	compressed, err := exec.Command("gzip", "-9nc", file).Output() // as make does; Go's own is 2 % larger
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("gzip: %v", err)
 	}
-	if _, err := w.Write(data); err != nil {
-		t.Fatal(err)
+	t.Logf("adit for linux/amd64: %d bytes, %d compressed", info.Size(), len(compressed))
+	if info.Size() > maxBinary || len(compressed) > maxCompressed {
+		t.Errorf("adit is %d bytes (at most %d), %d compressed (at most %d)", info.Size(), maxBinary, len(compressed), maxCompressed)
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Len()
 }
