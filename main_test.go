@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -380,6 +381,33 @@ func TestStopsWithStreamsOpen(t *testing.T) {
 	}
 	if _, err := io.ReadAll(res.Body); err != nil {
 		t.Errorf("the stream was torn: %v", err)
+	}
+}
+
+// Rule 13: whoever sends headers slowly or without end is cut off.
+func TestHeadersAreBounded(t *testing.T) {
+	t.Parallel()
+	hub := serve(t, production(t.TempDir()))
+	for name, test := range map[string]struct{ send, want string }{
+		"huge": {"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 17<<10), "HTTP/1.1 431 "},
+		"slow": {"GET / HTTP/1.1\r\nHost: x\r\n", ""},
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(hub.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		began := time.Now()
+		if _, err := io.WriteString(conn, test.send); err != nil {
+			t.Fatal(err)
+		}
+		got, _ := io.ReadAll(conn) // the hub closes
+		if !strings.HasPrefix(string(got), test.want) {
+			t.Errorf("%s: %.80q", name, got)
+		}
+		if took := time.Since(began); took > 9*time.Second {
+			t.Errorf("%s: cut off after %v", name, took)
+		}
 	}
 }
 

@@ -86,6 +86,13 @@ func (c clientAddresses) of(r *http.Request) string {
 	return address.WithZone("").String()
 }
 
+// ignores reports whether r names a client that nobody believes: either somebody made it up, or a proxy in front is not
+// in ADIT_TRUSTED_PROXIES, and then all people count as one.
+func (c clientAddresses) ignores(r *http.Request) bool {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	return r.Header.Get("X-Forwarded-For") != "" && err == nil && !c.trusts(at.Addr().Unmap())
+}
+
 // parseHop reads an address, with a port as some proxies write it.
 func parseHop(text string) (netip.Addr, error) {
 	text = strings.TrimSpace(text)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -45,13 +46,14 @@ type Options struct {
 // api has a method for each operation of openapi.yaml and for each door outside of it.
 type api struct {
 	Options
-	clients  clientAddresses
-	origins  origins
-	apiCalls *auth.Limiter // by client address
-	enrolls  *auth.Limiter // by client address
-	metered  *metrics
-	carriers *tunnelDoor
-	pages    *site
+	clients    clientAddresses
+	unbelieved sync.Once // a proxy that is not trusted is worth one line
+	origins    origins
+	apiCalls   *auth.Limiter // by client address
+	enrolls    *auth.Limiter // by client address
+	metered    *metrics
+	carriers   *tunnelDoor
+	pages      *site
 }
 
 var _ StrictServerInterface = (*api)(nil)

@@ -64,6 +64,11 @@ func (a *api) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		who := caller{requestID: wire.NewID(), where: auth.Where{Address: c.RealIP(), Program: c.Request().UserAgent()}}
 		with(c, who)
 		c.Response().Header().Set("X-Request-Id", who.requestID)
+		if a.clients.ignores(c.Request()) {
+			a.unbelieved.Do(func() {
+				a.Log.Warn("X-Forwarded-For ignored: ADIT_TRUSTED_PROXIES does not name who sends it", "address", who.where.Address)
+			})
+		}
 		err := next(c)
 		if err != nil {
 			c.Error(err)
