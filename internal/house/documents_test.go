@@ -11,7 +11,7 @@ import (
 )
 
 // paths in backquotes, as `handlers/tunnel.go` or `internal/seal`.
-var namedPath = regexp.MustCompile("`((?:\\.ci|cmd|docs|e2e|handlers|internal|sql|static|tunnelhub)/[\\w./-]*|main\\.go|Makefile|Dockerfile|fly\\.toml)`")
+var namedPath = regexp.MustCompile("`((?:\\.ci|cmd|docs|e2e|handlers|internal|sql|static|tunnelhub)/[\\w./-]*|\\w+\\.go|Makefile|Dockerfile|fly\\.toml)`")
 
 // links of Markdown to files of the tree.
 var link = regexp.MustCompile(`\]\(([\w./-]+\.md)\)`)
