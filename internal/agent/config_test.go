@@ -1,0 +1,85 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/BurntSushi/toml"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/aditdev/adit/internal/wire"
+)
+
+func TestConfigSurvivesItsFile(t *testing.T) {
+	_, c, _ := installed(t)
+	c.HubName = "Ada's \"hub\" \\ \t é"
+	c.Dial, c.Proxy, c.NoProxy, c.CAFile = "10.0.0.1:443", "http://u:p@proxy:3128", "localhost,.lan", "/etc/my ca.pem"
+	c.Policy.Targets = append(c.Policy.Targets, "tcp:192.168.1.10:*")
+	c.Policy.Root = false
+	c.Services.SSH = "127.0.0.1:2222"
+	path := filepath.Join(t.TempDir(), "agent.toml")
+	if err := c.save(path); err != nil {
+		t.Fatal(err)
+	}
+	back, err := LoadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(c, back); diff != "" {
+		t.Errorf("(-written +read)\n%s", diff)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	var keys []string
+	meta, err := toml.Decode(c.text(), &Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range meta.Keys() {
+		if s := k.String(); s != "policy" && s != "services" {
+			keys = append(keys, s)
+		}
+	}
+	if diff := cmp.Diff(configKeys[:], keys); diff != "" {
+		t.Errorf("keys in the hint list and in the file differ:\n%s", diff)
+	}
+}
+
+func TestConfigIsRefused(t *testing.T) {
+	_, c, _ := installed(t)
+	for _, x := range []struct{ old, new, says string }{
+		{"stream_resume", "stream_resme", `unknown key "policy.stream_resme". Did you mean "policy.stream_resume"?`},
+		{"hub_name", "colour", `unknown key "colour"`},
+		{`hub = "http://127.0.0.1:1"`, `hub = "http://hub.example"`, "must begin with https://"},
+		{`hub = "http://127.0.0.1:1"`, `hub = "https://hub.example/path"`, "is no hub's URL"},
+		{testDevice, "kitchen", "is no device id"},
+		{`hub_keys = ["`, `hub_keys = ["!`, "no public key"},
+		{`"loopback"`, `"everything"`, "neither ssh, mqtt, http, loopback nor tcp:HOST:PORT"},
+		{`logins = ["*"]`, `logins = ["a b"]`, "is no account's name"},
+		{"stream_resume = 120", "stream_resume = -1", "0 to 3600 seconds"},
+		{`ssh = "auto"`, `ssh = "atuo"`, `neither "auto", "builtin" nor HOST:PORT`},
+		{`mqtt = "127.0.0.1:1883"`, `mqtt = "1883"`, "is not HOST:PORT"},
+		{"root = true", "root = maybe", "is not valid"},
+	} {
+		text := strings.Replace(c.text(), x.old, x.new, 1)
+		_, err := parseConfig("agent.toml", []byte(text))
+		if err == nil || wire.CodeOf(err) != wire.Invalid || !strings.Contains(err.Error(), x.says) {
+			t.Errorf("%s: %v, want %q", x.new, err, x.says)
+		}
+	}
+}
+
+func TestConfigDefaults(t *testing.T) {
+	_, c, _ := installed(t)
+	head, _, _ := strings.Cut(c.text(), "\n# What this device allows")
+	got, err := parseConfig("agent.toml", []byte(head))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(DefaultPolicy(), got.Policy); diff != "" {
+		t.Error(diff)
+	}
+}

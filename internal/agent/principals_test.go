@@ -1,0 +1,51 @@
+package agent
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/aditdev/adit/internal/command"
+)
+
+func TestPrincipals(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ file, login, want string }{
+		{"device dev_1\nroot yes\nlogin *\n", "root", "dev_1/root"},
+		{"device dev_1\nlogin *\n", "root", ""},
+		{"device dev_1\nlogin *\n", "pi", "dev_1/pi"},
+		{"device dev_1\nlogin ada\nlogin pi\n", "pi", "dev_1/pi"},
+		{"device dev_1\nlogin ada\n", "pi", ""},
+		{"login *\n", "pi", ""},
+		{"", "pi", ""},
+		{"device dev_1\nlogin *\n", "pi\nroot", ""},
+		{"device dev_1\nlogin *\n", "", ""},
+	} {
+		if got := principalFor(strings.NewReader(c.file), c.login); got != c.want {
+			t.Errorf("%q for %q: %q, want %q", c.file, c.login, got, c.want)
+		}
+	}
+}
+
+// sshd takes any output or failure of its helper for something to log or to refuse: it must be quiet whatever happens.
+func TestPrincipalsNeverFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	run := func(args ...string) (int, string, string) {
+		var out, errs bytes.Buffer
+		err := principalsCommand(t.Context(), args, command.Stdio{Out: &out, Err: &errs})
+		return command.Report(&errs, err), out.String(), errs.String()
+	}
+	for _, args := range [][]string{{}, {"a", "b"}, {"--nonsense"}, {"--dir", dir, "pi"}, {"--dir", "/dev/null", "pi"}} {
+		if status, out, errs := run(args...); status != 0 || out+errs != "" {
+			t.Errorf("%q: status %d, said %q %q", args, status, out, errs)
+		}
+	}
+	if err := os.WriteFile(Paths{Dir: dir}.Principals(), []byte("device dev_1\nlogin *\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, out, _ := run("--dir", dir, "pi"); out != "dev_1/pi\n" {
+		t.Errorf("said %q", out)
+	}
+}
