@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/aditdev/adit/internal/api"
@@ -68,6 +67,9 @@ func runEvents(ctx context.Context, args []string, stdio command.Stdio) error {
 	}
 }
 
+// eventsSilence is how long a stream may say nothing: the hub does so every 15 s.
+const eventsSilence = 40 * time.Second
+
 // events reads the stream from after *since on and moves *since along. With past it ends where the present begins.
 func (a account) events(ctx context.Context, since *int64, past bool, show func(api.Event) error) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -77,26 +79,17 @@ func (a account) events(ctx context.Context, since *int64, past bool, show func(
 		return err
 	}
 	defer body.Close()
-	silence := time.AfterFunc(40*time.Second, cancel) // the hub says something every 15 s
-	defer silence.Stop()
-	var ended atomic.Bool
+	patience := eventsSilence
 	if past {
-		pause := time.AfterFunc(eventsPause, func() { ended.Store(true); cancel() })
-		defer pause.Stop()
-		silence = pause
+		patience = eventsPause
 	}
-	for lines := bufio.NewScanner(body); ; {
-		lines.Buffer(nil, 1<<20)
-		if !lines.Scan() {
-			if ended.Load() {
-				return nil
-			}
-			return wire.Wrap(lines.Err(), wire.Offline, "The hub's events ended")
-		}
+	silence := time.AfterFunc(patience, cancel)
+	defer silence.Stop()
+	lines := bufio.NewScanner(body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		silence.Reset(patience)
 		data, isData := strings.CutPrefix(lines.Text(), "data: ")
-		if !past {
-			silence.Reset(40 * time.Second)
-		}
 		if !isData {
 			continue
 		}
@@ -104,14 +97,15 @@ func (a account) events(ctx context.Context, since *int64, past bool, show func(
 		if err := json.Unmarshal([]byte(data), &e); err != nil {
 			return wire.Wrap(err, wire.Internal, "The hub sent an event that cannot be read")
 		}
-		if past {
-			silence.Reset(eventsPause)
-		}
 		*since = e.ID
 		if err := show(e); err != nil {
 			return err
 		}
 	}
+	if past && ctx.Err() != nil {
+		return nil
+	}
+	return wire.Wrap(lines.Err(), wire.Offline, "The hub's events ended")
 }
 
 func (a account) eventStream(ctx context.Context, since int64) (io.ReadCloser, error) {

@@ -7,8 +7,11 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/signal"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 
 	"github.com/aditdev/adit/internal/command"
 	"github.com/aditdev/adit/internal/stream"
@@ -56,15 +59,24 @@ func proxyTo(device, target string) (string, error) {
 	return fmt.Sprintf("'%s' proxy --target %s '%s'", escape(program), target, hostOf(device)), nil
 }
 
+// endTime is how long a proxy whose ssh is gone waits for the device to end the stream in good order: then its carrier
+// is used again, where it would else be thrown away.
+const endTime = 2 * time.Second
+
 func proxy(ctx context.Context, device string, target wire.Target, stdio command.Stdio) error {
 	a, err := readAccount()
 	if err != nil {
 		return err
 	}
+	// ssh hangs up on its proxy when it ends, and stops reading. Neither may kill this process at once.
+	ignored := make(chan os.Signal, 1)
+	signal.Notify(ignored, syscall.SIGHUP, syscall.SIGPIPE)
+	defer signal.Stop(ignored)
 	conn, err := a.dialDevice(ctx, device, target, stdio.Err)
 	if err != nil {
 		return err
 	}
+	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	// Reading standard input cannot be interrupted: this goroutine may outlive the proxy, and ends with the process.
@@ -74,17 +86,20 @@ func proxy(ctx context.Context, device string, target wire.Target, stdio command
 		sent <- errors.Join(err, closeWrite(conn))
 	}()
 	_, err = io.Copy(stdio.Out, conn)
-	if err == nil {
-		return conn.Close()
+	switch {
+	case ctx.Err() != nil:
+		return &command.Exit{Status: failed}
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EPIPE): // ssh is gone; standard input says so too
+		_ = conn.SetReadDeadline(time.Now().Add(endTime))
+		_, _ = io.Copy(io.Discard, conn)
+		return nil
 	}
-	_ = conn.Close()
 	select {
 	case lost := <-sent: // whoever wrote had the first word
 		err = firstOf(err, lost)
 	default:
-	}
-	if ctx.Err() != nil {
-		return &command.Exit{Status: failed}
 	}
 	return err
 }

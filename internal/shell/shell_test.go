@@ -75,7 +75,7 @@ func newWorld(t *testing.T, sshd ...string) *world {
 	key, err := sshca.ParseKey(strings.TrimSuffix(ca.AuthorizedKey(), " adit-user-ca"))
 	must(t, err)
 	w := &world{
-		t: t, ca: ca, sshd: sshdtest.Start(t, key, deviceID, sshd...), agent: os.Args[0],
+		t: t, ca: ca, sshd: sshdtest.Start(t, sshdtest.Options{CA: key, Device: deviceID, Extra: sshd}), agent: os.Args[0],
 		records: map[string]shell.Record{}, ended: map[string]*int{}, conns: map[net.Conn]struct{}{},
 		revoke: map[string]context.CancelCauseFunc{},
 	}

@@ -28,9 +28,16 @@ type Server struct {
 	Home    string // HOME of those who log in, empty at first
 }
 
-// Start runs sshd until the test ends. It lets in whoever has a certificate of ca with the principal
-// `device/Login`. Lines of extra are added to its configuration.
-func Start(t testing.TB, ca ssh.PublicKey, device string, extra ...string) *Server {
+// Options say whom a Server lets in.
+type Options struct {
+	CA          ssh.PublicKey // whose certificates open the door
+	Device      string        // id; the principal wanted is Device/Login
+	HostKeyFile string        // an existing one; empty: a new key
+	Extra       []string      // further lines of its configuration
+}
+
+// Start runs sshd until the test ends.
+func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	program, err := exec.LookPath("sshd")
 	if err != nil {
@@ -48,22 +55,25 @@ func Start(t testing.TB, ca ssh.PublicKey, device string, extra ...string) *Serv
 	if me.Uid == "0" {
 		must(t, os.MkdirAll("/run/sshd", 0o755)) // where sshd as root keeps unprivileged children
 	}
-	s := &Server{HostKey: hostKey(t, dir), Login: me.Username, Home: home}
+	if o.HostKeyFile == "" {
+		o.HostKeyFile = newHostKey(t, dir)
+	}
+	s := &Server{HostKey: hostKey(t, o.HostKeyFile), Login: me.Username, Home: home}
 	write(t, filepath.Join(home, ".hushlogin"), "")
-	write(t, filepath.Join(dir, "ca.pub"), string(ssh.MarshalAuthorizedKey(ca)))
-	write(t, filepath.Join(dir, "principals"), device+"/"+s.Login+"\n")
+	write(t, filepath.Join(dir, "ca.pub"), string(ssh.MarshalAuthorizedKey(o.CA)))
+	write(t, filepath.Join(dir, "principals"), o.Device+"/"+s.Login+"\n")
 	must(t, os.Chmod(dir, 0o755))
 	s.Address = freeAddress(t)
 	_, port, err := net.SplitHostPort(s.Address)
 	must(t, err)
 	write(t, filepath.Join(dir, "config"), strings.Join(append([]string{
-		"ListenAddress 127.0.0.1", "Port " + port, "HostKey " + filepath.Join(dir, "host"), "PidFile none",
+		"ListenAddress 127.0.0.1", "Port " + port, "HostKey " + o.HostKeyFile, "PidFile none",
 		"UsePAM no", "StrictModes no", "PermitRootLogin prohibit-password", "PasswordAuthentication no",
 		"KbdInteractiveAuthentication no", "AuthorizedKeysFile none", "PrintMotd no", "PrintLastLog no",
 		"TrustedUserCAKeys " + filepath.Join(dir, "ca.pub"),
 		"AuthorizedPrincipalsFile " + filepath.Join(dir, "principals"),
 		"SetEnv HOME=" + home, "Subsystem sftp internal-sftp", "MaxStartups 200", "MaxSessions 50",
-	}, extra...), "\n")+"\n")
+	}, o.Extra...), "\n")+"\n")
 	run(t, program, filepath.Join(dir, "config"))
 	return s
 }
@@ -102,13 +112,20 @@ func run(t testing.TB, program, config string) {
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 
-func hostKey(t testing.TB, dir string) ssh.PublicKey {
+func newHostKey(t testing.TB, dir string) (file string) {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	must(t, err)
 	block, err := ssh.MarshalPrivateKey(private, "")
 	must(t, err)
-	write(t, filepath.Join(dir, "host"), string(pem.EncodeToMemory(block)))
-	signer, err := ssh.NewSignerFromKey(private)
+	file = filepath.Join(dir, "host")
+	write(t, file, string(pem.EncodeToMemory(block)))
+	return file
+}
+
+func hostKey(t testing.TB, file string) ssh.PublicKey {
+	data, err := os.ReadFile(file)
+	must(t, err)
+	signer, err := ssh.ParsePrivateKey(data)
 	must(t, err)
 	return signer.PublicKey()
 }
