@@ -153,9 +153,10 @@ export class Screen {
     return lines.join('\n').trimEnd();
   }
 
-  async find(text: string, forward: boolean, told: (found: Found) => void): Promise<void> {
+  /** Goes to the next or previous match. Counts come by told; a full-screen program's page is searched uncounted. */
+  async find(text: string, forward: boolean, told: (found: Found) => void): Promise<boolean> {
     await (this.searchLoading ??= this.loadSearch());
-    if (!this.search) return;
+    if (!this.search) return false;
     this.told = told;
     const style = getComputedStyle(this.element);
     const decorations = {
@@ -164,8 +165,7 @@ export class Screen {
       matchOverviewRuler: style.getPropertyValue('--term-match-active'),
       activeMatchColorOverviewRuler: style.getPropertyValue('--term-cursor'),
     };
-    if (forward) this.search.findNext(text, { decorations, incremental: false });
-    else this.search.findPrevious(text, { decorations });
+    return forward ? this.search.findNext(text, { decorations }) : this.search.findPrevious(text, { decorations });
   }
 
   private async loadSearch(): Promise<void> {
