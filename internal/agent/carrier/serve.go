@@ -38,11 +38,16 @@ func (c *carrier) serve(ctx context.Context) error {
 
 // read keeps contexts out of its reads: one that ends would take the WebSocket along.
 func (c *carrier) read(ctx context.Context) error {
-	buf := make([]byte, wire.MaxFrame)
+	var buf []byte // while a stream runs
 	for {
 		data, payload, err := c.ws.Next(context.Background())
 		if err != nil {
 			return stream.CloseCause(err)
+		}
+		if c.current.Load() == nil {
+			buf = nil
+		} else if buf == nil {
+			buf = make([]byte, wire.MaxFrame)
 		}
 		if data {
 			err = c.onData(payload, buf)
