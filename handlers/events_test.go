@@ -102,6 +102,19 @@ func TestEventsAreForThoseWhoMaySee(t *testing.T) {
 	}
 }
 
+// Who else is let in at a device, and by which grant, is for managers; the own part is for oneself too.
+func TestEventsOfOthers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	lines := r.listen("operator", "")
+	r.call("admin", "POST", v1("grants"), object{"user": "viewer", "device": "kitchen", "logins": []string{"root"}}, 201, nil)
+	r.call("admin", "POST", v1("devices/kitchen/ssh-certificate"), object{"public_key": sshKey(t), "login": "root"}, 200, nil)
+	r.call("operator", "POST", v1("devices/kitchen/ssh-certificate"), object{"public_key": sshKey(t), "login": "pi"}, 200, nil)
+	if data, _ := r.await(lines, "data: "); !strings.Contains(data, `"login":"pi"`) {
+		t.Errorf("an operator reads %s", data)
+	}
+}
+
 // Rule 17: the stream of a revoked token ends.
 func TestEventStreamEndsWithItsToken(t *testing.T) {
 	t.Parallel()

@@ -171,5 +171,7 @@ func (g Grant) covers(target string) bool {
 	if len(g.Targets) == 0 {
 		return target == "ssh"
 	}
-	return slices.ContainsFunc(g.Targets, func(pattern string) bool { return Covers(pattern, target) })
+	return slices.ContainsFunc(g.Targets, func(pattern string) bool {
+		return Covers(pattern, target) || (g.Deny && Covers(ownForm(pattern), ownForm(target)))
+	})
 }

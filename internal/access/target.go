@@ -1,6 +1,9 @@
 package access
 
-import "strings"
+import (
+	"net/netip"
+	"strings"
+)
 
 // takesLogin reports whether a target is entered as a Unix account.
 func takesLogin(target string) bool { return target == "ssh" || target == "rescue" }
@@ -31,4 +34,19 @@ func cutPort(address string) (host, port string) {
 		return address, ""
 	}
 	return address[:i], address[i+1:]
+}
+
+// ownForm writes every name and address by which a device reaches itself as one: who is denied one of them is not let
+// through by another. It is for denying only: to allow one is not to allow all.
+func ownForm(target string) string {
+	address, isTCP := strings.CutPrefix(target, "tcp:")
+	host, port := cutPort(strings.ToLower(address))
+	if host = strings.TrimSuffix(host, "."); !isTCP || host == "*" {
+		return target
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	if ip = ip.Unmap(); host == "localhost" || (err == nil && (ip.IsLoopback() || ip.IsUnspecified())) {
+		host = "127.0.0.1"
+	}
+	return "tcp:" + host + ":" + port
 }

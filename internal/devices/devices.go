@@ -32,10 +32,15 @@ type Options struct {
 }
 
 // Registry is safe for concurrent use.
-type Registry struct{ Options }
+type Registry struct {
+	Options
+	reports *auth.Limiter // by device
+}
 
 // New makes a Registry.
-func New(o Options) *Registry { return &Registry{o} }
+func New(o Options) *Registry {
+	return &Registry{Options: o, reports: auth.NewLimiter(30, 10*time.Second, o.Now)}
+}
 
 // Find gives the device of that id or name in the principal's view, or fails with NotFound.
 func (r *Registry) Find(ctx context.Context, p *auth.Principal, ref string) (store.Device, error) {

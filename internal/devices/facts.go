@@ -64,8 +64,12 @@ func printable(node any) any {
 	return node
 }
 
-// Report takes a device's call wire.MethodFacts.
+// Report takes a device's call wire.MethodFacts. Each that tells something new is a write and an event, so a device that
+// says something else all the time is told to wait.
 func (r *Registry) Report(ctx context.Context, device string, params json.RawMessage) error {
+	if !r.reports.Allow(device) {
+		return wire.Errorf(wire.RateLimited, "This device reports too often. The next report is taken within 10 s.")
+	}
 	var report wire.FactsReport
 	if err := json.Unmarshal(params, &report); err != nil {
 		return wire.Wrap(err, wire.Invalid, "The report is not of the protocol's form.")

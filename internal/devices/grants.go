@@ -83,17 +83,19 @@ func parsePattern(text string) (string, error) {
 		target, err := wire.ParseTarget(text)
 		return string(target), err
 	}
-	probe := text
+	probe := "tcp:" + host + ":1"
 	if host == "*" {
 		probe = "tcp:any:" + port
-	} else {
-		probe = "tcp:" + host + ":1"
 	}
-	if _, err := wire.ParseTarget(probe); err != nil {
+	target, err := wire.ParseTarget(probe)
+	if err != nil {
 		return "", wire.Errorf(wire.Invalid, "%q is no target. Write ssh, mqtt, http, rescue, * or tcp:HOST:PORT; host or port may be *.",
 			wire.Printable(text, 80))
 	}
-	return strings.ToLower(text), nil
+	if host == "*" {
+		return "tcp:*" + strings.TrimPrefix(string(target), "tcp:any"), nil
+	}
+	return strings.TrimSuffix(string(target), ":1") + ":*", nil
 }
 
 func cutAddress(text string) (host, port string, ok bool) {

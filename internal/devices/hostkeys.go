@@ -113,8 +113,9 @@ func (r *Registry) KnownHosts(ctx context.Context, p *auth.Principal, device str
 		return "", fmt.Errorf("known hosts: %w", err)
 	}
 	var text strings.Builder
+	policy, now := r.Gate.Policy(), r.Now() // the query knows nothing of what is denied
 	for _, row := range rows {
-		if device == "" || row.ID == device {
+		if (device == "" || row.ID == device) && policy.Sees(p.User.ID, row.ID, now) {
 			fmt.Fprintf(&text, "%s %s\n", row.ID, row.HostKey)
 		}
 	}

@@ -17,8 +17,12 @@ type Step struct {
 	Device, DeviceName string
 }
 
-// maxSteps is how many steps a code keeps: anybody may read the script.
-const maxSteps = 500
+// maxSteps is how many steps a code keeps, and maxReads of how many strangers may be the cause: anybody may read the
+// script, and must not crowd out what a person waits for.
+const (
+	maxSteps = 500
+	maxReads = 100
+)
 
 // ScriptRead notes that somebody fetched the install script. codeHash is that of the code inside it (the short line), or
 // empty. A code inside now stands in a URL and so in somebody's log: from here on it asks for approval, unless that was
@@ -68,8 +72,12 @@ func (r *Registry) codeFor(ctx context.Context, codeHash string) (string, error)
 }
 
 func (r *Registry) addStep(ctx context.Context, q *store.Queries, code string, s Step) error {
+	most := int64(maxSteps)
+	if s.Device == "" {
+		most = maxReads
+	}
 	n, err := q.CountInstallSteps(ctx, code)
-	if err != nil || n >= maxSteps {
+	if err != nil || n >= most {
 		return err
 	}
 	err = q.AddInstallStep(ctx, store.AddInstallStepParams{ID: store.NewID("stp"), CodeID: code, Step: s.Step, At: r.millis(),

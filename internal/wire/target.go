@@ -2,6 +2,7 @@ package wire
 
 import (
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -39,8 +40,12 @@ func ParseTarget(s string) (Target, error) {
 	return TCPTarget(host, int(n)), nil
 }
 
-// TCPTarget is the target of a host and port as seen from the device.
+// TCPTarget is the target of a host and port as seen from the device. An address is written in one way only: grants
+// that deny it must meet it.
 func TCPTarget(host string, port int) Target {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.Unmap().String()
+	}
 	return Target("tcp:" + net.JoinHostPort(strings.ToLower(host), strconv.Itoa(port)))
 }
 
@@ -52,7 +57,7 @@ func validHost(host string) bool {
 	if net.ParseIP(host) != nil {
 		return true
 	}
-	if host == "" || len(host) > 253 || host[0] == '-' {
+	if host == "" || len(host) > 253 || host[0] == '-' || endsInNumber(host) {
 		return false
 	}
 	for _, r := range host {
@@ -61,4 +66,15 @@ func validHost(host string) bool {
 		}
 	}
 	return true
+}
+
+// endsInNumber reports whether some resolvers would take a name for an IPv4 address: 127.1, 0x7f.1, 2130706433 (WHATWG
+// URL, "ends in a number checker"). No name on the Internet does.
+func endsInNumber(host string) bool {
+	host = strings.TrimSuffix(host, ".")
+	last := strings.ToLower(host[strings.LastIndexByte(host, '.')+1:])
+	if hex, ok := strings.CutPrefix(last, "0x"); ok {
+		return strings.Trim(hex, "0123456789abcdef") == ""
+	}
+	return last != "" && strings.Trim(last, "0123456789") == ""
 }
