@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -108,6 +109,9 @@ func (h *hub) hosts() []string {
 	hosts := make([]string, 0, len(h.config.URLs))
 	for _, u := range h.config.URLs {
 		hosts = append(hosts, u.Host)
+		if h.config.Dev && u.Hostname() == "localhost" {
+			hosts = append(hosts, net.JoinHostPort("127.0.0.1", u.Port()))
+		}
 	}
 	return hosts
 }

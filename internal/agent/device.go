@@ -70,11 +70,12 @@ func (d *device) Call(ctx context.Context, method string, _ json.RawMessage) (an
 
 // report is what the agent tells about the device.
 func (d *device) report(ctx context.Context) (wire.FactsReport, error) {
-	keys, err := sshHostKeys(ctx, d.paths, d.config)
+	s := takeSurvey(ctx)
+	keys, err := sshHostKeys(ctx, d.paths, d.config, s)
 	if err != nil {
 		return wire.FactsReport{}, err
 	}
-	facts, err := json.Marshal(collectFacts(ctx, d.paths, d.config))
+	facts, err := json.Marshal(collectFacts(ctx, d.paths, d.config, s))
 	if err != nil {
 		return wire.FactsReport{}, fmt.Errorf("collect facts: %w", err)
 	}

@@ -125,7 +125,7 @@ func examineHub(ctx context.Context, p Paths, c Config) finding {
 }
 
 func examineSSH(ctx context.Context, p Paths, c Config) finding {
-	facts := sshFacts(ctx, p, c, listeningSockets())
+	facts := sshFacts(ctx, p, c, takeSurvey(ctx).sshd)
 	record, err := readTrust(p.Trust())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return finding{stateBad, "ssh", err.Error()}

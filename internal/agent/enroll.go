@@ -102,11 +102,12 @@ func (e Enrolment) post(ctx context.Context, p Paths, key ed25519.PublicKey) (*a
 	if err != nil {
 		return nil, err
 	}
-	hostKeys, err := sshHostKeys(ctx, p, config)
+	s := takeSurvey(ctx)
+	hostKeys, err := sshHostKeys(ctx, p, config, s)
 	if err != nil {
 		return nil, err
 	}
-	facts := collectFacts(ctx, p, config)
+	facts := collectFacts(ctx, p, config, s)
 	if e.Path != "" {
 		facts.AgentPath = &e.Path
 	}

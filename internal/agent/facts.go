@@ -19,7 +19,7 @@ import (
 )
 
 // collectFacts is what the device tells of itself. Whatever cannot be read is left out.
-func collectFacts(ctx context.Context, p Paths, c Config) api.Facts {
+func collectFacts(ctx context.Context, p Paths, c Config, s survey) api.Facts {
 	facts := machineFacts()
 	facts.Addresses = optionalList(addresses())
 	facts.Install = new(installKind(p))
@@ -31,9 +31,8 @@ func collectFacts(ctx context.Context, p Paths, c Config) api.Facts {
 	if path, err := os.Executable(); err == nil {
 		facts.AgentPath = optional(path)
 	}
-	sockets := listeningSockets()
-	facts.SSH = new(sshFacts(ctx, p, c, sockets))
-	facts.Services = new(services(sockets))
+	facts.SSH = new(sshFacts(ctx, p, c, s.sshd))
+	facts.Services = new(services(s.sockets))
 	facts.Policy = &api.DevicePolicy{
 		Targets: &c.Policy.Targets, Logins: &c.Policy.Logins, Root: &c.Policy.Root,
 		Rescue: &c.Policy.Rescue, Run: &c.Policy.Run, Update: &c.Policy.Update,

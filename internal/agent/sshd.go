@@ -32,6 +32,17 @@ type sshd struct {
 	address string             // where to connect, HOST:PORT
 }
 
+// survey is what listens on the machine at one moment. Making it walks through /proc.
+type survey struct {
+	sockets []socket
+	sshd    sshd
+}
+
+func takeSurvey(ctx context.Context) survey {
+	sockets := listeningSockets()
+	return survey{sockets, findSSHD(ctx, sockets)}
+}
+
 const defaultSSHDConfig = "/etc/ssh/sshd_config"
 
 // findSSHD looks for a running SSH server: first by who owns the listening sockets; then, for plain users and sockets
@@ -179,15 +190,15 @@ func authorizedLine(key ssh.PublicKey) string {
 
 // sshHostKeys are the keys that people may meet here: those of sshd where it serves, and that of the built-in server,
 // which target rescue always shows.
-func sshHostKeys(ctx context.Context, p Paths, c Config) ([]string, error) {
+func sshHostKeys(ctx context.Context, p Paths, c Config, s survey) ([]string, error) {
 	own, err := sshserver.EnsureHostKey(p.HostKey())
 	if err != nil {
 		return nil, fmt.Errorf("make the SSH host key: %w", err)
 	}
 	var keys []string
 	if c.Services.SSH != sshBuiltin {
-		if s := findSSHD(ctx, listeningSockets()); s.kind == api.SSHFactsServerOpenssh {
-			keys = s.hostKeys(ctx)
+		if s.sshd.kind == api.SSHFactsServerOpenssh {
+			keys = s.sshd.hostKeys(ctx)
 		}
 	}
 	keys = append(keys, authorizedLine(own.PublicKey()))
@@ -206,8 +217,7 @@ func keyRank(line string) int {
 }
 
 // sshFacts is what the device page says about SSH.
-func sshFacts(ctx context.Context, p Paths, c Config, sockets []socket) api.SSHFacts {
-	s := findSSHD(ctx, sockets)
+func sshFacts(ctx context.Context, p Paths, c Config, s sshd) api.SSHFacts {
 	record, err := readTrust(p.Trust())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		record.Note = "What was set up in sshd cannot be read: " + err.Error()
