@@ -45,8 +45,9 @@ type Accounts struct {
 	gate      *Gate
 	now       func() time.Time
 	passwords *passwords
-	byAccount *Limiter
-	byAddress *Limiter
+	byPlace   *Limiter // tries of an account from one network, or by somebody signed in
+	byAccount *Limiter // tries of an account from anywhere
+	byAddress *Limiter // tries from one network
 	touched   *Limiter // one note of last use per token and minute
 }
 
@@ -59,7 +60,8 @@ func NewAccounts(st *store.Store, gate *Gate) (*Accounts, error) {
 	now := gate.now
 	return &Accounts{
 		store: st, gate: gate, now: now, passwords: hashes,
-		byAccount: NewLimiter(10, time.Minute, now),
+		byPlace:   NewLimiter(10, time.Minute, now),
+		byAccount: NewLimiter(100, 6*time.Second, now),
 		byAddress: NewLimiter(30, 20*time.Second, now),
 		touched:   NewLimiter(1, time.Minute, now),
 	}, nil
@@ -76,8 +78,8 @@ type Where struct {
 	Program string // User-Agent
 }
 
-// Login checks a password and begins a login session. It returns the cookie's secret. Failures are counted by account
-// and by network; both run dry as RateLimited before the password is looked at.
+// Login checks a password and begins a login session. It returns the cookie's secret. Failures are counted by account,
+// by network, and by both together; each runs dry as RateLimited before the password is looked at.
 func (a *Accounts) Login(ctx context.Context, email, password string, where Where) (*Principal, string, error) {
 	email = NormalEmail(email)
 	giveBack, ok := a.try(email, where.Address)
@@ -99,17 +101,23 @@ func (a *Accounts) Login(ctx context.Context, email, password string, where Wher
 	return a.beginSession(ctx, user, false, where)
 }
 
-// try takes one try of an account and of a network, or neither.
+// try takes one try of an account and of a network, or none. From one network an account has few, so that it has some
+// left for its owner at another.
 func (a *Accounts) try(email, address string) (giveBack func(), ok bool) {
 	network := Network(address)
-	if !a.byAddress.Allow(network) {
-		return nil, false
+	giveBack = func() {}
+	for _, l := range []struct {
+		limiter *Limiter
+		key     string
+	}{{a.byAddress, network}, {a.byPlace, network + " " + email}, {a.byAccount, email}} {
+		if !l.limiter.Allow(l.key) {
+			giveBack()
+			return nil, false
+		}
+		taken := giveBack
+		giveBack = func() { taken(); l.limiter.GiveBack(l.key) }
 	}
-	if !a.byAccount.Allow(email) {
-		a.byAddress.GiveBack(network)
-		return nil, false
-	}
-	return func() { a.byAccount.GiveBack(email); a.byAddress.GiveBack(network) }, true
+	return giveBack, true
 }
 
 func (a *Accounts) beginSession(ctx context.Context, user store.User, byLink bool, where Where) (*Principal, string, error) {
@@ -171,12 +179,12 @@ func (a *Accounts) ChangePassword(ctx context.Context, p *Principal, current, ne
 }
 
 func (a *Accounts) confirm(ctx context.Context, user store.User, password string) error {
-	if !a.byAccount.Allow(user.Email) {
+	if !a.byPlace.Allow(user.ID) { // whoever asks is signed in
 		return errTries
 	}
 	ok, err := a.passwords.matches(ctx, user.PasswordHash, password)
 	if ok {
-		a.byAccount.GiveBack(user.Email)
+		a.byPlace.GiveBack(user.ID)
 	}
 	if err == nil && !ok {
 		return &wire.Error{Code: wire.Forbidden, Message: "The current password is another one.",

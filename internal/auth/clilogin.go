@@ -66,14 +66,14 @@ var errUserCode = wire.Errorf(wire.NotFound, "No login waits under this code. Lo
 // PendingCLILogin is what asks under a user code. Tries are counted by the principal: codes are short.
 func (a *Accounts) PendingCLILogin(ctx context.Context, p *Principal, code string) (store.CLILogin, error) {
 	key := "cli " + p.User.ID
-	if !a.byAccount.Allow(key) {
+	if !a.byPlace.Allow(key) {
 		return store.CLILogin{}, errTries
 	}
 	l, err := a.store.Read().FindCLILogin(ctx, store.FindCLILoginParams{UserCode: plainUserCode(code), Now: store.Millis(a.now())})
 	if errors.Is(err, store.ErrNotFound) {
 		return l, errUserCode
 	}
-	a.byAccount.GiveBack(key)
+	a.byPlace.GiveBack(key)
 	return l, err
 }
 

@@ -111,6 +111,9 @@ func parseURL(text string, dev bool) (*url.URL, error) {
 		return nil, fmt.Errorf("%q: only https:// keeps sign-ins safe (http:// is for localhost)", text)
 	}
 	u.Host = strings.ToLower(u.Host)
+	if port := u.Port(); (u.Scheme == "https" && port == "443") || (u.Scheme == "http" && port == "80") {
+		u.Host = strings.TrimSuffix(u.Host, ":"+port) // browsers leave it out of Origin and Host
+	}
 	return u, nil
 }
 
@@ -119,9 +122,15 @@ func loopback(host string) bool {
 	return host == "localhost" || (err == nil && ip.IsLoopback())
 }
 
+// minSecret is what internal/seal takes; it is asked for here, before anything is made or listens.
+const minSecret = 32
+
 func (c *Config) checkSecret(value string) error {
 	if value == "" && !c.Dev {
 		return errors.New("is missing. Make one with `openssl rand -hex 32` and keep it: backups open only with it")
+	}
+	if value != "" && len(value) < minSecret {
+		return fmt.Errorf("%d bytes are too few, it takes %d or more. Make one with `openssl rand -hex 32`", len(value), minSecret)
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ func env(more ...string) []string {
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	c, err := Load(env("PORT=9000", "ADIT_TRUSTED_PROXIES=10.0.0.1, loopback", "ADIT_LOG=debug,json",
-		"ADIT_URL=https://Adit.example.com/,https://other.example.com:8443"), false)
+		"ADIT_URL=https://Adit.example.com:443/,https://other.example.com:8443"), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,6 +46,7 @@ func TestLoadFailsClosed(t *testing.T) {
 		"no url":            {[]string{"ADIT_SECRET=x"}, "ADIT_URL: is missing"},
 		"no secret":         {[]string{"ADIT_URL=https://a.example"}, "ADIT_SECRET: is missing"},
 		"empty secret":      {[]string{"ADIT_URL=https://a.example", "ADIT_SECRET= "}, "ADIT_SECRET: is missing"},
+		"short secret":      {[]string{"ADIT_URL=https://a.example", "ADIT_SECRET=" + strings.Repeat("s", 31)}, "ADIT_SECRET: 31 bytes are too few"},
 		"misspelled":        {env("ADIT_TRUSTED_PROXY=10.0.0.0/8"), "ADIT_TRUSTED_PROXY: there is no such setting"},
 		"not served yet":    {env("ADIT_MQTT_ADDR=:1883"), "does not serve it yet"},
 		"plain http":        {env("ADIT_URL=http://adit.example.com"), "only https"},
