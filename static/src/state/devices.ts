@@ -44,16 +44,24 @@ export interface View {
   sort: SortKey;
 }
 
-/** Devices that match every word of the filter, the tag and the status, in order. */
-export function select(devices: readonly Device[], view: View): Device[] {
+/** Devices that match every word of the filter, the tag and the status. */
+export function matching(devices: readonly Device[], view: Omit<View, 'sort'>): Device[] {
   const words = view.text.toLowerCase().split(/\s+/).filter(Boolean);
-  const kept = devices.filter(
+  return devices.filter(
     (device) =>
       (!view.tag || device.tags.includes(view.tag)) &&
       (!view.status || statusOf(device) === view.status) &&
       words.every((word) => haystack(device).includes(word)),
   );
-  return kept.sort(order[view.sort]);
+}
+
+export function sorted(devices: readonly Device[], by: SortKey): Device[] {
+  return devices.toSorted(order[by]);
+}
+
+/** Devices that match, in order. */
+export function select(devices: readonly Device[], view: View): Device[] {
+  return sorted(matching(devices, view), view.sort);
 }
 
 const collator = new Intl.Collator(undefined, { numeric: true });
