@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/aditdev/adit/internal/command"
+	"github.com/aditdev/adit/internal/wire"
 )
 
 func TestPrincipals(t *testing.T) {
@@ -48,4 +49,23 @@ func TestPrincipalsNeverFails(t *testing.T) {
 	if _, out, _ := run("--dir", dir, "pi"); out != "dev_1/pi\n" {
 		t.Errorf("said %q", out)
 	}
+}
+
+// The account's name comes from whoever knocks at sshd.
+func FuzzPrincipalFor(f *testing.F) {
+	for _, login := range []string{"pi", "root", "pi\nroot", "", "-x", "a b", "ä"} {
+		f.Add("device dev_1\nlogin *\n", login)
+	}
+	f.Fuzz(func(t *testing.T, file, login string) {
+		got := principalFor(strings.NewReader(file), login)
+		if got == "" {
+			return
+		}
+		if !strings.HasSuffix(got, "/"+login) || strings.ContainsAny(got, "\n") || !wire.ValidLogin(login) {
+			t.Errorf("%q for %q in %q", got, login, file)
+		}
+		if login == "root" && !strings.Contains(file, "root yes") {
+			t.Errorf("root was let in by %q", file)
+		}
+	})
 }

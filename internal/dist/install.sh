@@ -12,6 +12,7 @@ adit_help() {
 Installs the Adit agent on this machine. The hub's page "Add device" shows the line to paste.
 
   --check      only look: what is here, what is missing, whether the hub can be reached; changes nothing
+  --upgrade    renew the program of a machine that is registered already; needs no code
   --user       install for this user only, without root
   --bin-dir D  put the program into D
   --help       show this
@@ -226,7 +227,7 @@ adit_check() {
 
 # Refuses early, with the way out, whatever would stop the installation half-way.
 adit_preflight() {
-	[ -n "$adit_code" ] ||
+	[ -n "$adit_code" ] || [ "$adit_upgrade" = yes ] ||
 		adit_fail "there is no install code. Copy the whole line from the hub's page \"Add device\", or pass --check to only look."
 	adit_platform_name=$(adit_platform)
 	[ -n "$adit_platform_name" ] ||
@@ -277,8 +278,9 @@ adit_get() {
 	adit_work=${TMPDIR:-/tmp}/adit-install.$$
 	mkdir "$adit_work" || { adit_work= && adit_fail "cannot make a directory in ${TMPDIR:-/tmp}."; }
 	adit_say "Fetching adit for $adit_platform_name from $adit_hub"
-	code_hash=$(printf '%s' "$adit_code" | adit_sha256)
-	adit_fetch "$adit_hub/dl/adit-$adit_platform_name.gz?for=$code_hash" "$adit_work/adit.gz" ||
+	query=
+	if [ -n "$adit_code" ]; then query="?for=$(printf '%s' "$adit_code" | adit_sha256)"; fi
+	adit_fetch "$adit_hub/dl/adit-$adit_platform_name.gz$query" "$adit_work/adit.gz" ||
 		adit_fail "cannot fetch $adit_hub/dl/adit-$adit_platform_name.gz. Nothing was installed."
 	[ "$(adit_sha256 <"$adit_work/adit.gz")" = "$adit_hash" ] ||
 		adit_fail "what was fetched is not what this script expects (hash differs): cut short, or changed on the way. Nothing was installed."
@@ -320,11 +322,13 @@ adit_main() {
 	adit_hashes='@HASHES@'
 	adit_for_user=no
 	adit_dir=
+	adit_upgrade=no
 	only_look=no
 	unset ADIT_CODE
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--check) only_look=yes ;;
+		--upgrade) adit_upgrade=yes ;;
 		--user) adit_for_user=yes ;;
 		--bin-dir)
 			[ $# -gt 1 ] || adit_fail "--bin-dir needs a directory."
@@ -348,8 +352,12 @@ adit_main() {
 	trap adit_cleanup EXIT
 	trap 'exit 1' HUP INT TERM
 	adit_get
-	adit_enroll || adit_fail "this machine was not registered, and nothing was installed."
 	bin=$(adit_bin_dir)/adit
+	if [ "$adit_upgrade" = no ]; then
+		adit_enroll || adit_fail "this machine was not registered, and nothing was installed."
+	elif [ ! -e "$bin" ]; then
+		adit_fail "there is no $bin to renew. Nothing was installed."
+	fi
 	$adit_as mv -f "$adit_new" "$bin"
 	adit_new=
 	$adit_as "$bin" agent install-service

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -219,6 +221,91 @@ func TestScriptWithCodeInsideSaysSo(t *testing.T) {
 	if calls := m.calls(); !strings.Contains(calls, "stdin "+testCode) || !strings.Contains(calls, "--short") {
 		t.Error(calls)
 	}
+}
+
+func TestUpgradeKeepsTheRegistration(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "linux-amd64")
+	script, err := s.Script(s.hub, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMachine(t, append(basics, "curl")...)
+	if out, err := m.run(shells["dash"], script, nil, "--user", "--upgrade"); err == nil || !strings.Contains(out, "to renew") || len(m.files()) > 1 {
+		t.Errorf("without a program: %v %s %v", err, out, m.files())
+	}
+	if out, err := m.run(shells["dash"], script, []string{"ADIT_CODE=" + testCode}, "--user"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	_ = m.calls()
+	if out, err := m.run(shells["dash"], script, nil, "--user", "--upgrade"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if diff := cmp.Diff("version\nagent install-service\n", m.calls()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Who is not root is asked on the terminal, since stdin is the script; the code still goes by stdin only.
+func TestOffersSudo(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "linux-amd64")
+	script, err := s.Script(s.hub, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for answer, where := range map[string]string{"y": "system", "": "system", "n": ".local/bin"} {
+		m := newMachine(t, append(basics, "curl")...)
+		_ = os.Remove(filepath.Join(m.bin, "id"))
+		m.program("id", `case $1 in -u) echo 1000 ;; -un) echo pi ;; esac`)
+		m.program("sudo", `echo "sudo $1" >>"$HOME/sudo"; exec "$@"`)
+		file := filepath.Join(m.home, "script")
+		if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		line := "cat script | ADIT_CODE=" + testCode + " dash -s --"
+		if where == "system" {
+			line += " --bin-dir " + m.home + "/system"
+		}
+		m.link("dash")
+		out, err := m.onTerminal(line, answer+"\n")
+		if err != nil {
+			t.Fatalf("%q: %v\n%s", answer, err, out)
+		}
+		if !strings.Contains(out, "with sudo (otherwise for pi only)? [Y/n]") {
+			t.Errorf("%q: never asked:\n%s", answer, out)
+		}
+		if _, err := os.Stat(filepath.Join(m.home, where, "adit")); err != nil {
+			t.Errorf("%q: %v\n%s", answer, err, out)
+		}
+		_, err = os.Stat(filepath.Join(m.home, "sudo"))
+		if asked := err == nil; asked != (where == "system") {
+			t.Errorf("%q: sudo used: %v", answer, asked)
+		}
+		if calls := m.calls(); !strings.Contains(calls, "stdin "+testCode) || strings.Contains(calls, "environment") {
+			t.Errorf("%q: %s", answer, calls)
+		}
+	}
+}
+
+// onTerminal runs line with a terminal of its own, on which answer is typed.
+func (m *machine) onTerminal(line, answer string) (string, error) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "dash", "-c", line)
+	cmd.Dir = m.home
+	cmd.Env = []string{"PATH=" + m.bin, "HOME=" + m.home, "TMPDIR=" + m.home, "ADIT_TEST_LOG=" + m.log, "ADIT_TEST_CODE=" + testCode}
+	tty, err := pty.Start(cmd)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer func() { _ = tty.Close() }()
+	if _, err := tty.WriteString(answer); err != nil {
+		m.t.Fatal(err)
+	}
+	out, _ := io.ReadAll(tty) // ends in EIO when the terminal's last user has gone
+	return string(out), cmd.Wait()
 }
 
 // A download that was cut anywhere must do nothing, whatever the shell.
