@@ -125,3 +125,16 @@ func TestClientAddress(t *testing.T) {
 		}
 	}
 }
+
+func FuzzClientAddress(f *testing.F) {
+	f.Add("10.0.0.1:5", "198.51.100.1, 10.0.0.2")
+	f.Add("[fe80::1%eth0]:5", "::ffff:1.2.3.4,[::1]:80")
+	f.Fuzz(func(t *testing.T, remote, forwarded string) {
+		c := clientAddresses{[]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+		req := &http.Request{RemoteAddr: remote, Header: http.Header{"X-Forwarded-For": {forwarded}}}
+		got := c.of(req)
+		if _, err := netip.ParseAddr(got); err != nil && got != remote {
+			t.Errorf("%q by %q gives %q, which is no address", remote, forwarded, got)
+		}
+	})
+}

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/aditdev/adit/internal/agent"
+	"github.com/aditdev/adit/internal/stream"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// site is a hub with a real agent on a machine that serves an echo.
+type site struct {
+	*running
+	environ []string
+	owner   string
+	echo    wire.Target
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{environ: []string{"ADIT_DATA=" + filepath.Join(t.TempDir(), "data")}}
+	s.running = serve(t, s.environ, "--dev")
+	s.owner = token(t, s.environ, "owner")
+	echo, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = echo.Close() })
+	go func() {
+		for {
+			conn, err := echo.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer conn.Close(); _, _ = io.Copy(conn, conn) }()
+		}
+	}()
+	s.echo = wire.TCPTarget("127.0.0.1", echo.Addr().(*net.TCPAddr).Port)
+	return s
+}
+
+// localhost is the hub's URL as --dev knows it: the tunnel's handshake is bound to it.
+func (s *site) localhost() string {
+	u, err := url.Parse(s.url)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return "http://localhost:" + u.Port()
+}
+
+// device enrols a machine by a code made with these members, and runs its agent until the test ends.
+func (s *site) device(code map[string]any) {
+	s.t.Helper()
+	var made struct{ Code string }
+	if status := s.call(s.owner, "POST", "/api/v1/install-codes", code, &made); status != 201 {
+		s.t.Fatal(status)
+	}
+	paths := agent.PathsIn(s.t.TempDir())
+	if _, _, err := agent.Enroll(s.t.Context(), paths, agent.Enrolment{Hub: s.localhost(), Code: made.Code}); err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- agent.Run(ctx, paths, io.Discard) }()
+	s.t.Cleanup(func() { cancel(); <-ended })
+}
+
+// within waits for what must become so.
+func within(t *testing.T, d time.Duration, what string, is func() bool) {
+	t.Helper()
+	deadline := time.After(d)
+	for tick := time.NewTicker(20 * time.Millisecond); !is(); {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s: not within %v", what, d)
+		}
+	}
+}
+
+func (s *site) online(name string) bool {
+	var d struct{ Online bool }
+	return s.call(s.owner, "GET", "/api/v1/devices/"+name, nil, &d) == 200 && d.Online
+}
+
+// open dials the echo, and proves that it answers.
+func (s *site) open(token string) net.Conn {
+	s.t.Helper()
+	conn, err := stream.DialDevice(s.t.Context(), s.localhost(), token, "kitchen", s.echo, stream.DeviceOptions{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = conn.Close() })
+	s.echoes(conn)
+	return conn
+}
+
+func (s *site) echoes(conn net.Conn) {
+	s.t.Helper()
+	if err := echoes(conn); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func echoes(conn net.Conn) error {
+	if _, err := io.WriteString(conn, "hello"); err != nil {
+		return err
+	}
+	back := make([]byte, 5)
+	_, err := io.ReadFull(conn, back)
+	if err == nil && string(back) != "hello" {
+		err = fmt.Errorf("got %q", back)
+	}
+	return err
+}
+
+// A stream outlives the hub that carried it: the next one on the same data and port takes it up.
+func TestStreamOutlivesTheHub(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.device(map[string]any{"name": "kitchen"})
+	within(t, 5*time.Second, "online", func() bool { return s.online("kitchen") })
+	conn := s.open(s.owner)
+	if status := s.stop(); status != 0 {
+		t.Fatal(s.stderr)
+	}
+	u, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.running = serve(t, append(s.environ, "PORT="+u.Port()), "--dev")
+	s.echoes(conn)
+	within(t, 20*time.Second, "online again", func() bool { return s.online("kitchen") })
+}
+
+// Rule 17 through every part: hub, door, tunnel, agent.
+func TestRevocationEndsStreams(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.device(map[string]any{"name": "kitchen"})
+	must(t, s.environ, "", "user", "create", "--email", "op@example.com", "--role", "operator")
+	within(t, 5*time.Second, "online", func() bool { return s.online("kitchen") })
+	grant := func() string {
+		t.Helper()
+		var g struct{ ID string }
+		out := must(t, s.environ, "", "grant", "add", "--user", "op", "--device", "kitchen", "--target", string(s.echo), "--json")
+		if err := json.Unmarshal([]byte(out), &g); err != nil {
+			t.Fatal(err)
+		}
+		return g.ID
+	}
+	for name, revoke := range map[string]func(token, grant string){
+		"grant, by a command":  func(_, grant string) { must(t, s.environ, "", "grant", "remove", grant) },
+		"grant, by the API":    func(_, grant string) { s.call(s.owner, "DELETE", "/api/v1/grants/"+grant, nil, nil) },
+		"the user is disabled": func(string, string) { s.setDisabled("op", true) },
+		"the token is revoked": func(token, _ string) { s.revokeOwn(token) },
+	} {
+		id, op := grant(), token(t, s.environ, "op")
+		conn := s.open(op)
+		began := time.Now()
+		revoke(op, id)
+		if _, err := io.ReadFull(conn, make([]byte, 1)); err == nil {
+			t.Errorf("%s: the stream gave a byte", name)
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("%s: ended after %v", name, took)
+		}
+		s.setDisabled("op", false)
+		s.call(s.owner, "DELETE", "/api/v1/grants/"+id, nil, nil)
+	}
+	_, err := stream.DialDevice(t.Context(), s.localhost(), token(t, s.environ, "op"), "kitchen", s.echo, stream.DeviceOptions{})
+	if e, ok := errors.AsType[*wire.Error](err); !ok || e.Code != wire.NotFound {
+		t.Errorf("without a grant: %v", err)
+	}
+}
+
+func (s *site) setDisabled(user string, disabled bool) {
+	s.t.Helper()
+	if status := s.call(s.owner, "PATCH", "/api/v1/users/"+user, map[string]any{"disabled": disabled}, nil); status != 200 {
+		s.t.Fatal(status)
+	}
+}
+
+// revokeOwn revokes every token of a token's user, with it.
+func (s *site) revokeOwn(token string) {
+	s.t.Helper()
+	var list []struct{ ID string }
+	s.call(token, "GET", "/api/v1/tokens", nil, &list)
+	for _, t := range list {
+		s.call(token, "DELETE", "/api/v1/tokens/"+t.ID, nil, nil)
+	}
+}
+
+// A device that asks for approval gets in by one click; one that is removed is out at once, and stays out.
+func TestApprovalAndRemoval(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.device(map[string]any{"name": "kitchen", "approval": true})
+	var d struct{ Status, Cause string }
+	if s.call(s.owner, "GET", "/api/v1/devices/kitchen", nil, &d); d.Status != "pending" || d.Cause != "pending" || s.online("kitchen") {
+		t.Errorf("%+v", d)
+	}
+	if status := s.call(s.owner, "POST", "/api/v1/devices/kitchen/approve", nil, nil); status != 200 {
+		t.Fatal(status)
+	}
+	within(t, 10*time.Second, "online after approval", func() bool { return s.online("kitchen") })
+	conn := s.open(s.owner)
+	if status := s.call(s.owner, "DELETE", "/api/v1/devices/kitchen", nil, nil); status != 204 {
+		t.Fatal(status)
+	}
+	began := time.Now()
+	if _, err := io.ReadFull(conn, make([]byte, 1)); err == nil || time.Since(began) > 2*time.Second {
+		t.Errorf("the stream of a removed device ended with %v after %v", err, time.Since(began))
+	}
+	if status := s.call(s.owner, "GET", "/api/v1/devices/kitchen", nil, nil); status != 404 {
+		t.Errorf("%d", status)
+	}
+}
