@@ -31,6 +31,7 @@ type Carrier struct {
 	ping       time.Duration
 	helloAt    time.Time
 	readyAt    time.Time
+	drops      int // of the device, before it was verified
 	device     *device
 	serving    bool // guarded by the hub's mu
 

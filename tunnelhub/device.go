@@ -24,6 +24,7 @@ type device struct {
 	parked   []*Carrier
 	waiters  []chan *Carrier // opens that wait, first come first served
 	clonedAt time.Time
+	drops    int // counts Drop
 	cap      int // connections at which its agent says something refuses more; 0 for none
 	presence Presence
 
@@ -40,6 +41,9 @@ func (h *Hub) admit(c *Carrier, a wire.Auth) error {
 		return stream.Restarting
 	}
 	d := h.deviceLocked(c.id)
+	if d.drops != c.drops {
+		return wire.Errorf(wire.Conflict, "The device was removed or replaced meanwhile.")
+	}
 	if len(d.carriers) > 0 && a.Instance != d.instance {
 		if err := d.succeedLocked(a.Instance); err != nil {
 			return err

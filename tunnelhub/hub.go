@@ -99,16 +99,29 @@ func (h *Hub) begin() (ok bool) {
 	return !h.stopping
 }
 
-// Drop ends every carrier and stream of a device, as when it is removed. Its agent is told why by code and message.
+// Drop ends every carrier and stream of a device, as when it is removed or another machine takes its place. From here
+// on it is offline, also to a handshake that was verified by what Options.Device said before. Its agent is told why by
+// code and message.
 func (h *Hub) Drop(device string, cause error) {
+	h.mu.Lock()
+	d := h.deviceLocked(device)
+	d.drops++
+	for _, c := range d.carriers {
+		h.closeLocked(c, cause)
+		d.removeLocked(c)
+	}
+	h.mu.Unlock()
 	h.CloseStreams(func(i Info) bool { return i.Device == device })
+}
+
+// drops is how often a device was dropped so far.
+func (h *Hub) drops(device string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if d := h.devices[device]; d != nil {
-		for _, c := range d.carriers {
-			h.closeLocked(c, cause)
-		}
+		return d.drops
 	}
+	return 0
 }
 
 // closeLocked closes a carrier with a word to the agent, in the background: the agent may take its time.
