@@ -9,6 +9,7 @@ describe('match', () => {
     ['/app/shells', 'shells'],
     ['/app/settings', 'settings'],
     ['/app/cli', 'cli'],
+    ['/app/cli-login/WDJB-MJHT', 'cli'],
     ['/app/login', 'login'],
     ['/app/nowhere', 'missing'],
     ['/app/d/', 'missing'],

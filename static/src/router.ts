@@ -10,7 +10,8 @@ export interface Route {
 const table: [RegExp, PageName][] = [
   [/^\/app\/login$/, 'login'],
   [/^\/app\/setup$/, 'setup'],
-  [/^\/app\/cli$/, 'cli'],
+  [/^\/app\/cli(-login)?$/, 'cli'],
+  [/^\/app\/cli(-login)?\/(?<code>[^/]+)$/, 'cli'],
   [/^\/app\/?$/, 'devices'],
   [/^\/app\/add$/, 'add'],
   [/^\/app\/d\/(?<device>[^/]+)$/, 'device'],

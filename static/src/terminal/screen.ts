@@ -54,6 +54,7 @@ export class Screen {
       fontWeightBold: '700',
       lineHeight: 1.2,
       macOptionIsMeta: true,
+      overviewRuler: { width: 10 },
       linkHandler: { activate: (event, url) => this.follow(event, url, true) },
     });
     this.apply(choices);
@@ -250,5 +251,9 @@ function theme(style: CSSStyleDeclaration): ITheme {
     cursor: token('cursor'),
     cursorAccent: token('cursor-text'),
     selectionBackground: token('selection'),
+    scrollbarSliderBackground: `${token('muted')}40`,
+    scrollbarSliderHoverBackground: `${token('muted')}66`,
+    scrollbarSliderActiveBackground: `${token('muted')}80`,
+    overviewRulerBorder: token('bg'),
   };
 }
