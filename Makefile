@@ -77,8 +77,9 @@ bench: needs-node ## Measure, each figure beside its bound or a baseline taken i
 	@.ci/install-tools
 	@$(MAKE) --no-print-directory site bin/adit-hub bin/adit bin/adit-demo $(E2E_PACKAGES)
 	@go run ./internal/bench/cmd/tunnel
-	@ADIT_E2E=1 go test -count=1 -timeout 30m -run '^$$' -bench . -benchtime 1x ./e2e | \
-		grep -vE '^(Benchmark|goos|goarch|pkg|cpu|PASS|ok)'
+	@{ ADIT_E2E=1 go test -count=1 -timeout 30m -run '^$$' -bench . -benchtime 1x ./e2e; echo $$? >bin/bench.status; } | \
+		tee bin/bench.log | grep --line-buffered -E '(ok|NOT MET)$$'
+	@test "$$(cat bin/bench.status)" = 0 || { cat bin/bench.log; exit 1; }
 
 .PHONY: build
 build: needs-node site dist ## The hub with the site and `adit` for every platform inside: bin/adit-hub

@@ -294,9 +294,10 @@ func (r *rig) attachShell(b *testing.B) io.ReadWriter {
 	socket.SetReadLimit(1 << 20)
 	b.Cleanup(func() { socket.CloseNow() })
 	a := &attachment{socket: socket}
-	if _, err := a.Write([]byte("stty -echo; exec sh -c 'stty echo; exec cat'\n")); err != nil {
+	if _, err := a.Write([]byte("exec sh -c 'echo re''ady; exec cat'\n")); err != nil {
 		b.Fatal(err)
 	}
+	await(b, a, "ready\r\n")
 	return a
 }
 
@@ -311,7 +312,9 @@ func (a *attachment) Write(p []byte) (int, error) {
 
 func (a *attachment) Read(p []byte) (int, error) {
 	for {
-		_, message, err := a.socket.Read(context.Background())
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		_, message, err := a.socket.Read(ctx)
+		cancel()
 		if err != nil {
 			return 0, err
 		}
@@ -327,12 +330,18 @@ func awaitCat(b *testing.B, terminal io.ReadWriter) {
 	if _, err := terminal.Write([]byte("@\n")); err != nil {
 		b.Fatal(err)
 	}
+	await(b, terminal, "@\r\n@\r\n")
+}
+
+// await reads until text has come.
+func await(b *testing.B, terminal io.Reader, text string) {
+	b.Helper()
 	buffer := make([]byte, 32<<10)
 	var seen []byte
-	for !bytes.Contains(seen, []byte("@\r\n@\r\n")) {
+	for !bytes.Contains(seen, []byte(text)) {
 		n, err := terminal.Read(buffer)
 		if err != nil {
-			b.Fatal(err)
+			b.Fatalf("%v, after %q", err, seen)
 		}
 		seen = append(seen, buffer[:n]...)
 	}
