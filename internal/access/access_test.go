@@ -30,6 +30,7 @@ func policy(grants ...Grant) *Policy {
 	return p
 }
 
+// Long because it is a table.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	ssh := Grant{Device: "kitchen", Logins: []string{"pi"}}

@@ -349,6 +349,9 @@ func TestHostKeysWaitForAPerson(t *testing.T) {
 	if err := r.AcceptHostKeys(t.Context(), r.owner, d, []string{"SHA256:other"}); wire.CodeOf(err) != wire.NotFound {
 		t.Errorf("%v", err)
 	}
+	if err := r.AcceptHostKeys(t.Context(), r.owner, d, nil); wire.CodeOf(err) != wire.Invalid {
+		t.Errorf("nothing was named, and: %v", err)
+	}
 	keys, err := r.Store.Read().HostKeys(t.Context(), id)
 	r.must(err)
 	r.must(r.AcceptHostKeys(t.Context(), r.owner, d, []string{keys[len(keys)-1].Fingerprint}))

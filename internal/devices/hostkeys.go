@@ -86,6 +86,9 @@ func markReported(ctx context.Context, q *store.Queries, known []store.DeviceHos
 // AcceptHostKeys pins the pending keys of these fingerprints. Pinned keys that the device no longer reports go with it:
 // the accepted ones took their place.
 func (r *Registry) AcceptHostKeys(ctx context.Context, p *auth.Principal, d store.Device, fingerprints []string) error {
+	if len(fingerprints) == 0 {
+		return wire.Errorf(wire.Invalid, "Name the fingerprints that you compared.")
+	}
 	return r.Store.Write(ctx, func(q *store.Queries) error {
 		for _, fingerprint := range fingerprints {
 			n, err := q.AcceptHostKey(ctx, store.AcceptHostKeyParams{DeviceID: d.ID, Fingerprint: fingerprint})

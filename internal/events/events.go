@@ -127,8 +127,10 @@ func (l *Log) Stream(ctx context.Context, after int64) iter.Seq2[Event, error] {
 		for {
 			wake := l.next()
 			rows, err := l.store.Read().EventsAfter(ctx, store.EventsAfterParams{After: after, AtMost: page})
-			if err != nil {
+			if err != nil && ctx.Err() == nil {
 				yield(Event{}, fmt.Errorf("read events: %w", err))
+			}
+			if err != nil {
 				return
 			}
 			for _, row := range rows {
