@@ -170,15 +170,9 @@ func (d *dialed) try(c *Carrier, open wire.Open) error {
 	if !c.hold(open.Stream, a) {
 		return &carrierError{errors.New("lost before the open")}
 	}
-	if err := c.ws.WriteMessage(open); err != nil {
+	if err := d.ask(c, open); err != nil {
 		c.ws.CloseNow()
 		return &carrierError{err}
-	}
-	if open.Resume == "" {
-		if err := d.Attach(c.ws, open.Stream, 0); err != nil {
-			return err
-		}
-		d.Flush()
 	}
 	timer := time.NewTimer(wire.OpenTimeout)
 	defer timer.Stop()
@@ -192,6 +186,18 @@ func (d *dialed) try(c *Carrier, open wire.Open) error {
 		c.ws.CloseNow()
 		return &carrierError{errors.New("no answer to the open in time")}
 	}
+}
+
+// ask sends the open. One that resumes is attached when the device has said what it received.
+func (d *dialed) ask(c *Carrier, open wire.Open) error {
+	if open.Resume != "" {
+		return c.ws.WriteMessage(open)
+	}
+	if err := d.Open(c.ws, open); err != nil {
+		return err
+	}
+	d.Flush()
+	return nil
 }
 
 // attempt is a dialed stream on one carrier.

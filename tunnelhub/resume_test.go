@@ -166,7 +166,7 @@ func TestDeviceStreamOutlivesHub(t *testing.T) {
 	})
 }
 
-func (r *rig) dialDevice(target wire.Target, opts stream.DeviceOptions) net.Conn {
+func (r *rig) dialDevice(target wire.Target, opts stream.DeviceOptions) stream.Conn {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()

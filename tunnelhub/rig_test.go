@@ -30,9 +30,9 @@ type rig struct {
 	hubKey  ed25519.PrivateKey
 	key     ed25519.PrivateKey
 	options tunnelhub.Options
-	agents  int
 	serving sync.WaitGroup
 	stopHub func()
+	nonces  map[string]bool
 
 	mu     sync.Mutex
 	status string
@@ -41,7 +41,7 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{t: t, status: tunnelhub.StatusActive}
+	r := &rig{t: t, nonces: make(map[string]bool), status: tunnelhub.StatusActive}
 	_, r.hubKey, _ = ed25519.GenerateKey(nil)
 	_, r.key, _ = ed25519.GenerateKey(nil)
 	r.server = httptest.NewUnstartedServer(http.HandlerFunc(r.serveHTTP))
@@ -56,6 +56,7 @@ func newRig(t testing.TB) *rig {
 			return map[string]any{"device": d, "method": method, "params": params}, nil
 		},
 	}
+	t.Cleanup(r.serving.Wait)
 	r.stopHub = r.startHub()
 	r.server.Start()
 	t.Cleanup(r.server.Close)
@@ -71,7 +72,7 @@ func (r *rig) startHub() (stop func()) {
 	r.mu.Lock()
 	r.hub = hub
 	r.mu.Unlock()
-	stop = sync.OnceFunc(func() { cancel(); <-done; r.serving.Wait() })
+	stop = sync.OnceFunc(func() { cancel(); <-done })
 	r.t.Cleanup(stop)
 	return stop
 }
@@ -116,21 +117,47 @@ func (r *rig) serveHTTP(w http.ResponseWriter, req *http.Request) {
 
 // agent runs an agent until the test ends, or until the returned function was called.
 func (r *rig) agent(edit func(*carrier.Config)) (stop func()) {
-	r.agents++
-	c := carrier.Config{
+	c := r.config()
+	if edit != nil {
+		edit(&c)
+	}
+	return r.run(carrier.New(c))
+}
+
+// pool is agent for tests that need the pool itself.
+func (r *rig) pool(with func(*carrier.Pool)) (stop func()) {
+	p := carrier.New(r.config())
+	with(p)
+	return r.run(p)
+}
+
+func (r *rig) config() carrier.Config {
+	return carrier.Config{
 		Log: testLog(r.t), URL: r.server.URL, Device: device, Key: r.key,
 		HubKeys:  []ed25519.PublicKey{r.hubKey.Public().(ed25519.PublicKey)},
 		Instance: wire.Instance{Counter: 1, Random: wire.NewID()}, AgentVersion: "test", Handler: handler{},
 	}
-	if edit != nil {
-		edit(&c)
-	}
+}
+
+func (r *rig) run(p *carrier.Pool) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { _ = carrier.Run(ctx, c); close(done) }()
+	go func() { _ = p.Run(ctx); close(done) }()
 	stop = sync.OnceFunc(func() { cancel(); <-done })
 	r.t.Cleanup(stop)
 	return stop
+}
+
+// until waits for what has no event to wait for.
+func until(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); <-ticker.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("never happened: %s", what)
+		}
+	}
 }
 
 // waitOnline waits until the device's presence is as wanted.

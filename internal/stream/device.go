@@ -185,20 +185,26 @@ func (d *deviceConn) visit(ctx context.Context) error {
 	var helpers sync.WaitGroup
 	ended := make(chan struct{})
 	helpers.Go(func() { keepAlive(ws, ended) })
-	if err = ws.WriteMessage(open); err == nil {
-		if d.token == "" {
-			_ = d.Attach(ws, open.Stream, 0) // nothing was sent that could disagree
-			if d.opts.Early {
-				d.isOpen = true
-				d.answer(nil)
-			}
-		}
+	if err = d.ask(ws, open); err == nil {
 		err = d.read(ws, open, &helpers)
 	}
 	d.Detach(ws)
 	close(ended)
 	ws.Close(nil)
 	helpers.Wait()
+	return err
+}
+
+// ask sends the open. One that resumes is attached when the device has said what it received.
+func (d *deviceConn) ask(ws *FrameConn, open wire.Open) error {
+	if open.Resume != "" {
+		return ws.WriteMessage(open)
+	}
+	err := d.Open(ws, open)
+	if err == nil && d.opts.Early {
+		d.isOpen = true
+		d.answer(nil)
+	}
 	return err
 }
 

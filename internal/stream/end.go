@@ -98,6 +98,17 @@ func (e *End) Attach(f Frames, stream uint64, peerReceived int64) error {
 	return nil
 }
 
+// Open attaches the End to f for the first time, or anew from the first byte, by sending open. What the peer answers
+// finds the End attached, and no byte goes out before open.
+func (e *End) Open(f Frames, open wire.Open) error {
+	e.sending.Lock()
+	defer e.sending.Unlock()
+	if err := e.Attach(f, open.Stream, 0); err != nil {
+		return err
+	}
+	return f.WriteMessage(open)
+}
+
 // Detach takes the carrier away if it is f, and reports whether it was. The End keeps what it has.
 func (e *End) Detach(f Frames) bool {
 	e.mu.Lock()
