@@ -16,6 +16,9 @@ const (
 	offlineAfter = 3 * time.Second
 	// seenEvery is how often the moment at which a device was last heard is kept, for the hub that starts again.
 	seenEvery = time.Minute
+	// gatherFor is how long changes are gathered into one transaction: thousands come when a hub starts again.
+	gatherFor = 25 * time.Millisecond
+	gatherMax = 500
 )
 
 // follower turns presence into rows and events.
@@ -56,7 +59,7 @@ func (f *follower) run(ctx context.Context, changes <-chan tunnelhub.Presence) {
 		case <-ctx.Done():
 			return
 		case p := <-changes:
-			err = f.change(ctx, p)
+			err = f.change(ctx, gather(p, changes))
 		case <-tick.C:
 			err = f.settle(ctx)
 		case <-seen.C:
@@ -68,24 +71,62 @@ func (f *follower) run(ctx context.Context, changes <-chan tunnelhub.Presence) {
 	}
 }
 
-func (f *follower) change(ctx context.Context, p tunnelhub.Presence) error {
-	before, known := f.online[p.Device]
-	if !p.Online {
-		if _, counting := f.gone[p.Device]; known && !counting {
-			f.gone[p.Device] = f.Now()
+func gather(first tunnelhub.Presence, changes <-chan tunnelhub.Presence) []tunnelhub.Presence {
+	batch, enough := []tunnelhub.Presence{first}, time.After(gatherFor)
+	for len(batch) < gatherMax {
+		select {
+		case p := <-changes:
+			batch = append(batch, p)
+		case <-enough:
+			return batch
 		}
-		return nil
 	}
-	_, wasGone := f.gone[p.Device]
-	delete(f.gone, p.Device)
-	f.online[p.Device] = p
-	if known && before.Address == p.Address && before.AgentVersion == p.AgentVersion && !wasGone {
-		return nil
-	}
-	return f.Store.Write(ctx, func(q *store.Queries) error { return f.came(ctx, q, p, !known) })
+	return batch
 }
 
-func (f *follower) came(ctx context.Context, q *store.Queries, p tunnelhub.Presence, news bool) error {
+func (f *follower) change(ctx context.Context, batch []tunnelhub.Presence) error {
+	var came []arrival
+	for _, p := range batch {
+		if a, ok := f.note(p); ok {
+			came = append(came, a)
+		}
+	}
+	if len(came) == 0 {
+		return nil
+	}
+	return f.Store.Write(ctx, func(q *store.Queries) error {
+		for _, a := range came {
+			if err := f.came(ctx, q, a); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// arrival is a device that came, or came by another way; news is true where it was away.
+type arrival struct {
+	tunnelhub.Presence
+	news bool
+}
+
+// note keeps what is known of a device, and tells whether the database must learn of it.
+func (f *follower) note(p tunnelhub.Presence) (arrival, bool) {
+	before, known := f.online[p.Device]
+	_, gone := f.gone[p.Device]
+	if !p.Online {
+		if known && !gone {
+			f.gone[p.Device] = f.Now()
+		}
+		return arrival{}, false
+	}
+	delete(f.gone, p.Device)
+	f.online[p.Device] = p
+	same := known && !gone && before.Address == p.Address && before.AgentVersion == p.AgentVersion
+	return arrival{p, !known}, !same
+}
+
+func (f *follower) came(ctx context.Context, q *store.Queries, p arrival) error {
 	d, err := q.GetDevice(ctx, p.Device)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
@@ -95,12 +136,12 @@ func (f *follower) came(ctx context.Context, q *store.Queries, p tunnelhub.Prese
 	}
 	now, offset := f.millis(), p.ClockOffset.Milliseconds()
 	since := &now
-	if !news && d.OnlineSince != nil {
+	if !p.news && d.OnlineSince != nil {
 		since = d.OnlineSince
 	}
 	err = q.SetDeviceOnline(ctx, store.SetDeviceOnlineParams{ID: d.ID, OnlineSince: since, LastSeenAt: &now, Address: p.Address,
 		AgentVersion: p.AgentVersion, ClockOffsetMs: &offset, PingSeconds: d.PingSeconds})
-	if err != nil || !news {
+	if err != nil || !p.news {
 		return err
 	}
 	d.Address = p.Address
