@@ -154,14 +154,27 @@ func (f *follower) came(ctx context.Context, q *store.Queries, p arrival) error 
 
 // settle makes events of the devices that stayed away.
 func (f *follower) settle(ctx context.Context) error {
+	var due []string
 	for device, at := range f.gone {
-		if f.Now().Sub(at) < offlineAfter {
-			continue
+		if f.Now().Sub(at) >= offlineAfter {
+			due = append(due, device)
 		}
-		err := f.Store.Write(ctx, func(q *store.Queries) error { return f.went(ctx, q, device, at) })
-		if err != nil {
-			return err
+	}
+	if len(due) == 0 {
+		return nil
+	}
+	err := f.Store.Write(ctx, func(q *store.Queries) error {
+		for _, device := range due {
+			if err := f.went(ctx, q, device, f.gone[device]); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, device := range due {
 		delete(f.gone, device)
 		delete(f.online, device)
 	}
