@@ -1,7 +1,11 @@
 package handlers
 
 import (
+	"bufio"
+	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -18,6 +22,99 @@ func TestBodyIsBounded(t *testing.T) {
 	} {
 		if got := r.do("", "POST", v1("login"), long, headers...); got.status != http.StatusRequestEntityTooLarge {
 			t.Errorf("%s: %d\n%s", name, got.status, got.body)
+		}
+	}
+}
+
+// Rule 13: 32 sockets of one network may wait to say who they are, and no more.
+func TestWaitingSocketsAreBounded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(o *Options) { o.Config.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	open := func(from string) int {
+		return r.do("", "GET", "/tunnel", nil, append(upgrade(101), "X-Forwarded-For", from)...).status
+	}
+	for n := range waitingPerAddress {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+		r.must(err)
+		t.Cleanup(func() { _ = conn.Close() })
+		_, err = fmt.Fprintf(conn, "GET /tunnel HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: adit.tunnel.v1\r\nX-Forwarded-For: 2001:db8::%x\r\n\r\n", n)
+		r.must(err)
+		reply, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil || !strings.Contains(reply, " 101 ") {
+			t.Fatalf("socket %d: %q, %v", n, reply, err)
+		}
+	}
+	if status := open("2001:db8::ffff"); status != http.StatusTooManyRequests {
+		t.Errorf("one more from that network: %d", status)
+	}
+	if status := open("2001:db8:0:1::1"); status != http.StatusSwitchingProtocols {
+		t.Errorf("from another network: %d", status)
+	}
+}
+
+// Rule 10: limits on tries go by the address that a trusted proxy names, and by no other.
+func TestTriesGoByTheTrustedAddress(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		trusted []netip.Prefix
+		same    int // status for another address, after one has used up its tries
+	}{
+		"behind a trusted proxy": {[]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, http.StatusUnauthorized},
+		"a header from anybody":  {nil, http.StatusTooManyRequests},
+	} {
+		r := newRig(t, func(o *Options) { o.Config.TrustedProxies = test.trusted })
+		try := func(email, from string) int {
+			return r.do("", "POST", v1("login/link"), object{"secret": email}, "X-Forwarded-For", "6.6.6.6, "+from).status
+		}
+		for n := 0; try("x", "198.51.100.1") != http.StatusTooManyRequests; n++ {
+			if n > 40 {
+				t.Fatalf("%s: nobody counts", name)
+			}
+		}
+		if got := try("x", "198.51.100.2"); got != test.same {
+			t.Errorf("%s: %d from another address, want %d", name, got, test.same)
+		}
+	}
+}
+
+// Rule 17: a role that was taken is gone in the next request, whatever the token was made with.
+func TestRolesAreReadAnew(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	cookie := r.session("admin")
+	r.call("admin", "GET", v1("users"), nil, 200, nil)
+	r.call("owner", "PATCH", v1("users/%s", r.users["admin"].ID), object{"role": "viewer"}, 200, nil)
+	r.call("admin", "GET", v1("users"), nil, 403, nil)
+	if got := r.do("", "GET", v1("users"), nil, "Cookie", cookie).status; got != 403 {
+		t.Errorf("by cookie: %d", got)
+	}
+	r.call("owner", "PATCH", v1("users/%s", r.users["admin"].ID), object{"disabled": true}, 200, nil)
+	r.call("admin", "GET", v1("me"), nil, 401, nil)
+}
+
+// An admin makes nobody an owner, and touches none.
+func TestAdminIsNoOwner(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	owner, admin := r.users["owner"].ID, r.users["admin"].ID
+	for _, c := range []struct {
+		method, path string
+		body         object
+	}{
+		{"PATCH", v1("users/%s", admin), object{"role": "owner"}},
+		{"PATCH", v1("users/%s", owner), object{"role": "viewer"}},
+		{"PATCH", v1("users/%s", owner), object{"disabled": true}},
+		{"PATCH", v1("users/%s", owner), object{"handle": "nobody"}},
+		{"DELETE", v1("users/%s", owner), nil},
+		{"POST", v1("users"), object{"email": "n@example.com", "role": "owner", "password": password}},
+	} {
+		var body any
+		if c.body != nil {
+			body = c.body
+		}
+		if got := r.do("admin", c.method, c.path, body); got.status != 403 {
+			t.Errorf("%s %s %v: %d\n%s", c.method, c.path, c.body, got.status, got.body)
 		}
 	}
 }
