@@ -88,6 +88,8 @@ describe('SharedEvents', () => {
     const first = browser.tab();
     const second = browser.tab();
     await settle();
+    browser.streams[0]!.link({ state: 'live', since: 0, retryAt: 0 });
+    expect([first.counts.gaps, second.counts.gaps]).toEqual([0, 0]);
     first.shared.stop();
     await settle();
     expect(browser.streams).toHaveLength(2);

@@ -31,6 +31,7 @@ export class SharedEvents {
   private stream: ReturnType<Platform['stream']> | undefined;
   private channel: ReturnType<Platform['channel']>;
   private state: LinkState = { state: 'connecting', since: 0, retryAt: 0 };
+  private followed = false;
   private readonly closing = new AbortController();
 
   constructor(
@@ -66,7 +67,8 @@ export class SharedEvents {
 
   private lead(): Promise<void> {
     if (this.closing.signal.aborted) return Promise.resolve();
-    this.listener.gap(); // the former leader may have died with events it had not passed on
+    // The former leader may have died with events that it had not passed on.
+    if (this.followed) this.listener.gap();
     this.stream = this.platform.stream({
       event: (message) => this.pass({ kind: 'event', message }),
       link: (state) => this.pass({ kind: 'link', state }),
@@ -90,6 +92,7 @@ export class SharedEvents {
     } else if (note.kind === 'now') {
       this.stream?.now();
     } else if (!this.stream) {
+      this.followed = true;
       this.take(note);
     }
   }

@@ -6,7 +6,7 @@ import { UnicodeGraphemesAddon } from '@xterm/addon-unicode-graphemes';
 import { WebLinksAddon } from '@xterm/addon-web-links';
 import { Terminal, type ITheme } from '@xterm/xterm';
 import '@xterm/xterm/css/xterm.css';
-import type { Choices } from '../state/settings.svelte';
+import type { Choices } from '../state/choices';
 import { cleanPaste } from './input';
 import { parseClipboard } from './osc52';
 import { adoptStyles } from './styles';

@@ -15,6 +15,9 @@ describe('checklist', () => {
   test('takes a skipped step as done: a machine that has the program downloads nothing', () => {
     expect(states([step('script_read'), step('enrolled')])).toEqual(['script_read done', 'binary_read done', 'enrolled done', 'online now']);
   });
+  test('says in the past what was skipped', () => {
+    expect(checklist([step('pending')]).slice(0, 3).map((line) => line.text)).toEqual(['Script read', 'Program downloaded', 'Registered']);
+  });
   test('stands still at the approval until a person gives it', () => {
     const steps = [step('script_read'), step('enrolled'), step('pending')];
     expect(states(steps).slice(3)).toEqual(['pending now', 'online later']);

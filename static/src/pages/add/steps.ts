@@ -22,7 +22,7 @@ const waiting: Record<StepName, string> = {
   online: 'It comes online',
 };
 
-function done(step: InstallStep): string {
+function done(step: Omit<InstallStep, 'at'>): string {
   const name = plain(step.device_name);
   const texts: Record<StepName, string> = {
     script_read: `Script read${from(step)}`,
@@ -34,7 +34,7 @@ function done(step: InstallStep): string {
   return texts[step.step];
 }
 
-function from(step: InstallStep): string {
+function from(step: Omit<InstallStep, 'at'>): string {
   const program = plain(step.program).split(/[\s(]/)[0]?.replace('/', ' ') ?? '';
   return (step.address ? ` from ${plain(step.address)}` : '') + (program ? ` (${program})` : '');
 }
@@ -48,7 +48,7 @@ export function checklist(steps: readonly InstallStep[]): Line[] {
   return names.map((name, i) => {
     const step = seen.get(name);
     const state = name === 'pending' && asks ? 'now' : step || i < last ? 'done' : i === last + 1 && !asks ? 'now' : 'later';
-    return { name, state, text: step ? done(step) : waiting[name], at: step?.at ?? '' };
+    return { name, state, text: step || state === 'done' ? done(step ?? { step: name }) : waiting[name], at: step?.at ?? '' };
   });
 }
 
