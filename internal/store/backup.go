@@ -95,7 +95,7 @@ func copyFile(to, from string) error {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
 		return err
 	}
@@ -103,13 +103,20 @@ func copyFile(to, from string) error {
 	return errors.Join(err, out.Sync(), out.Close())
 }
 
-// inPlace has write make a file under another name, then gives it its own: a copy cut short leaves nothing behind.
+// inPlace has write fill a file under another name, then gives it its own: a copy cut short leaves nothing behind. The
+// file is there, empty, before anything is in it, so that nobody else can read it at any time.
 func inPlace(file string, write func(part string) error) error {
 	part := file + ".part"
 	_ = os.Remove(part)
-	err := write(part)
+	f, err := os.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err == nil {
-		err = errors.Join(os.Chmod(part, 0o600), os.Rename(part, file))
+		err = f.Close()
+	}
+	if err == nil {
+		err = write(part)
+	}
+	if err == nil {
+		err = os.Rename(part, file)
 	}
 	if err != nil {
 		_ = os.Remove(part)
