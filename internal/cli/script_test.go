@@ -287,6 +287,12 @@ func (w *world) params(files string) testscript.Params {
 			"serve":   serve,
 			"fetches": fetches,
 			"replace": replace,
+			"await-file": func(ts *testscript.TestScript, _ bool, args []string) {
+				await(w.t, args[0], func() bool {
+					info, err := os.Lstat(ts.MkAbs(args[0]))
+					return err == nil && (info.Size() > 0 || info.Mode().Type() != 0)
+				})
+			},
 		},
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -86,12 +87,13 @@ func run(t testing.TB, program, config string) {
 	must(t, err)
 	must(t, cmd.Start())
 	listening, ended := make(chan struct{}), make(chan struct{})
+	listens := sync.OnceFunc(func() { close(listening) }) // a HUP makes it say so again
 	var said bytes.Buffer
 	go func() {
 		defer close(ended)
 		for lines := bufio.NewScanner(log); lines.Scan(); {
 			if fmt.Fprintln(&said, lines.Text()); strings.Contains(lines.Text(), "Server listening") {
-				close(listening)
+				listens()
 			}
 		}
 	}()
