@@ -1,7 +1,9 @@
 package handlers
 
 import (
+	"fmt"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -17,8 +19,12 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 	"font-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'; trusted-types svelte-trusted-html"
 
-// bodyTime is how long a request's body may take to arrive.
-const bodyTime = 30 * time.Second
+const (
+	// bodyTime is how long a request's body may take to arrive.
+	bodyTime = 30 * time.Second
+	// replyTime is how long a reply may take to leave; the longest is the agent's binary over a modem.
+	replyTime = 15 * time.Minute
+)
 
 // outermost is what every request passes before a router looks at it.
 func (a *api) outermost(next http.Handler) http.Handler {
@@ -34,6 +40,8 @@ func (a *api) outermost(next http.Handler) http.Handler {
 	protected := csrf.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.setHeaders(w.Header())
+		// Whoever takes the connection over, or streams events, sets a deadline of their own.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(replyTime))
 		// Also of what says that it upgrades: only a request without a body becomes a WebSocket.
 		if r.Body != nil && r.Body != http.NoBody {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -69,13 +77,26 @@ func (a *api) observe(next echo.HandlerFunc) echo.HandlerFunc {
 				a.Log.Warn("X-Forwarded-For ignored: ADIT_TRUSTED_PROXIES does not name who sends it", "address", who.where.Address)
 			})
 		}
-		err := next(c)
-		if err != nil {
+		if err := safely(next, c); err != nil {
 			c.Error(err)
 		}
 		a.accessLine(c, time.Since(began))
 		return nil
 	}
+}
+
+// safely turns a panic into an error with its stack, so that it has a request's id and its caller an answer.
+func safely(next echo.HandlerFunc, c echo.Context) (err error) {
+	defer func() {
+		switch r := recover(); r {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(r) // net/http's own way to cut a reply
+		default:
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	return next(c)
 }
 
 func (a *api) accessLine(c echo.Context, took time.Duration) {

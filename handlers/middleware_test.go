@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/labstack/echo/v4"
 )
 
 // Rule 13: no header takes the bound off a body. One that says it upgrades made the hub keep as much as was sent.
@@ -116,5 +118,20 @@ func TestAdminIsNoOwner(t *testing.T) {
 		if got := r.do("admin", c.method, c.path, body); got.status != 403 {
 			t.Errorf("%s %s %v: %d\n%s", c.method, c.path, c.body, got.status, got.body)
 		}
+	}
+}
+
+// A fault of ours is answered like any other, and tells nothing.
+func TestPanicIsAnswered(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.echo.GET("/panics", func(echo.Context) error { panic("of the test") })
+	got := r.do("", "GET", "/panics", nil)
+	problem := got.problem(t)
+	if got.status != http.StatusInternalServerError || problem.Code != ProblemCode("internal") || strings.Contains(got.body, "test") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if log := r.log.String(); !strings.Contains(log, "panic: of the test") || !strings.Contains(log, "middleware_test.go") || !strings.Contains(log, *problem.RequestID) {
+		t.Errorf("%s", log)
 	}
 }
