@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"strings"
 
 	"golang.org/x/crypto/ssh"
 
@@ -66,7 +65,7 @@ func refreshTrusted(p Paths, c Config) error {
 		return err
 	}
 	if r, err := readTrust(p.Trust()); err == nil && r.Keys != "" {
-		if err := removeKeyLines(r.Keys, func(line string) bool { return strings.Contains(line, throwAway) }); err != nil {
+		if err := removeKeyLines(r.Keys, isKeyLine(throwAway)); err != nil {
 			return err
 		}
 	}

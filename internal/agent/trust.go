@@ -178,7 +178,7 @@ func takeBackTrust(ctx context.Context, p Paths) error {
 		return err
 	}
 	if r.Keys != "" {
-		err = errors.Join(err, removeKeyLines(r.Keys, func(line string) bool { return strings.Contains(line, keyMark) }))
+		err = errors.Join(err, removeKeyLines(r.Keys, isKeyLine(keyMark)))
 	}
 	if r.DropIn != "" {
 		err = errors.Join(err, removeDropIn(ctx, r.DropIn))

@@ -58,6 +58,15 @@ func (t truster) keyLine(key ssh.PublicKey, login, comment string) string {
 	return fmt.Sprintf("cert-authority,principals=%q %s %s", principal(t.config.Device, login), authorizedLine(key), comment)
 }
 
+// isKeyLine picks the lines that keyLine made, whose comment begins so; a word of ours in somebody else's comment does not
+// make that line ours to remove.
+func isKeyLine(comment string) func(line string) bool {
+	return func(line string) bool {
+		fields := strings.Fields(line)
+		return len(fields) == 4 && strings.HasPrefix(fields[0], "cert-authority") && strings.HasPrefix(fields[3], comment)
+	}
+}
+
 // authorizedKeysFile is the first file of sshd's setting, with its tokens filled in.
 func authorizedKeysFile(settings sshdSettings, u *user.User) (string, error) {
 	pattern := settings.first("authorizedkeysfile")
