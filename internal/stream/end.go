@@ -71,7 +71,8 @@ type End struct {
 
 // NewEnd makes an End that has yet to be attached. Before Opened it sends at most window bytes.
 func NewEnd(window int) *End {
-	e := &End{window: int64(window), done: make(chan struct{}), lastByte: time.Now()}
+	now := time.Now()
+	e := &End{window: int64(window), done: make(chan struct{}), lastByte: now, toldAt: now}
 	e.changed.L = &e.mu
 	e.readDeadline.changed, e.writeDeadline.changed = &e.changed, &e.changed
 	return e
