@@ -6,15 +6,20 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
+	"io"
 	"io/fs"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -86,6 +91,20 @@ func (h *enrolHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(result)
 }
 
+// answerWith makes the hub say something else than a hub would; nil ends that.
+func (h *enrolHub) answerWith(answer func(http.ResponseWriter)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.answer = answer
+}
+
+// heard are the requests so far.
+func (h *enrolHub) heard() []api.EnrollRequest {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.requests)
+}
+
 func (h *enrolHub) fingerprint() string { return wire.Fingerprint(h.key.Public().(ed25519.PublicKey)) }
 
 func (h *enrolHub) enrolment() Enrolment {
@@ -130,8 +149,8 @@ func TestEnroll(t *testing.T) {
 	if c.Device != testDevice || c.Name != "kitchen" || c.Hub != h.url || enrolled.Status != "active" {
 		t.Errorf("%+v %+v", c, enrolled)
 	}
-	if len(h.requests[0].SSHHostKeys) == 0 || h.requests[0].Hostname == "" {
-		t.Errorf("sent %+v", h.requests[0])
+	if sent := h.heard()[0]; len(sent.SSHHostKeys) == 0 || sent.Hostname == "" {
+		t.Errorf("sent %+v", sent)
 	}
 	for path, mode := range map[string]fs.FileMode{
 		p.Config(): 0o600, p.Key(): 0o600, p.HostKey(): 0o600, p.Principals(): 0o644, p.UserCA(): 0o644,
@@ -147,11 +166,11 @@ func TestEnrollAgain(t *testing.T) {
 	t.Parallel()
 	h := newEnrolHub(t)
 	p := newPlace(t)
-	h.answer = func(w http.ResponseWriter) { panic(http.ErrAbortHandler) }
+	h.answerWith(func(http.ResponseWriter) { panic(http.ErrAbortHandler) })
 	if _, _, err := Enroll(t.Context(), p, h.enrolment()); wire.CodeOf(err) != wire.Offline {
 		t.Fatal(err)
 	}
-	h.answer = nil
+	h.answerWith(nil)
 	c, _, err := Enroll(t.Context(), p, h.enrolment())
 	if err != nil {
 		t.Fatal(err)
@@ -164,13 +183,14 @@ func TestEnrollAgain(t *testing.T) {
 	if err != nil || c.Policy.Root {
 		t.Errorf("%v, root %v", err, c.Policy.Root)
 	}
-	for _, r := range h.requests[1:] {
-		if r.PublicKey != h.requests[0].PublicKey {
+	requests := h.heard()
+	for _, r := range requests[1:] {
+		if r.PublicKey != requests[0].PublicKey {
 			t.Error("another key was sent")
 		}
 	}
 	other := newEnrolHub(t)
-	if _, _, err := Enroll(t.Context(), p, other.enrolment()); wire.CodeOf(err) != wire.Conflict || len(other.requests) != 0 {
+	if _, _, err := Enroll(t.Context(), p, other.enrolment()); wire.CodeOf(err) != wire.Conflict || len(other.heard()) != 0 {
 		t.Errorf("another hub: %v", err)
 	}
 }
@@ -262,7 +282,61 @@ func TestEnrollCommand(t *testing.T) {
 	if err != nil || status != 0 || !strings.Contains(says, "waiting for approval") || !strings.Contains(says, publicFingerprint(key)) {
 		t.Errorf("status %d, %v: %s", status, err, says)
 	}
-	if r := h.requests[len(h.requests)-1]; r.Short == nil || !*r.Short {
+	requests := h.heard()
+	if r := requests[len(requests)-1]; r.Short == nil || !*r.Short {
 		t.Error("the hub was not told that the code had been in a URL")
+	}
+}
+
+// A certificate that is not trusted here is named as the cause; with the CA in a file it is trusted.
+func TestEnrollOverTLS(t *testing.T) {
+	t.Parallel()
+	h := newEnrolHub(t)
+	server := httptest.NewTLSServer(h)
+	t.Cleanup(server.Close)
+	h.url = server.URL
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	p := newPlace(t)
+	_, _, err := Enroll(t.Context(), p, h.enrolment())
+	if wire.CodeOf(err) != wire.Offline || !strings.Contains(err.Error(), "tls-untrusted") {
+		t.Errorf("without its CA: %v", err)
+	}
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(ca, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := h.enrolment()
+	e.CAFile = ca
+	c, _, err := Enroll(t.Context(), p, e)
+	if err != nil || c.CAFile != ca {
+		t.Errorf("with its CA: %v", err)
+	}
+	e.Dial = strings.TrimPrefix(server.URL, "https://")
+	e.Hub = "https://example.com" // the name in httptest's certificate, found by nobody
+	if _, _, err := Enroll(t.Context(), newPlace(t), e); err != nil {
+		t.Errorf("connecting elsewhere than the name leads: %v", err)
+	}
+}
+
+// A board that starts in 1970 still knows that the hub was heard in 2026.
+func TestClockNeverBeforeWhatIsKnown(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	if err := makeDir(p); err != nil {
+		t.Fatal(err)
+	}
+	future := time.Now().Add(1000 * time.Hour).Truncate(time.Second)
+	if err := writeHubTime(p.HubTime(), future); err != nil {
+		t.Fatal(err)
+	}
+	if got := earliestTime(p)(); !got.Equal(future) {
+		t.Errorf("clock says %v, want %v", got, future)
+	}
+	if err := os.WriteFile(p.HubTime(), []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := earliestTime(p)(); time.Since(got).Abs() > time.Minute {
+		t.Errorf("clock says %v", got)
 	}
 }

@@ -80,7 +80,7 @@ func TestUninstallTakesEverything(t *testing.T) {
 	p, _, _ := installed(t)
 	keys := filepath.Join(filepath.Dir(p.Dir), "authorized_keys")
 	const theirs = "ssh-ed25519 AAAA me@home\n"
-	if err := os.WriteFile(keys, []byte(theirs+"cert-authority ssh-ed25519 BBBB adit:dev_1\n"), 0o600); err != nil {
+	if err := os.WriteFile(keys, []byte(theirs+"cert-authority,principals=\"dev_1/root\" ssh-ed25519 BBBB adit:dev_1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := (trustRecord{Trust: "authorized_keys", Keys: keys}).save(p.Trust()); err != nil {

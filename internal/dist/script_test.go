@@ -339,6 +339,8 @@ func TestScriptCutAtEveryByteDoesNothing(t *testing.T) {
 	}
 }
 
+// Whatever would stop the installation half-way is refused with the way out, and nothing is left behind.
+// Long because it is a table.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	without := func(tool string) []string {
