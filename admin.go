@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"strings"
 	"time"
 
@@ -136,23 +135,31 @@ func (u userReset) Run(ctx context.Context, p program) error {
 		if user.Disabled {
 			return wire.Errorf(wire.Forbidden, "%s is disabled. Enable the user first.", user.Email)
 		}
+		base, err := a.baseURL(ctx)
+		if err != nil {
+			return err
+		}
 		secret, err := a.accounts.NewLoginLink(ctx, user.ID)
 		if err != nil {
 			return err
 		}
-		link := baseURL(p.environ) + "/app/login#" + secret
+		link := base + "/app/login#" + secret
 		expires := time.Now().Add(auth.LinkLife).UTC().Truncate(time.Second)
 		return a.print(u.JSON, map[string]any{"link": link, "expires_at": expires},
 			"%s signs in once with this link, until %s:\n\n  %s\n", user.Email, expires.Format("15:04 MST"), link)
 	})
 }
 
-// baseURL is where people reach the hub, as far as the environment tells.
-func baseURL(environ []string) string {
-	if c, err := config.Load(environ, true); err == nil && len(c.URLs) > 0 {
-		return c.URLs[0].String()
+// baseURL is where people reach the hub: as this command's environment says, else as the hub's last start did.
+func (a *admin) baseURL(ctx context.Context) (string, error) {
+	if c, err := config.Load(a.environ, true); err == nil && len(c.URLs) > 0 {
+		return c.URLs[0].String(), nil
 	}
-	return (&url.URL{Scheme: "http", Host: "localhost:8080"}).String()
+	url, err := a.store.Read().GetSetting(ctx, urlSetting)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", wire.Errorf(wire.Invalid, "Nobody has said where the hub is reached. Set ADIT_URL, or start the hub once.")
+	}
+	return url, err
 }
 
 type tokenCommands struct {

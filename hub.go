@@ -165,7 +165,16 @@ func (h *hub) devLink(ctx context.Context, needed bool) (string, error) {
 	return h.accounts.NewLoginLink(ctx, id)
 }
 
-func forgetOnline(q *store.Queries) error { return q.ForgetOnline(context.Background()) }
+// urlSetting keeps the hub's canonical URL for commands that have another environment.
+const urlSetting = "url"
+
+// begin forgets who was online when an earlier hub ended, however it ended.
+func (h *hub) begin(ctx context.Context) error {
+	return h.store.Write(ctx, func(q *store.Queries) error {
+		return errors.Join(q.ForgetOnline(ctx),
+			q.PutSetting(ctx, store.PutSettingParams{Name: urlSetting, Value: h.config.URLs[0].String()}))
+	})
+}
 
 // How long the hub keeps what nobody needs any more.
 const (

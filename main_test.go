@@ -223,6 +223,9 @@ func TestDev(t *testing.T) {
 		if status := hub.call("", "POST", "/api/v1/login/link", map[string]string{"secret": link[3]}, nil); status != 401 {
 			t.Errorf("it works twice: %d", status)
 		}
+		if reset := linkPattern.FindStringSubmatch(must(t, environ, "", "user", "reset", "owner")); reset == nil || reset[1] != link[1] {
+			t.Errorf("the reset link leads to %v, the hub is at %s", reset, link[1])
+		}
 		if status := hub.stop(); status != 0 {
 			t.Fatalf("%d\n%s", status, hub.stderr)
 		}

@@ -68,7 +68,7 @@ func (s serveCommand) Run(ctx context.Context, p program) error {
 // serve runs everything until ctx ends or a part fails, then stops in order: readyz says so, links are told to come back
 // and shells are left to the next hub, requests drain, and only then the rest ends.
 func (h *hub) serve(ctx context.Context, listener net.Listener, p program) error {
-	if err := h.store.Write(ctx, forgetOnline); err != nil {
+	if err := h.begin(ctx); err != nil {
 		return errors.Join(fmt.Errorf("begin: %w", err), listener.Close())
 	}
 	base := context.WithoutCancel(ctx)
