@@ -2,6 +2,7 @@ package carrier
 
 import (
 	"context"
+	"crypto/tls"
 	"net/url"
 	"sync"
 	"time"
@@ -56,6 +57,9 @@ func New(c Config) *Pool {
 		gone:     make(chan struct{}),
 	}
 	p.status.Since, p.status.HubTime = time.Now(), c.HubTime
+	if p.config.Dialer.Sessions == nil {
+		p.config.Dialer.Sessions = tls.NewLRUClientSessionCache(2)
+	}
 	if p.config.Dialer.Now == nil {
 		p.config.Dialer.Now = p.now
 	}
