@@ -43,6 +43,7 @@ func TestPages(t *testing.T) {
 					if page.name == "add" {
 						b.click("[data-testid=make-command]")
 						b.wait("[data-testid=install-command]", "ADIT_CODE=")
+						b.click("button:has-text('QR code')")
 						b.wait("[data-testid=install-qr]", "")
 						b.inspect(fmt.Sprintf("%s-made-%s-%d", page.name, scheme, width))
 					}
