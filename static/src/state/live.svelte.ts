@@ -2,6 +2,7 @@
 
 import type { SharedEvents } from '../events/share';
 import type { HubMessage, LinkState } from '../events/stream';
+import { Batch } from './devices';
 import { fleet } from './fleet.svelte';
 import { session } from './session.svelte';
 import { shells } from './shells.svelte';
@@ -11,6 +12,11 @@ type Ear = (message: HubMessage) => void;
 class Live {
   link = $state.raw<LinkState>({ state: 'connecting', since: 0, retryAt: 0 });
   private ears = new Set<Ear>();
+  /** Lists to read anew; a burst of events, as after a long absence, is one reading. */
+  private readonly views = new Batch((names) => {
+    if (names.includes('devices')) void fleet.load();
+    if (names.includes('shells')) void shells.load();
+  });
   private shared: SharedEvents | undefined;
   private lastTick = Date.now();
   private started = false;
@@ -45,7 +51,8 @@ class Live {
       if (message.type === 'device.removed') fleet.drop(message.device_id);
       else fleet.touch(message.device_id);
     }
-    if (message.type.startsWith('shell.')) void shells.load();
+    if (message.type.startsWith('grant.')) this.views.add('devices');
+    if (message.type.startsWith('shell.')) this.views.add('shells');
     for (const ear of this.ears) ear(message);
   }
 

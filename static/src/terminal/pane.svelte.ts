@@ -61,6 +61,7 @@ export class PaneState {
         title: (text) => (this.title = plain(text).slice(0, TITLE)),
         clipboard: (text) => this.offer(text),
         selected: (text) => settings.choices.copyOnSelect && text && void copyText(text),
+        measured: () => this.fit(),
         link: (url) => toasts.show(url, 'done', { label: 'Open', run: () => window.open(url, '_blank', 'noopener') }),
       },
       settings.choices,

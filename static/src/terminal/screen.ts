@@ -19,6 +19,8 @@ export interface ScreenEvents {
   clipboard(text: string): void;
   selected(text: string): void;
   link(url: string): void;
+  /** The cells have another size now, as the renderer has changed. */
+  measured(): void;
 }
 
 export interface Found {
@@ -230,8 +232,12 @@ export class Screen {
       const { WebglAddon } = await import('@xterm/addon-webgl');
       if (this.disposed) return;
       const webgl = new WebglAddon();
-      webgl.onContextLoss(() => webgl.dispose());
+      webgl.onContextLoss(() => {
+        webgl.dispose();
+        this.events.measured();
+      });
       this.terminal.loadAddon(webgl);
+      this.events.measured();
     } catch {
       // No WebGL here. The DOM renderer is slower and looks the same.
     }
