@@ -6,8 +6,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aditdev/adit/internal/api"
 	"github.com/aditdev/adit/internal/command"
@@ -66,23 +66,42 @@ func devices(ctx context.Context, args []string, stdio command.Stdio) error {
 }
 
 func printDevices(w io.Writer, list []api.Device) error {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "NAME\tSTATE\tLOGIN\tSYSTEM\tTAGS")
+	rows := [][]string{{"NAME", "STATE", "LOGIN", "SYSTEM", "TAGS"}}
 	for _, d := range list {
-		login, system := "-", "-"
+		row := []string{wire.Printable(d.Name, 63), deviceState(d, time.Now()), "-", "-", "-"}
 		if d.DefaultLogin != nil && *d.DefaultLogin != "" {
-			login = wire.Printable(*d.DefaultLogin, 32)
+			row[2] = wire.Printable(*d.DefaultLogin, 32)
 		}
 		if d.Facts != nil && d.Facts.Os != nil && *d.Facts.Os != "" {
-			system = wire.Printable(*d.Facts.Os, 40)
+			row[3] = wire.Printable(*d.Facts.Os, 40)
 		}
-		tags := "-"
 		if len(d.Tags) > 0 {
-			tags = wire.Printable(strings.Join(d.Tags, ","), 60)
+			row[4] = wire.Printable(strings.Join(d.Tags, ","), 60)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", wire.Printable(d.Name, 63), deviceState(d, time.Now()), login, system, tags)
+		rows = append(rows, row)
 	}
-	return t.Flush()
+	return printTable(w, rows)
+}
+
+// printTable aligns columns, all but the last of each row padded.
+func printTable(w io.Writer, rows [][]string) error {
+	width := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			width[i] = max(width[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		for i, cell := range row[:len(row)-1] {
+			b.WriteString(cell)
+			b.WriteString(strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell)+2))
+		}
+		b.WriteString(row[len(row)-1])
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 func deviceState(d api.Device, now time.Time) string {
