@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"time"
 
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
@@ -66,7 +68,7 @@ func upload(conn stream.Conn, door *stream.FrameConn) {
 			p, err = door.Payload(payload, buf)
 		}
 		if err == nil {
-			_, err = conn.Write(p)
+			err = uploadWithin(conn, p, door)
 		}
 		if err == nil {
 			continue
@@ -77,5 +79,19 @@ func upload(conn stream.Conn, door *stream.FrameConn) {
 			conn.Reset(stream.CloseCause(err))
 		}
 		return
+	}
+}
+
+// uploadWithin writes p to a device that may not take it for long. Meanwhile nobody reads the door, so its pongs are
+// not heard: a peer that waits is not a silent one.
+func uploadWithin(conn stream.Conn, p []byte, door *stream.FrameConn) error {
+	for {
+		_ = conn.SetWriteDeadline(time.Now().Add(wire.DeadAfter / 4))
+		n, err := conn.Write(p)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		p = p[n:]
+		door.Hear()
 	}
 }

@@ -56,6 +56,21 @@ func (h *Hub) carrierForCall(ctx context.Context, d *device) (*Carrier, error) {
 	}
 }
 
+// callsAtOnce bounds the calls of one device that are being answered.
+const callsAtOnce = 32
+
+// onCall answers a call in the background.
+func (c *Carrier) onCall(ctx context.Context, call wire.Call) error {
+	if c.device.calling.Add(1) > callsAtOnce {
+		c.device.calling.Add(-1)
+		return c.ws.WriteMessage(wire.Result{ID: call.ID, Code: wire.RateLimited, Message: "Too many calls at once."})
+	}
+	if !c.hub.start(func() { defer c.device.calling.Add(-1); c.answer(ctx, call) }) {
+		c.device.calling.Add(-1)
+	}
+	return nil
+}
+
 // answer runs a call of the device and sends its result back on the carrier it came on.
 func (c *Carrier) answer(ctx context.Context, call wire.Call) {
 	result := c.device.answers.Answer(ctx, call.ID, func() wire.Result {

@@ -2,6 +2,7 @@ package tunnelhub
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync/atomic"
 	"time"
@@ -73,6 +74,9 @@ func (c *Carrier) serve(ctx context.Context, h *Hub) error {
 	h.enter(c)
 	err := c.read(ctx)
 	h.leave(c, err)
+	if errors.Is(err, errDone) {
+		err = nil
+	}
 	c.ws.Close(err)
 	return err
 }
@@ -149,8 +153,7 @@ func (c *Carrier) onMessage(ctx context.Context, payload io.Reader) error {
 	}
 	switch m := m.(type) {
 	case wire.Call:
-		c.hub.start(func() { c.answer(ctx, m) })
-		return nil
+		return c.onCall(ctx, m)
 	case wire.Result:
 		c.device.calls.Deliver(m)
 		return nil

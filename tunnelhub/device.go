@@ -3,6 +3,7 @@ package tunnelhub
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/aditdev/adit/internal/stream"
@@ -30,6 +31,7 @@ type device struct {
 
 	calls   stream.Caller
 	answers stream.Callee
+	calling atomic.Int32 // how many of its calls are being answered
 }
 
 // admit lets an authenticated carrier in by the newest-wins rule, and closes those that it replaces. It fails with

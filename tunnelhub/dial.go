@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/aditdev/adit/internal/stream"
@@ -179,10 +180,12 @@ func (d *dialed) try(c *Carrier, open wire.Open) error {
 	select {
 	case err := <-a.answered:
 		return err
-	case <-d.life.Done():
-		c.ws.CloseNow()
+	case <-d.life.Done(): // the device was told; supervise closes the carrier
 		return context.Cause(d.life)
 	case <-timer.C:
+		if !a.giveUp() {
+			return <-a.answered
+		}
 		c.ws.CloseNow()
 		return &carrierError{errors.New("no answer to the open in time")}
 	}
@@ -205,7 +208,10 @@ type attempt struct {
 	*dialed
 	open     wire.Open
 	answered chan error // the opening's outcome, once
-	isOpen   bool       // the carrier's reader's own
+
+	mu     sync.Mutex
+	isOpen bool
+	late   bool // another carrier has taken its place
 }
 
 func (a *attempt) message(c *Carrier, m wire.Message) error {
@@ -221,6 +227,9 @@ func (a *attempt) message(c *Carrier, m wire.Message) error {
 		return errDone
 	case wire.Parked:
 		_ = a.Handle(c.ws, m)
+		if a.Err() != nil {
+			return errDone // it was reset at the same moment
+		}
 		c.release()
 		return nil
 	case wire.Open:
@@ -230,7 +239,12 @@ func (a *attempt) message(c *Carrier, m wire.Message) error {
 }
 
 func (a *attempt) onOpened(c *Carrier, m wire.Opened) error {
-	if a.isOpen {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.late:
+		return errDone
+	case a.isOpen:
 		return wire.Errorf(wire.Invalid, "The stream was opened twice.")
 	}
 	a.isOpen = true
@@ -246,11 +260,25 @@ func (a *attempt) onOpened(c *Carrier, m wire.Opened) error {
 	return nil
 }
 
+// giveUp makes an answer that comes from now on too late; it fails where the device has opened the stream.
+func (a *attempt) giveUp() (ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.late = !a.isOpen
+	return a.late
+}
+
+func (a *attempt) wasOpened() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.isOpen
+}
+
 func (a *attempt) data(c *Carrier, p []byte) error { return a.Receive(c.ws, p) }
 
 func (a *attempt) lost(c *Carrier, err error) {
 	a.Detach(c.ws)
-	if !a.isOpen {
+	if !a.wasOpened() {
 		a.answer(&carrierError{errors.Join(errors.New("lost during the open"), err)})
 		return
 	}

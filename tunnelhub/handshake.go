@@ -36,7 +36,7 @@ func within(ctx context.Context, ws *stream.FrameConn, limit time.Duration, step
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err := step(ctx)
-	if ctx.Err() != nil && !errors.Is(err, stream.Restarting) {
+	if err != nil && ctx.Err() != nil && !errors.Is(err, stream.Restarting) {
 		return wire.Wrap(err, wire.Unauthenticated, "The handshake took longer than %v.", limit)
 	}
 	return err

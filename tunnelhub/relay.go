@@ -55,6 +55,7 @@ type relay struct {
 	mu       sync.Mutex // keeps frames to the device in order
 	current  *leg       // nil before the first attempt and after the last
 	opened   bool
+	told     bool    // the device was sent a reset
 	early    []frame // to be repeated on another carrier until opened
 	earlyLen int
 }
@@ -109,13 +110,14 @@ func (y *relay) end(err error) {
 // close ends the door with a word of why, and the carrier where it is still held.
 func (y *relay) close(err error) {
 	y.mu.Lock()
-	l := y.current
+	l, told := y.current, y.told
 	y.current = nil
 	y.mu.Unlock()
 	switch {
 	case l == nil || !l.held():
 	case errors.Is(err, stream.Restarting):
 		l.carrier.ws.Close(err)
+	case told && y.hub.start(func() { l.carrier.ws.Close(nil) }): // in good order, so that the reset arrives
 	default:
 		l.carrier.ws.CloseNow() // the agent keeps the stream for a while: the door's peer may come back
 	}
@@ -171,9 +173,23 @@ func (y *relay) try(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-timer.C:
+		if !l.giveUp() {
+			return <-l.answered
+		}
 		c.ws.CloseNow()
 		return &carrierError{errors.New("no answer to the open in time")}
 	}
+}
+
+// giveUp makes an answer that comes from now on too late; it fails where the device has opened the stream.
+func (l *leg) giveUp() (ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.opened {
+		return false
+	}
+	l.current = nil
+	return true
 }
 
 // start sends the open, and behind it what the door has sent already.
@@ -287,6 +303,7 @@ func (l *leg) message(c *Carrier, m wire.Message) error {
 	case wire.Opened:
 		l.answer(nil)
 	case wire.Parked:
+		l.letGo()
 		c.release()
 		l.end(errDone)
 	case wire.Refused:
@@ -310,6 +327,16 @@ func (l *leg) isCurrent(m wire.Message) bool {
 		l.opened, l.early = true, nil
 	}
 	return true
+}
+
+// letGo makes sure that nothing which the door's peer still says reaches the carrier: its next stream may be another
+// person's.
+func (l *leg) letGo() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.current == l {
+		l.current = nil
+	}
 }
 
 func (l *leg) answer(err error) {
@@ -358,6 +385,7 @@ func (y *relay) reset(cause error) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	if l := y.current; l != nil && l.held() {
+		y.told = true
 		_ = l.carrier.ws.WriteMessage(wire.Reset{Stream: l.stream, Message: wire.MessageOf(cause)})
 	}
 }

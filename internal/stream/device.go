@@ -77,10 +77,7 @@ type deviceConn struct {
 // Close is net.Conn's.
 func (d *deviceConn) Close() error {
 	err := d.End.Close()
-	select {
-	case <-d.Done():
-	case <-time.After(lingerFor + resetFor):
-	}
+	<-d.Done() // while the device takes what was written, and little longer
 	d.cancel(net.ErrClosed)
 	d.working.Wait()
 	return err
@@ -106,7 +103,8 @@ func (d *deviceConn) supervise(ctx context.Context) {
 		return
 	}
 	for d.running() {
-		if err = d.resume(err); err != nil {
+		var taken bool
+		if err, taken = d.resume(err); !taken {
 			d.Fail(err)
 		}
 	}
@@ -121,27 +119,27 @@ func (d *deviceConn) running() bool {
 	}
 }
 
-// resume visits the hub until it takes the stream up again, for wire.ResumeFor. It returns when that visit is over, or
-// with the reason to give up.
-func (d *deviceConn) resume(lost error) error {
+// resume visits the hub until it takes the stream up again, for wire.ResumeFor. It returns when that visit is over, and
+// why, or with the reason to give up.
+func (d *deviceConn) resume(lost error) (err error, taken bool) {
 	d.tell(lost)
 	deadline := time.Now().Add(wire.ResumeFor)
 	for n := 0; d.running() && d.token != ""; n++ {
 		ctx, cancel := context.WithDeadline(d.life, deadline)
 		d.isOpen = false
-		err := d.visit(ctx)
+		err = d.visit(ctx)
 		cancel()
 		switch {
 		case d.isOpen, !d.running():
-			return nil
+			return err, true
 		case final(err):
-			return err
+			return err, false
 		case time.Now().After(deadline):
-			return wire.Wrap(err, wire.Offline, "The stream was lost: the hub or the device did not come back within %v.", wire.ResumeFor)
+			return wire.Wrap(err, wire.Offline, "The stream was lost: the hub or the device did not come back within %v.", wire.ResumeFor), false
 		}
 		d.pause(time.Duration(rand.Int64N(int64(min(retryMost, 250*time.Millisecond<<min(n, 10))))))
 	}
-	return lost
+	return lost, !d.running()
 }
 
 // final reports whether another attempt would meet the same refusal.

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	lingerFor = 5 * time.Second // that a closed end waits for the peer to finish, before it resets
+	lingerFor = 5 * time.Second // that a closed end waits for the peer to take more or to finish, before it resets
 	resetFor  = 2 * time.Second // that the peer has to close the carrier after a reset
-	ackWithin = 5 * time.Second // between acknowledgements while bytes come, for links where a quarter window takes long
+	ackWithin = 2 * time.Second // between acknowledgements while bytes come, for links where a quarter window takes long
 )
 
 // Frames is what an End needs of the carrier below it; a FrameConn is one.
@@ -53,6 +53,7 @@ type End struct {
 	passed   int64
 	told     int64 // of passed
 	toldAt   time.Time
+	telling  int      // acknowledgements that frames is being given
 	queue    [][]byte // received, not passed on, in Read's mode
 	sink     *Spill   // in Join's mode; broken says that it takes no more
 	broken   bool
@@ -201,9 +202,9 @@ func (e *End) endLocked(err error) {
 	e.changed.Broadcast()
 }
 
-// flushedLocked reports whether both directions are complete and acknowledged.
+// flushedLocked reports whether both directions are complete and acknowledged, and frames has been told all.
 func (e *End) flushedLocked() bool {
-	return e.finished && !e.eofDue && e.acked == e.out.end && e.ended && e.passed == e.received
+	return e.finished && !e.eofDue && e.acked == e.out.end && e.ended && e.passed == e.received && e.telling == 0
 }
 
 // watchHalfClosedLocked resets the stream after wire.HalfClosedFor without a byte, once one direction ended.
@@ -429,8 +430,8 @@ func (e *End) CloseWrite() error {
 	return nil
 }
 
-// Close ends both directions. What was written still arrives, if the peer takes it within lingerFor; what the peer
-// still sends is dropped.
+// Close ends both directions. What was written still arrives, if the peer takes some of it every lingerFor; what the
+// peer still sends is dropped.
 func (e *End) Close() error {
 	e.mu.Lock()
 	if e.closed {
@@ -443,13 +444,29 @@ func (e *End) Close() error {
 		e.endLocked(errClosed)
 	}
 	if !e.over {
-		e.linger = time.AfterFunc(lingerFor, func() { e.Reset(errClosed) })
+		e.lingerLocked()
 	}
 	ack, f := e.ackLocked(false), e.frames
 	e.changed.Broadcast()
 	e.mu.Unlock()
 	e.acknowledge(f, ack)
 	return e.CloseWrite()
+}
+
+// lingerLocked resets the stream when the peer took nothing for lingerFor, and has not finished either.
+func (e *End) lingerLocked() {
+	before := e.acked
+	e.linger = time.AfterFunc(lingerFor, func() {
+		e.mu.Lock()
+		progress := e.acked > before && !e.over
+		if progress {
+			e.lingerLocked()
+		}
+		e.mu.Unlock()
+		if !progress {
+			e.Reset(errClosed)
+		}
+	})
 }
 
 // Receive takes a data frame that came on f. It copies what it keeps. It fails where the peer broke the protocol.
@@ -472,7 +489,7 @@ func (e *End) Receive(f Frames, p []byte) error {
 	case e.closed || e.broken:
 		e.passed = e.received
 	case sink == nil:
-		e.queue = append(e.queue, append([]byte(nil), p...))
+		e.queue = appendQueue(e.queue, p, 0)
 		e.changed.Broadcast()
 	}
 	e.mu.Unlock()
@@ -510,7 +527,7 @@ func (e *End) breakSink() {
 }
 
 // ackLocked is the acknowledgement that is due, or the zero Ack: at each quarter window, at the end, after a while,
-// or when now says so.
+// or when now says so. The caller hands it to acknowledge.
 func (e *End) ackLocked(now bool) wire.Ack {
 	news := e.passed - e.told
 	switch {
@@ -518,16 +535,22 @@ func (e *End) ackLocked(now bool) wire.Ack {
 		return wire.Ack{}
 	case now, news >= wire.AckEvery, e.ended && e.passed == e.received, time.Since(e.toldAt) > ackWithin:
 		e.told, e.toldAt = e.passed, time.Now()
+		e.telling++
 		return wire.Ack{Stream: e.stream, Bytes: e.passed}
 	}
 	return wire.Ack{}
 }
 
 func (e *End) acknowledge(f Frames, ack wire.Ack) {
-	if f == nil || ack == (wire.Ack{}) {
+	if ack == (wire.Ack{}) {
 		return
 	}
 	if f.WriteMessage(ack) != nil {
 		f.Abort() // its reader will say so to everybody
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.telling--; e.telling == 0 {
+		e.changed.Broadcast()
 	}
 }

@@ -119,14 +119,33 @@ func (s *Spill) push(a, b []byte) (straight int, err error) {
 	if s.queued+len(a)+len(b) > s.limit {
 		return straight, s.fail(ErrSpillFull)
 	}
-	rest := make([]byte, 0, len(a)+len(b))
-	rest = append(append(rest, a...), b...)
-	s.queue, s.queued = append(s.queue, rest), s.queued+len(rest)
+	s.queued += len(a) + len(b)
+	being := 0 // the first of the queue is being written
+	if s.draining {
+		being = 1
+	}
+	s.queue = appendQueue(appendQueue(s.queue, a, being), b, being)
 	if !s.draining {
 		s.draining = true
 		s.drainer.Go(s.drain)
 	}
 	return straight, nil
+}
+
+// leastQueued is the room that is made for bytes to be queued, so that many small frames cost little more than their
+// bytes.
+const leastQueued = 1 << 10
+
+// appendQueue adds a copy of p to queue, where it fits to its last part. The first kept parts are not touched.
+func appendQueue(queue [][]byte, p []byte, kept int) [][]byte {
+	if len(p) == 0 {
+		return queue
+	}
+	if last := len(queue) - 1; last >= kept && cap(queue[last])-len(queue[last]) >= len(p) {
+		queue[last] = append(queue[last], p...)
+		return queue
+	}
+	return append(queue, append(make([]byte, 0, max(len(p), leastQueued)), p...))
 }
 
 // straight gives the kernel what it takes within the deadline.

@@ -25,6 +25,7 @@ type served struct {
 	on     *carrier // nil while detached
 	stream uint64   // on it
 	isOpen bool
+	over   bool
 	expire *time.Timer // while detached
 }
 
@@ -35,6 +36,10 @@ func (c *carrier) onOpen(ctx context.Context, open wire.Open) error {
 	}
 	p := c.pool
 	p.mu.Lock()
+	if c.left { // closed as surplus, or refused another: the hub asks elsewhere
+		p.mu.Unlock()
+		return nil
+	}
 	p.parked--
 	p.want, p.wantAt = open.Want, time.Now()
 	s, known := p.tokens[open.Resume]
@@ -43,10 +48,8 @@ func (c *carrier) onOpen(ctx context.Context, open wire.Open) error {
 	switch {
 	case open.Resume == "":
 		p.begin(ctx, c, open)
-	case !known || s.open.Target != open.Target || s.open.User != open.User:
+	case !known || s.open.Target != open.Target || s.open.User != open.User || !s.resume(c, open):
 		c.refuse(open, wire.Errorf(wire.NotFound, "The stream is gone: the device no longer keeps it."))
-	default:
-		s.resume(c, open)
 	}
 	return nil
 }
@@ -115,7 +118,7 @@ func (s *served) finish(err error) {
 	s.forget()
 	s.mu.Lock()
 	c, number := s.on, s.stream
-	s.on = nil
+	s.on, s.over = nil, true
 	s.mu.Unlock()
 	s.end.Settle()
 	if c == nil {
@@ -177,15 +180,19 @@ func (s *served) lost(c *carrier) {
 	s.expire = time.AfterFunc(s.pool.config.ResumeFor, func() { s.end.Fail(gone) })
 }
 
-// resume moves the stream to another carrier. It is called by that carrier's reader and does not block.
-func (s *served) resume(c *carrier, open wire.Open) {
+// resume moves the stream to another carrier, unless it is over. It is called by that carrier's reader and does not
+// block.
+func (s *served) resume(c *carrier, open wire.Open) (ok bool) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return false
+	}
 	old := s.on
 	s.on, s.stream = c, open.Stream
 	if s.expire != nil {
 		s.expire.Stop()
 	}
-	s.mu.Unlock()
 	if old != nil { // the hub noticed its death before we did
 		s.pool.mu.Lock()
 		old.left = true
@@ -200,7 +207,8 @@ func (s *served) resume(c *carrier, open wire.Open) {
 	}
 	if err != nil {
 		s.end.Reset(err)
-		return
+		return true
 	}
 	s.pool.working.Go(s.end.Flush)
+	return true
 }
