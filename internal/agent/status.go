@@ -76,7 +76,7 @@ func (b *board) set(s carrier.Status) {
 const hubTimeEvery = 24 * time.Hour // spares the flash; certificates last longer than that
 
 func (b *board) keepHubTime(t time.Time) {
-	if t.IsZero() || t.Sub(b.hubTime) < hubTimeEvery {
+	if t.IsZero() || t.Sub(b.hubTime).Abs() < hubTimeEvery { // a time too far ahead is taken back
 		return
 	}
 	b.hubTime = t

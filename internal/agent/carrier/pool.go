@@ -284,11 +284,15 @@ func (p *Pool) close(cause error) {
 }
 
 // now is the time at which the hub's certificate must be valid. A board without a clock starts in 1970; what it has
-// learnt of the time since is better.
+// learnt of the time since is better. But a hub may once have told a time far ahead: where no certificate is valid then,
+// every other dial goes by the clock itself.
 func (p *Pool) now() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
+	if p.status.Cause == stream.CauseClock && p.redial.failures%2 == 1 {
+		return now
+	}
 	for _, known := range []time.Time{p.config.BuildTime, p.status.HubTime} {
 		if known.After(now) {
 			now = known
