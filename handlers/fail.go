@@ -33,7 +33,7 @@ func (a *api) writeProblem(w http.ResponseWriter, p Problem) {
 	h.Set(echo.HeaderContentType, "application/problem+json")
 	h.Set("Cache-Control", "no-store")
 	h.Del("ETag")
-	if p.Code == ProblemCode(wire.RateLimited) {
+	if p.Code == ProblemCode(wire.RateLimited) && h.Get("Retry-After") == "" {
 		h.Set("Retry-After", "60")
 	}
 	w.WriteHeader(p.Status)
