@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/BurntSushi/toml"
 
 	"github.com/aditdev/adit/internal/command"
 	"github.com/aditdev/adit/internal/wire"
@@ -17,26 +17,26 @@ import (
 
 // Config is agent.toml: what the enrolment wrote and the device's owner may change. docs/install.md has every key.
 type Config struct {
-	Hub     string   `toml:"hub"`      // URL
-	HubName string   `toml:"hub_name"` // for people
-	HubKeys []string `toml:"hub_keys"` // pinned tunnel keys, as wire.EncodeKey writes them; one or two
-	Device  string   `toml:"device"`   // dev_…
-	Name    string   `toml:"name"`
+	Hub     string   // URL
+	HubName string   // for people
+	HubKeys []string // pinned tunnel keys, as wire.EncodeKey writes them; one or two
+	Device  string   // dev_…
+	Name    string
 
-	Dial    string `toml:"dial"`     // HOST:PORT to connect to instead of the URL's
-	Proxy   string `toml:"proxy"`    // as HTTPS_PROXY, which wins where it is set
-	NoProxy string `toml:"no_proxy"` // as NO_PROXY
-	CAFile  string `toml:"ca_file"`  // further roots, PEM
+	Dial    string // HOST:PORT to connect to instead of the URL's
+	Proxy   string // as HTTPS_PROXY, which wins where it is set
+	NoProxy string // as NO_PROXY
+	CAFile  string // further roots, PEM
 
-	Policy   Policy   `toml:"policy"`
-	Services Services `toml:"services"`
+	Policy   Policy
+	Services Services
 }
 
 // Services are the addresses behind the named targets, HOST:PORT.
 type Services struct {
-	SSH  string `toml:"ssh"` // "auto": sshd where the hub's certificates open it, else the built-in server; "builtin"; or HOST:PORT
-	MQTT string `toml:"mqtt"`
-	HTTP string `toml:"http"`
+	SSH  string // "auto": sshd where the hub's certificates open it, else the built-in server; "builtin"; or HOST:PORT
+	MQTT string
+	HTTP string
 }
 
 // Values of Services.SSH beside HOST:PORT.
@@ -61,12 +61,14 @@ func LoadConfig(path string) (Config, error) {
 
 func parseConfig(path string, data []byte) (Config, error) {
 	c := Config{Policy: DefaultPolicy(), Services: defaultServices()}
-	meta, err := toml.Decode(string(data), &c)
+	settings, err := parseTOML(string(data))
 	if err != nil {
-		return Config{}, wire.Errorf(wire.Invalid, "%s is not valid: %s.", path, err)
+		return Config{}, wire.Errorf(wire.Invalid, "%s: %s.", path, err)
 	}
-	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return Config{}, unknownKey(path, unknown[0].String())
+	for _, s := range settings {
+		if err := c.set(path, s); err != nil {
+			return Config{}, err
+		}
 	}
 	if err := c.check(); err != nil {
 		return Config{}, wire.Errorf(wire.Invalid, "%s: %s", path, wire.MessageOf(err))
@@ -74,15 +76,49 @@ func parseConfig(path string, data []byte) (Config, error) {
 	return c, nil
 }
 
-// configKeys are the keys that agent.toml knows, for the hint at a misspelt one. A test compares them with Config.
-var configKeys = [...]string{
-	"hub", "hub_name", "hub_keys", "device", "name", "dial", "proxy", "no_proxy", "ca_file",
-	"policy.targets", "policy.logins", "policy.root", "policy.rescue", "policy.run", "policy.update",
-	"policy.stream_resume", "services.ssh", "services.mqtt", "services.http",
+// fields are where the keys of agent.toml go.
+func (c *Config) fields() map[string]any {
+	p, s := &c.Policy, &c.Services
+	return map[string]any{
+		"hub": &c.Hub, "hub_name": &c.HubName, "hub_keys": &c.HubKeys, "device": &c.Device, "name": &c.Name,
+		"dial": &c.Dial, "proxy": &c.Proxy, "no_proxy": &c.NoProxy, "ca_file": &c.CAFile,
+		"policy.targets": &p.Targets, "policy.logins": &p.Logins, "policy.root": &p.Root, "policy.rescue": &p.Rescue,
+		"policy.run": &p.Run, "policy.update": &p.Update, "policy.stream_resume": &p.StreamResume,
+		"services.ssh": &s.SSH, "services.mqtt": &s.MQTT, "services.http": &s.HTTP,
+	}
 }
 
-func unknownKey(path, key string) error {
-	if near := command.Nearest(key, configKeys[:]); near != "" {
+func (c *Config) set(path string, s setting) error {
+	want, fits := "", false
+	switch field := c.fields()[s.key].(type) {
+	case nil:
+		return unknownKey(path, s.key, slices.Sorted(maps.Keys(c.fields())))
+	case *string:
+		want = `text in quotes`
+		*field, fits = as[string](s.value)
+	case *[]string:
+		want = `a list, as ["a", "b"]`
+		*field, fits = as[[]string](s.value)
+	case *bool:
+		want = "true or false"
+		*field, fits = as[bool](s.value)
+	case *int:
+		want = "a whole number"
+		*field, fits = as[int](s.value)
+	}
+	if !fits {
+		return wire.Errorf(wire.Invalid, "%s: line %d: %s takes %s.", path, s.line, s.key, want)
+	}
+	return nil
+}
+
+func as[T any](v any) (T, bool) {
+	t, ok := v.(T)
+	return t, ok
+}
+
+func unknownKey(path, key string, known []string) error {
+	if near := command.Nearest(key, known); near != "" {
 		return wire.Errorf(wire.Invalid, "%s has the unknown key %q. Did you mean %q?", path, key, near)
 	}
 	return wire.Errorf(wire.Invalid, "%s has the unknown key %q. docs/install.md lists every key.", path, key)

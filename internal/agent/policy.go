@@ -15,15 +15,15 @@ import (
 type Policy struct {
 	// Targets that streams may reach: the named services ssh, mqtt and http; loopback (any port of this machine's
 	// own loopback addresses); tcp:HOST:PORT, where HOST or PORT may be *.
-	Targets []string `toml:"targets"`
+	Targets []string
 	// Logins are the accounts that may be used; * is every one.
-	Logins []string `toml:"logins"`
-	Root   bool     `toml:"root"`   // whether root is one of them
-	Rescue bool     `toml:"rescue"` // whether the built-in SSH server may be reached while sshd exists
-	Run    bool     `toml:"run"`    // whether the hub may run commands without a person's shell
-	Update bool     `toml:"update"` // whether the hub may renew the agent
+	Logins []string
+	Root   bool // whether root is one of them
+	Rescue bool // whether the built-in SSH server may be reached while sshd exists
+	Run    bool // whether the hub may run commands without a person's shell
+	Update bool // whether the hub may renew the agent
 	// StreamResume is for how many seconds a stream's target stays open after its carrier died.
-	StreamResume int `toml:"stream_resume"`
+	StreamResume int
 }
 
 const targetLoopback = "loopback"
