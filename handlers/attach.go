@@ -59,7 +59,7 @@ func (a *api) attachShell(c echo.Context) error {
 		return nil
 	}
 	defer attachment.Close()
-	door.close(door.serve(ctx, attachment))
+	door.serve(ctx, attachment)
 	return nil
 }
 
@@ -81,32 +81,35 @@ type attachDoor struct {
 	cancel context.CancelCauseFunc
 }
 
-// serve moves messages both ways until the shell or the browser ends. Its error says how: io.EOF for the shell's end.
-func (d attachDoor) serve(ctx context.Context, a *shell.Attachment) error {
-	reading, stop := context.WithCancel(ctx)
+// serve moves messages both ways until the shell or the browser ends, and closes. Reads and writes have contexts of their
+// own: one that ends drops the connection, and the browser would not learn why.
+func (d attachDoor) serve(ctx context.Context, a *shell.Attachment) {
+	apart, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	defer stop()
-	beside.Go(func() { d.cancel(d.read(reading, a)) })
-	beside.Go(func() { d.cancel(d.ping(reading)) })
+	beside.Go(func() { d.cancel(d.read(apart, ctx, a)) })
+	beside.Go(func() { d.cancel(d.ping(apart)) })
+	d.close(orCause(ctx, d.send(apart, ctx, a)))
+}
+
+// send passes on what there is to tell. Its error says how that ended: io.EOF for the shell's end.
+func (d attachDoor) send(apart, ctx context.Context, a *shell.Attachment) error {
 	var buf []byte
 	for {
 		message, err := a.Next(ctx, buf)
 		if err != nil {
-			if errors.Is(err, io.EOF) || ctx.Err() != nil {
-				d.close(orCause(ctx, err)) // before reading stops: that would drop the connection
-			}
 			return err
 		}
-		if err := d.write(ctx, message); err != nil {
-			return orCause(ctx, err)
+		if err := d.write(apart, message); err != nil {
+			return err
 		}
 		buf = message
 	}
 }
 
 func orCause(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, io.EOF) {
 		return cause
 	}
 	return err
@@ -118,11 +121,14 @@ func (d attachDoor) write(ctx context.Context, message []byte) error {
 	return d.ws.Write(ctx, websocket.MessageBinary, message)
 }
 
-func (d attachDoor) read(ctx context.Context, a *shell.Attachment) error {
+func (d attachDoor) read(apart, ctx context.Context, a *shell.Attachment) error {
 	for {
-		kind, message, err := d.ws.Read(ctx)
+		kind, message, err := d.ws.Read(apart)
 		if err != nil {
 			return err
+		}
+		if ctx.Err() != nil { // the close is on its way, and nothing counts any more
+			continue
 		}
 		if kind != websocket.MessageBinary {
 			return wire.Errorf(wire.Invalid, "Messages are binary here.")
@@ -151,7 +157,7 @@ func (d attachDoor) ping(ctx context.Context) error {
 	}
 }
 
-// close ends the WebSocket with the code that says why. A second close does nothing.
+// close ends the WebSocket with the code that says why.
 func (d attachDoor) close(err error) {
 	code, reason := websocket.StatusGoingAway, ""
 	domain, ok := errors.AsType[*wire.Error](err)
