@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -103,12 +104,22 @@ func (d *device) pool(board *board) (*carrier.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Instance, err = carrier.NextInstance(d.paths.Instance()); err != nil {
-		return nil, err
-	}
+	c.Instance = d.instance()
 	c.Log, c.Handler, c.Status = d.log, d, board.set
 	c.Answers = answers{d.paths.Answers()}
 	return carrier.New(c), nil
+}
+
+// instance is that of this life. On a disk that takes no writes (full, or read-only since it failed) the device must
+// still be reachable: the clock then stands for the counter, which began with the clock.
+func (d *device) instance() wire.Instance {
+	instance, err := carrier.NextInstance(d.paths.Instance())
+	if err == nil {
+		return instance
+	}
+	d.log.Warn("the boot counter cannot be kept", "cause", err)
+	last, _ := strconv.ParseUint(firstFile(d.paths.Instance()), 10, 53)
+	return wire.Instance{Counter: max(last+1, uint64(time.Now().Unix())), Random: wire.NewID()}
 }
 
 // carrierConfig is what a carrier or a probe needs to know of this device and its hub.
@@ -146,6 +157,9 @@ func rememberProxy(c Config) {
 // takeLock keeps a second agent from fighting with this one over the same identity.
 func takeLock(p Paths) (*os.File, error) {
 	f, err := os.OpenFile(p.Lock(), os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, syscall.EROFS) {
+		f, err = os.Open(p.Lock())
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, notEnrolled(p)
 	}

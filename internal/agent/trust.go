@@ -132,9 +132,9 @@ func (t truster) dropInDir(ctx context.Context) (string, error) {
 }
 
 func (t truster) dropIn(ctx context.Context) string {
-	command := t.program + " agent principals"
+	words := []string{t.program, "agent", "principals"}
 	if t.paths.Dir != systemDir {
-		command += " --dir " + t.paths.Dir
+		words = append(words, "--dir", t.paths.Dir)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `%s `+"`adit agent uninstall`"+` removes it.
@@ -142,7 +142,7 @@ func (t truster) dropIn(ctx context.Context) string {
 TrustedUserCAKeys %s
 AuthorizedPrincipalsCommand %s %%u
 AuthorizedPrincipalsCommandUser nobody
-`, dropInMark, t.paths.Principals(), t.paths.UserCA(), command)
+`, dropInMark, t.paths.Principals(), unitWords(t.paths.UserCA()), unitWords(words...))
 	if values, known := t.sshd.settings(ctx)["persourcepenaltyexemptlist"]; known && values[0] == "none" {
 		b.WriteString("PerSourcePenaltyExemptList 127.0.0.0/8,::1/128\n")
 	}
