@@ -23,6 +23,9 @@ type Attachment struct {
 	status int   // the last status that the browser was told
 	over   bool  // the browser knows that the shell ended
 	closed bool
+	// succeeded: the browser seems to have attached again before this socket's end was noticed, so nobody waits for
+	// what this one has not acknowledged. An acknowledgement proves that wrong.
+	succeeded bool
 }
 
 func (sh *Shell) attach(who string, from int64) (*Attachment, error) {
@@ -36,12 +39,24 @@ func (sh *Shell) attach(who string, from int64) (*Attachment, error) {
 		a.sent = min(a.sent, max(sh.exists, sh.output.Next()))
 	}
 	a.acked = a.sent
-	sh.attachments[a] = struct{}{}
-	if len(sh.departed) > 0 { // most likely it is the one that vanished last
+	if !sh.succeed(a, from) && len(sh.departed) > 0 { // most likely it is the one that vanished last
 		sh.departed = sh.departed[:len(sh.departed)-1]
 	}
+	sh.attachments[a] = struct{}{}
 	sh.news()
 	return a, nil
+}
+
+// succeed finds the attachment that a, which goes on at from, takes over from: the same person's, with from among the
+// bytes that it was sent and has not acknowledged. The caller holds mu.
+func (sh *Shell) succeed(a *Attachment, from int64) bool {
+	for old := range sh.attachments {
+		if from > 0 && old.who == a.who && !old.succeeded && old.acked <= from && from <= old.sent && old.acked < old.sent {
+			old.succeeded = true
+			return true
+		}
+	}
+	return false
 }
 
 // attached lists who looks on. The caller holds mu.
@@ -64,7 +79,7 @@ func (a *Attachment) Close() {
 	}
 	a.closed = true
 	delete(sh.attachments, a)
-	if !a.over && len(sh.departed) < maxDeparted {
+	if !a.over && !a.succeeded && len(sh.departed) < maxDeparted {
 		sh.departed = append(sh.departed, departed{acked: a.acked, until: time.Now().Add(wire.HoldGrace * time.Second)})
 	}
 	if len(sh.attachments) == 0 {
@@ -180,7 +195,7 @@ func (a *Attachment) ack(next int64) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if next = min(next, a.sent); next > a.acked {
-		a.acked = next
+		a.acked, a.succeeded = next, false
 		sh.wake()
 	}
 }

@@ -238,7 +238,9 @@ func (sh *Shell) floor(now time.Time) int64 {
 	}
 	floor := sh.output.Next()
 	for a := range sh.attachments {
-		floor = min(floor, a.acked)
+		if !a.succeeded {
+			floor = min(floor, a.acked)
+		}
 	}
 	for _, d := range sh.departed {
 		floor = min(floor, d.acked)

@@ -420,6 +420,35 @@ func TestSlowBrowserIsBounded(t *testing.T) {
 	}
 }
 
+// A socket that died in silence still has a full window when its browser is back on a new one, and its end, whenever
+// that is noticed, must not hold the shell up either.
+func TestOldSocketHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	const size = 4 << 20
+	w := newWorld(t)
+	h := w.hub()
+	w.open(h)
+	b := w.attach(h, 0)
+	b.typeIn("stty -echo; PS1=; echo be''gin\n")
+	b.until("begin\r\n")
+	b.mute = true
+	from := b.next
+	b.typeIn(fmt.Sprintf("head -c %d /dev/zero | tr '\\0' x; exit\n", size))
+	for b.next-from < wire.ShellWindow {
+		b.step()
+	}
+	start := b.next - wire.ShellChunk
+	again := w.attach(h, start)
+	for again.next < from+size/2 {
+		again.step()
+	}
+	b.a.Close()
+	again.untilEnd()
+	if n := int64(strings.Count(again.text.String(), "x")); n != from+size-start {
+		t.Errorf("%d of %d bytes", n, from+size-start)
+	}
+}
+
 func TestTwoBrowsersSeeTheSame(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
