@@ -92,6 +92,9 @@ func (req *CodeRequest) check() error {
 	if req.Replaces != "" && req.Uses > 1 {
 		return wire.Errorf(wire.Invalid, "A code that replaces a device works once.")
 	}
+	if req.Replaces != "" && req.Approval != nil && *req.Approval {
+		return wire.Errorf(wire.Invalid, "A code that replaces a device asks for no approval: the old machine would be out before anybody approved the new one.")
+	}
 	return req.checkAllow()
 }
 

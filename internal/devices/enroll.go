@@ -176,6 +176,9 @@ func (e *enrolment) replace(id, status string) error {
 	if err != nil {
 		return fmt.Errorf("find device to replace: %w", err)
 	}
+	if status == "pending" { // whoever reads the code in a log must not put the machine out that is there
+		return wire.Errorf(wire.Forbidden, "This install code takes the place of %s, and it was in a URL. Use the long line of the page \"Add device\"; nothing was changed.", old.Name)
+	}
 	e.replaced = &old
 	e.device, err = e.q.ReplaceDevice(e.ctx, store.ReplaceDeviceParams{ID: id, PublicKey: e.c.PublicKey, Status: status,
 		Via: e.c.Via, Facts: string(e.c.Facts), Address: e.c.Address})

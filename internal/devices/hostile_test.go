@@ -99,3 +99,34 @@ func TestPatternsAreCanonical(t *testing.T) {
 		}
 	}
 }
+
+// A code that takes a device's place and was read in a URL puts nobody out: its approval would come too late.
+func TestReplacingByURLChangesNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	old := r.enroll(machine(r.code(devices.CodeRequest{Name: "kitchen"}).Code))
+	before, err := r.Store.Read().GetDevice(t.Context(), old.DeviceID)
+	r.must(err)
+	yes, no := true, false
+	if _, err := r.CreateCode(t.Context(), r.owner, devices.CodeRequest{Replaces: "kitchen", Approval: &yes}); wire.CodeOf(err) != wire.Invalid {
+		t.Errorf("with approval: %v", err)
+	}
+	code := r.code(devices.CodeRequest{Replaces: "kitchen"}).Code
+	r.ScriptRead(t.Context(), auth.Hash(code), "192.0.2.1", "curl")
+	thief := machine(code)
+	if _, err := r.Enroll(t.Context(), thief); wire.CodeOf(err) != wire.Forbidden {
+		t.Errorf("a code from a URL: %v", err)
+	}
+	after, err := r.Store.Read().GetDevice(t.Context(), old.DeviceID)
+	if err != nil || after.PublicKey != before.PublicKey || after.Status != "active" {
+		t.Errorf("kitchen is %+v, %v", after, err)
+	}
+	if _, dropped := r.dropped.Load(old.DeviceID); dropped {
+		t.Error("kitchen was put out")
+	}
+	code = r.code(devices.CodeRequest{Replaces: "kitchen", Approval: &no}).Code
+	r.ScriptRead(t.Context(), auth.Hash(code), "192.0.2.1", "curl")
+	if e := r.enroll(machine(code)); e.DeviceID != old.DeviceID || e.Status != "active" {
+		t.Errorf("with approval switched off: %+v", e.Enrolled)
+	}
+}
