@@ -33,7 +33,7 @@ import (
 
 // TestMain makes the test binary be `adit` in scripts, and wherever adit runs itself.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"adit": func() {
+	testscript.Main(withHub{m}, map[string]func(){"adit": func() {
 		table := slices.Concat(cli.Commands(), []command.Command{agent.Command()})
 		stdio := command.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -41,6 +41,28 @@ func TestMain(m *testing.M) {
 		err := command.Dispatch(ctx, "adit", "adit\n", table, os.Args[1:], stdio)
 		os.Exit(command.Report(os.Stderr, err))
 	}})
+}
+
+// withHub builds the hub before the tests run. Its path is in the environment, where PATH has that of `adit`.
+type withHub struct{ *testing.M }
+
+const hubProgram = "TEST_ADIT_HUB"
+
+func (m withHub) Run() int {
+	dir, err := os.MkdirTemp("", "hub")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "adit-hub")
+	if out, err := exec.Command("go", "build", "-o", file, "github.com/aditdev/adit").CombinedOutput(); err != nil {
+		os.Stderr.Write(out)
+		return 1
+	}
+	if err := os.Setenv(hubProgram, file); err != nil {
+		panic(err)
+	}
+	return m.M.Run()
 }
 
 // world is a hub, a real sshd and a device's agent, as processes of their own.
@@ -65,10 +87,6 @@ func newWorld(t *testing.T) *world {
 	must(t, err)
 	w := &world{t: t, dir: dir, port: freePort(t)}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	build := exec.Command("go", "build", "-o", w.path("adit-hub"), "github.com/aditdev/adit")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
 	must(t, os.Mkdir(w.path("home"), 0o700))
 	w.startHub()
 	t.Cleanup(func() { w.hub.end(t) })
@@ -94,7 +112,7 @@ func freePort(t *testing.T) string {
 
 func (w *world) command(program string, args ...string) *exec.Cmd {
 	if program == "adit-hub" {
-		program = w.path(program)
+		program = os.Getenv(hubProgram)
 	}
 	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), "PORT="+w.port, "ADIT_DATA="+w.path("data"), "HOME="+w.path("home"))
