@@ -166,6 +166,27 @@ func (s sshd) reload(ctx context.Context) error {
 			_ = exec.CommandContext(ctx, "systemctl", "try-reload-or-restart", unit).Run()
 		}
 	}
+	if err := s.awaitListening(ctx); err != nil {
+		return errors.Join(err, s.revive(ctx))
+	}
+	return nil
+}
+
+// revive starts an sshd anew that did not survive reading its settings: where nothing restarts it by itself, it may have
+// been the only way in. It may then run outside of its service manager, which is better than not at all.
+func (s sshd) revive(ctx context.Context) error {
+	if runsSystemd() {
+		for _, unit := range []string{"ssh.service", "sshd.service"} {
+			_ = exec.CommandContext(ctx, "systemctl", "restart", unit).Run()
+		}
+	}
+	if conn, err := dialTCP(ctx, "", s.address); err == nil {
+		return conn.Close()
+	}
+	out, err := exec.CommandContext(ctx, s.program, append([]string{"-f", s.config}, s.args...)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("sshd does not start again: %s: %w", lastLine(string(out)), err)
+	}
 	return s.awaitListening(ctx)
 }
 
