@@ -9,6 +9,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -25,7 +26,11 @@ func (a *api) fail(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
 	}
-	a.writeProblem(c.Response(), problem(e, who.requestID))
+	p := problem(e, who.requestID)
+	if store.IsFull(err) {
+		p.Status, p.Title = http.StatusInsufficientStorage, http.StatusText(http.StatusInsufficientStorage)
+	}
+	a.writeProblem(c.Response(), p)
 }
 
 func (a *api) writeProblem(w http.ResponseWriter, p Problem) {
@@ -72,6 +77,10 @@ func domainError(err error) *wire.Error {
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return wire.Wrap(err, wire.TooLarge, "The body takes more than %d bytes.", maxBody)
+	}
+	if store.IsFull(err) {
+		return wire.Wrap(err, wire.Internal, "The hub's disk is full: nothing was changed. What runs goes on; "+
+			"make room on it, then try again.")
 	}
 	return wire.Wrap(err, wire.Internal, "%s", wire.MessageOf(err))
 }

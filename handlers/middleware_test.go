@@ -2,10 +2,12 @@ package handlers
 
 import (
 	"bufio"
+	"database/sql"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -134,4 +136,36 @@ func TestPanicIsAnswered(t *testing.T) {
 	if log := r.log.String(); !strings.Contains(log, "panic: of the test") || !strings.Contains(log, "middleware_test.go") || !strings.Contains(log, *problem.RequestID) {
 		t.Errorf("%s", log)
 	}
+}
+
+// Rule 31: whoever asks for a change on a full disk learns why it was not made.
+func TestFullDiskIsSaid(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.echo.GET("/full", func(echo.Context) error { return fmt.Errorf("write: %w", fullDisk(t)) })
+	got := r.do("", "GET", "/full", nil)
+	problem := got.problem(t)
+	if got.status != http.StatusInsufficientStorage || problem.Status != got.status || !strings.Contains(value(problem.Detail), "disk is full") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if log := r.log.String(); !strings.Contains(log, "level=ERROR") || !strings.Contains(log, "full") {
+		t.Error("the log does not say so")
+	}
+}
+
+// fullDisk is SQLite's own error, from a database that may not grow.
+func fullDisk(t *testing.T) error {
+	t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(t.TempDir(), "small.db")+"?_pragma=max_page_count(2)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for range 100 {
+		if _, err := db.ExecContext(t.Context(), "CREATE TABLE IF NOT EXISTS t (x TEXT); INSERT INTO t VALUES (hex(zeroblob(4000)))"); err != nil {
+			return err
+		}
+	}
+	t.Fatal("the disk never filled")
+	return nil
 }
