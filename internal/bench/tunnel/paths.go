@@ -32,7 +32,10 @@ type adit struct {
 	done   sync.WaitGroup
 }
 
-func newAdit() *adit {
+func newAdit() *adit { return newAditBehind(func(hub string) string { return "" }) }
+
+// newAditBehind has the agent connect to what via makes of the hub's address, where that is not empty.
+func newAditBehind(via func(hub string) string) *adit {
 	_, hubKey, _ := ed25519.GenerateKey(nil)
 	_, key, _ := ed25519.GenerateKey(nil)
 	a := &adit{}
@@ -46,12 +49,14 @@ func newAdit() *adit {
 	ctx, stop := context.WithCancel(context.Background())
 	a.stop = stop
 	a.server.Start()
+	address := via(a.server.Listener.Addr().String())
 	a.done.Go(func() { _ = a.hub.Run(ctx) })
 	a.done.Go(func() {
 		_ = carrier.Run(ctx, carrier.Config{
 			Log: slog.New(slog.DiscardHandler), URL: a.server.URL, Device: device, Key: key,
 			HubKeys:  []ed25519.PublicKey{hubKey.Public().(ed25519.PublicKey)},
 			Instance: wire.Instance{Counter: 1, Random: wire.NewID()}, AgentVersion: "bench", Handler: dialTarget{},
+			Dialer: stream.Dialer{Address: address},
 		})
 	})
 	for !a.hub.Online(device) {
@@ -257,9 +262,18 @@ type sshMux struct {
 }
 
 func newSSHMux() (*sshMux, error) {
+	return newSSHMuxBehind(func(hub string) (string, error) { return hub, nil })
+}
+
+// newSSHMuxBehind has the agent connect to what via makes of the hub's address.
+func newSSHMuxBehind(via func(hub string) (string, error)) (*sshMux, error) {
 	m := &sshMux{ready: make(chan *ssh.Client, 1)}
 	m.server = httptest.NewServer(http.HandlerFunc(m.serveHTTP))
-	ws, _, err := websocket.Dial(context.Background(), strings.Replace(m.server.URL, "http", "ws", 1)+"/agent", nil)
+	at, err := via(m.server.Listener.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	ws, _, err := websocket.Dial(context.Background(), "ws://"+at+"/agent", nil)
 	if err != nil {
 		return nil, err
 	}
