@@ -124,8 +124,8 @@ bin/cross/adit-%: FORCE
 
 .PRECIOUS: bin/cross/adit-%
 internal/dist/files/adit-%.gz: bin/cross/adit-%
-	@gzip -9nc $< > $@.new
-	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; echo "$@: $$(wc -c < $@) bytes"; fi
+	@gzip -9nc $< >bin/cross/$*.$$$$ && if cmp -s bin/cross/$*.$$$$ $@; then rm bin/cross/$*.$$$$; else \
+		mv bin/cross/$*.$$$$ $@; echo "$@: $$(wc -c <$@) bytes"; fi
 
 $(SITE_PACKAGES): static/package-lock.json static/package.json
 	cd static && npm ci --no-audit --no-fund

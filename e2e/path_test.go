@@ -171,7 +171,7 @@ func (r *rig) seqSurvivesLostSocket(b *browser) {
 	mend := r.cutBrowser()
 	eventually(r.t, 5*time.Second, "a moment later", elapsed(time.Second))
 	mend()
-	b.sees("all-of-it-42", 60*time.Second)
+	b.sees("all-of-it-42", 15*time.Second)
 	o := b.output()
 	if o.Attached == sockets {
 		r.t.Error("the socket was never lost: the test proved nothing")
