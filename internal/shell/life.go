@@ -122,7 +122,7 @@ func (sh *Shell) awaitWanted(ctx context.Context, pause time.Duration) error {
 	for due := pause == 0; ; {
 		sh.mu.Lock()
 		changed, wanted := sh.changed, len(sh.attachments) > 0 || sh.state == wire.ShellOpening
-		stop, left := sh.overdue(time.Now())
+		left, stop := sh.overdue(time.Now())
 		sh.mu.Unlock()
 		if stop != nil || (due && wanted) {
 			return stop
@@ -140,17 +140,17 @@ func (sh *Shell) awaitWanted(ctx context.Context, pause time.Duration) error {
 
 // overdue reports why the shell must end now, or when nobody will have been attached for too long; left < 0: never.
 // The caller holds mu.
-func (sh *Shell) overdue(now time.Time) (stop error, left time.Duration) {
+func (sh *Shell) overdue(now time.Time) (left time.Duration, stop error) {
 	if sh.hangup {
-		return errStop, -1
+		return -1, errStop
 	}
 	if len(sh.attachments) > 0 {
-		return nil, -1
+		return -1, nil
 	}
 	if left = sh.emptyAt.Add(sh.o.Life).Sub(now); left <= 0 {
-		return errExpired, 0
+		return 0, errExpired
 	}
-	return nil, left
+	return left, nil
 }
 
 // after is time.After, and never for a negative time.

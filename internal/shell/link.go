@@ -166,7 +166,7 @@ func (l *link) steer(allowed, ctx context.Context, received <-chan struct{}) err
 		sh.mu.Lock()
 		size, ack := l.nextOrders(time.Now())
 		changed := sh.changed
-		stop, left := sh.overdue(time.Now())
+		left, stop := sh.overdue(time.Now())
 		sh.mu.Unlock()
 		if stop != nil {
 			return l.hangUp(received, stop)
