@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/aditdev/adit/internal/wire"
@@ -53,11 +54,29 @@ func dialError(cause Cause, err error, format string, args ...any) *DialError {
 	return &DialError{Cause: cause, Err: wire.Wrap(err, wire.Offline, format, args...)}
 }
 
-// progress is how far a dial came.
-type progress struct{ connected, secured bool }
+// progress is how far a dial came. Connections to several addresses of a name are tried side by side.
+type progress struct {
+	plain     bool        // without TLS
+	proxy     *time.Timer // ends the dial where the proxy does not answer
+	connected atomic.Bool // to the hub, or to its proxy
+	through   atomic.Bool // the proxy, where there is one
+	secured   atomic.Bool // by TLS
+}
+
+func (p *progress) connects(err error) {
+	if err != nil {
+		return
+	}
+	p.connected.Store(true)
+	p.through.Store(p.plain)
+	p.secured.Store(p.plain)
+	if !p.plain {
+		p.proxy.Reset(stepTimeout)
+	}
+}
 
 // explain finds the cause of a dial that got no HTTP answer.
-func explain(err error, host string, p progress) *DialError {
+func explain(err error, host string, p *progress) *DialError {
 	if e, ok := errors.AsType[*DialError](err); ok {
 		return e
 	}
@@ -72,9 +91,11 @@ func explain(err error, host string, p progress) *DialError {
 		return dialError(CauseTLSUntrusted, err, message, host)
 	}
 	switch {
-	case !p.connected:
+	case !p.connected.Load():
 		return dialError(CauseTCP, err, "No connection to %s.", host)
-	case !p.secured:
+	case !p.through.Load():
+		return dialError(CauseTCP, err, "The proxy does not connect to %s: it gave no answer.", host)
+	case !p.secured.Load():
 		return dialError(CauseTLSUntrusted, err, "%s does not complete a TLS handshake.", host)
 	}
 	return dialError(CauseNot101, err, "%s took the request and gave no HTTP answer.", host)
@@ -101,6 +122,8 @@ func refusal(status int, host string, err error) *DialError {
 	switch {
 	case status == 200, status >= 300 && status < 400, status == 511:
 		return dialError(CauseCaptivePortal, err, "Something between here and %s answers in its place with status %d, as a log-in page of a network does.", host, status)
+	case status == 407:
+		return dialError(CauseProxy407, err, "A proxy before %s wants a user name and password; put them in HTTP_PROXY.", host)
 	case status == 429, status == 503:
 		return dialError(CauseNot101, err, "%s is busy (status %d).", host, status)
 	}

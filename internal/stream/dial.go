@@ -48,14 +48,17 @@ func (d Dialer) Dial(ctx context.Context, rawURL string, header http.Header, sub
 		return nil, err
 	}
 	defer transport.CloseIdleConnections()
-	var p progress
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p := &progress{plain: u.Scheme == "http" || u.Scheme == "ws", proxy: time.AfterFunc(time.Hour, cancel)}
+	defer p.proxy.Stop()
 	var conn *FrameConn
 	heard := func() {
 		if conn != nil {
 			conn.Hear()
 		}
 	}
-	ws, resp, err := websocket.Dial(trace(ctx, &p, u.Scheme), rawURL, &websocket.DialOptions{
+	ws, resp, err := websocket.Dial(trace(ctx, p), rawURL, &websocket.DialOptions{
 		HTTPClient:     &http.Client{Transport: transport, CheckRedirect: keepRedirect},
 		HTTPHeader:     header,
 		Subprotocols:   []string{subprotocol},
@@ -78,11 +81,12 @@ func (d Dialer) Dial(ctx context.Context, rawURL string, header http.Header, sub
 // keepRedirect leaves a redirect to be explained: a hub has none, a captive portal does.
 func keepRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-func trace(ctx context.Context, p *progress, scheme string) context.Context {
-	plain := scheme == "http" || scheme == "ws"
+// trace notes the progress of a dial, and bounds the step that the library does not: a proxy's answer to CONNECT.
+func trace(ctx context.Context, p *progress) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		ConnectDone:      func(_, _ string, err error) { p.connected = p.connected || err == nil; p.secured = plain },
-		TLSHandshakeDone: func(_ tls.ConnectionState, err error) { p.secured = err == nil },
+		ConnectDone:       func(_, _ string, err error) { p.connects(err) },
+		TLSHandshakeStart: func() { p.proxy.Stop(); p.through.Store(true) },
+		TLSHandshakeDone:  func(_ tls.ConnectionState, err error) { p.secured.Store(err == nil) },
 	})
 }
 
