@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aditdev/adit/internal/wire"
@@ -167,21 +168,23 @@ type typed struct {
 	rate float64 // Mbit/s
 }
 
-// typeBeside sends a key at a time to an echo while another stream transfers all it can.
-func typeBeside(ctx context.Context, p path, up bool) (typed, error) {
-	var mu sync.Mutex
-	moved := int64(0)
-	count := func(n int) { mu.Lock(); moved += int64(n); mu.Unlock() }
-	swallow := func(conn net.Conn) {
-		buf := make([]byte, 64<<10)
-		for {
-			n, err := conn.Read(buf)
-			if count(n); err != nil {
-				return
-			}
+// counter counts the bytes that a transfer moved.
+type counter struct{ n atomic.Int64 }
+
+func (c *counter) swallow(conn net.Conn) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := conn.Read(buf)
+		if c.n.Add(int64(n)); err != nil {
+			return
 		}
 	}
-	serve := swallow
+}
+
+// typeBeside sends a key at a time to an echo while another stream transfers all it can.
+func typeBeside(ctx context.Context, p path, up bool) (typed, error) {
+	var moved counter
+	serve := moved.swallow
 	if up {
 		serve = source(saturateBy)
 	}
@@ -201,7 +204,7 @@ func typeBeside(ctx context.Context, p path, up bool) (typed, error) {
 	}
 	go func() {
 		if up {
-			swallow(busy)
+			moved.swallow(busy)
 		} else {
 			_ = upload(busy, saturateBy)
 		}
@@ -213,9 +216,7 @@ func typeBeside(ctx context.Context, p path, up bool) (typed, error) {
 	}
 	defer conn.Close()
 	pause(ctx, 2*time.Second) // the transfer fills the queue
-	mu.Lock()
-	from, start := moved, time.Now()
-	mu.Unlock()
+	from, start := moved.n.Load(), time.Now()
 	var m typed
 	for range keys {
 		one, err := roundTrips(conn, 1)
@@ -225,9 +226,7 @@ func typeBeside(ctx context.Context, p path, up bool) (typed, error) {
 		m.keys = append(m.keys, one...)
 		pause(ctx, keyEvery)
 	}
-	mu.Lock()
-	m.rate = float64(moved-from) * 8 / 1e6 / time.Since(start).Seconds()
-	mu.Unlock()
+	m.rate = float64(moved.n.Load()-from) * 8 / 1e6 / time.Since(start).Seconds()
 	slices.Sort(m.keys)
 	return m, nil
 }
