@@ -5,7 +5,7 @@ import { restore, type Choices } from './choices';
 const KEY = 'adit-choices';
 
 class Settings {
-  choices = $state<Choices>(restore(localStorage.getItem(KEY)));
+  choices = $state.raw<Choices>(restore(localStorage.getItem(KEY)));
 
   constructor() {
     this.show();
@@ -17,7 +17,7 @@ class Settings {
   }
 
   set<K extends keyof Choices>(name: K, value: Choices[K]): void {
-    this.choices[name] = value;
+    this.choices = { ...this.choices, [name]: value };
     localStorage.setItem(KEY, JSON.stringify(this.choices));
     this.show();
   }
