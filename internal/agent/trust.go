@@ -103,7 +103,11 @@ func (t truster) byDropIn(ctx context.Context) (trustRecord, error) {
 		err = t.proveDropIn(ctx)
 	}
 	if err != nil {
-		return r, errors.Join(err, takeBackTrust(ctx, t.paths))
+		err = errors.Join(err, takeBackTrust(ctx, t.paths))
+		if !t.sshd.answers(ctx) {
+			err = errors.Join(err, t.sshd.revive(ctx))
+		}
+		return r, err
 	}
 	return r, nil
 }

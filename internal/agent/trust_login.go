@@ -166,11 +166,19 @@ func (s sshd) reload(ctx context.Context) error {
 			_ = exec.CommandContext(ctx, "systemctl", "try-reload-or-restart", unit).Run()
 		}
 	}
+	select { // until then the old socket may still answer
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(settle):
+	}
 	if err := s.awaitListening(ctx); err != nil {
 		return errors.Join(err, s.revive(ctx))
 	}
 	return nil
 }
+
+// settle is what sshd has to act on the signal.
+const settle = 300 * time.Millisecond
 
 // revive starts an sshd anew that did not survive reading its settings: where nothing restarts it by itself, it may have
 // been the only way in. It may then run outside of its service manager, which is better than not at all.
@@ -180,14 +188,19 @@ func (s sshd) revive(ctx context.Context) error {
 			_ = exec.CommandContext(ctx, "systemctl", "restart", unit).Run()
 		}
 	}
-	if conn, err := dialTCP(ctx, "", s.address); err == nil {
-		return conn.Close()
+	if s.answers(ctx) {
+		return nil
 	}
 	out, err := exec.CommandContext(ctx, s.program, append([]string{"-f", s.config}, s.args...)...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("sshd does not start again: %s: %w", lastLine(string(out)), err)
 	}
 	return s.awaitListening(ctx)
+}
+
+func (s sshd) answers(ctx context.Context) bool {
+	conn, err := dialTCP(ctx, "", s.address)
+	return err == nil && conn.Close() == nil
 }
 
 func (s sshd) awaitListening(ctx context.Context) error {
