@@ -54,6 +54,7 @@ func run(ctx context.Context, p program) int {
 	}
 	fmt.Fprintf(p.stderr, "adit-hub: %v\n", err)
 	if _, ok := errors.AsType[*kong.ParseError](err); ok {
+		fmt.Fprintln(p.stderr, "Try: adit-hub --help")
 		return wire.Invalid.ExitCode()
 	}
 	return wire.CodeOf(err).ExitCode()
@@ -72,7 +73,7 @@ func dispatch(ctx context.Context, p program) (err error) {
 		}
 	}()
 	var c commands
-	parser, err := kong.New(&c, kong.Name("adit-hub"), kong.UsageOnError(),
+	parser, err := kong.New(&c, kong.Name("adit-hub"),
 		kong.Description("The hub of Adit. Settings come from the environment; docs/settings.md lists them."),
 		kong.Writers(p.stdout, p.stderr), kong.Exit(func(int) { panic(errHelp) }))
 	if err != nil {
