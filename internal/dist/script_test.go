@@ -502,3 +502,29 @@ func TestOpenKnowsOnlyItsFiles(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A router has BusyBox and nothing else.
+func TestInstallsWithBusyBoxAlone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "linux-amd64")
+	script, err := s.Script(s.hub, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMachine(t, "busybox")
+	for _, applet := range append(basics, "wget") {
+		if err := os.Symlink("busybox", filepath.Join(m.bin, applet)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := m.run(shells["ash"], script, []string{"ADIT_CODE=" + testCode}, "--user")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if calls := m.calls(); !strings.Contains(calls, "stdin "+testCode) || !strings.HasSuffix(calls, "agent install-service\n") {
+		t.Errorf("%s\n%s", calls, out)
+	}
+	if out, err := m.run(shells["ash"], script, nil, "--check"); err != nil || !strings.Contains(out, "BusyBox wget checks no certificates") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
