@@ -65,7 +65,9 @@ func TestGiveBack(t *testing.T) {
 		l.GiveBack("a")
 	}
 	l.GiveBack("a")
-	if !l.Allow("a") || !l.Allow("a") || l.Allow("a") {
-		t.Error("giving back made tries")
+	for n, want := range []bool{true, true, false} {
+		if got := l.Allow("a"); got != want {
+			t.Errorf("try %d: %v; giving back must make none", n+1, got)
+		}
 	}
 }
