@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -42,7 +43,7 @@ func Paths(ctx context.Context, report func(Figure)) error {
 		}
 		report(f)
 	}
-	f, err := openFigure(ctx, ours)
+	f, err := openFigure(ctx, ours, 300, "open to first echoed byte, parked carrier, p50")
 	if err == nil {
 		report(f)
 	}
@@ -77,7 +78,7 @@ func bulkFigure(ctx context.Context, paths []path, n int, up bool) (Figure, erro
 }
 
 func idleFigure(ctx context.Context, paths []path) (Figure, error) {
-	values, err := interleave(paths, func(p path) (float64, error) { return echoed(ctx, p, func() {}) })
+	values, err := interleave(paths, func(p path) (float64, error) { return echoed(ctx, p) })
 	return Figure{What: "64 bytes there and back, idle, p50", Unit: "µs", Values: values}, err
 }
 
@@ -93,9 +94,20 @@ func besideFigure(ctx context.Context, paths []path) (Figure, error) {
 		if err != nil {
 			return 0, err
 		}
+		var moved counter
 		var down sync.WaitGroup
-		down.Go(func() { _ = download(busy, saturateBy) })
-		return echoed(ctx, p, func() { reset(busy); down.Wait() })
+		down.Go(func() { moved.swallow(busy) })
+		for moved.n.Load() < bulkBytes/8 { // in full flow
+			pause(ctx, time.Millisecond)
+		}
+		before := moved.n.Load()
+		rtt, err := echoed(ctx, p)
+		if moved.n.Load() == before {
+			err = errors.Join(err, errors.New("the stream beside it stood still"))
+		}
+		reset(busy)
+		down.Wait()
+		return rtt, err
 	})
 	return Figure{What: "64 bytes there and back beside a saturating stream, p50", Unit: "µs", Values: values}, err
 }
@@ -106,8 +118,7 @@ func reset(conn net.Conn) {
 	conn.Close()
 }
 
-func echoed(ctx context.Context, p path, after func()) (float64, error) {
-	defer after()
+func echoed(ctx context.Context, p path) (float64, error) {
 	to, stop, err := target(echo)
 	if err != nil {
 		return 0, err
@@ -126,14 +137,14 @@ func echoed(ctx context.Context, p path, after func()) (float64, error) {
 }
 
 // openFigure is the time from asking the hub for a stream to its first echoed byte, on a parked carrier.
-func openFigure(ctx context.Context, a *adit) (Figure, error) {
+func openFigure(ctx context.Context, a *adit, n int, what string) (Figure, error) {
 	to, stop, err := target(echo)
 	if err != nil {
 		return Figure{}, err
 	}
 	defer stop()
 	var times []float64
-	for range 300 {
+	for range n {
 		for a.hub.Presence(device).Carriers < 1 {
 			time.Sleep(time.Millisecond)
 		}
@@ -149,5 +160,5 @@ func openFigure(ctx context.Context, a *adit) (Figure, error) {
 		conn.Close()
 		<-conn.Done()
 	}
-	return Figure{What: "open to first echoed byte, parked carrier, p50", Unit: "µs", Values: map[string]float64{"adit": median(times)}}, nil
+	return Figure{What: what, Unit: "µs", Values: map[string]float64{"adit": median(times)}}, nil
 }

@@ -140,7 +140,23 @@ func Link(ctx context.Context, report func(Figure)) error {
 		report(Figure{What: "keystroke beside a transfer " + direction + ", p99", Unit: "ms", Values: medians(p99)})
 		report(Figure{What: "  and that transfer", Unit: "Mbit/s", Values: medians(rate)})
 	}
-	return nil
+	return openOver(ctx, report)
+}
+
+// openOver is the time to the first echoed byte over the idle line: one round trip of it.
+func openOver(ctx context.Context, report func(Figure)) error {
+	l := newLink()
+	defer l.close()
+	a, err := aditOver(l)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	f, err := openFigure(ctx, a.(*adit), 20, "open to first echoed byte over that line, p50")
+	if err == nil {
+		report(f)
+	}
+	return err
 }
 
 func measureOver(ctx context.Context, over func(*link) (path, error), up bool) (name string, m typed, err error) {
