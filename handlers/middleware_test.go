@@ -169,3 +169,16 @@ func fullDisk(t *testing.T) error {
 	t.Fatal("the disk never filled")
 	return nil
 }
+
+// Rule 12: no WebSocket is compressed, whatever the peer offers: its lengths would tell of secrets beside chosen text.
+func TestSocketsAreNotCompressed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	offer := append(upgrade(101), "Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")
+	for _, path := range []string{"/tunnel", v1("devices/kitchen/connect?target=ssh"), v1("shells/shl_none/attach")} {
+		got := r.do("admin", "GET", path, nil, offer...)
+		if extensions := got.header.Get("Sec-WebSocket-Extensions"); got.status != http.StatusSwitchingProtocols || extensions != "" {
+			t.Errorf("%s: %d, %q", path, got.status, extensions)
+		}
+	}
+}
