@@ -210,8 +210,7 @@ func (e *End) watchHalfClosedLocked() {
 	if e.halfClosed != nil || e.over {
 		return
 	}
-	var check func()
-	check = func() {
+	check := func() {
 		e.mu.Lock()
 		left := time.Until(e.lastByte.Add(wire.HalfClosedFor))
 		if left > 0 && !e.over {

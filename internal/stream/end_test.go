@@ -18,10 +18,9 @@ import (
 // cable joins two Ends in memory: what one sends is delivered to the other, in order, until it is cut. drop may lose
 // messages, which no WebSocket does, to see what depends on them.
 type cable struct {
-	drop   func(m wire.Message) bool
-	a, b   side
-	wg     sync.WaitGroup
-	parked chan struct{}
+	drop func(m wire.Message) bool
+	a, b side
+	wg   sync.WaitGroup
 }
 
 // side is the Frames of one End.

@@ -91,7 +91,7 @@ func TestCauses(t *testing.T) {
 		"pending":           {hub(hubKey, wire.Errorf(wire.Forbidden, "pending: wait")), CausePending},
 		"clone":             {hub(hubKey, wire.Errorf(wire.Conflict, "clone: two")), causeClone},
 		"portal's page":     {status(200), CauseCaptivePortal},
-		"portal's redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://portal.test/", 302) }, CauseCaptivePortal},
+		"portal's redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://portal.test/", http.StatusFound) }, CauseCaptivePortal},
 		"network sign-in":   {status(511), CauseCaptivePortal},
 		"bad gateway":       {status(502), CauseNot101},
 		"upgrade stripped":  {status(426), CauseNot101},
