@@ -84,17 +84,19 @@ func TestCauses(t *testing.T) {
 		serve http.HandlerFunc
 		want  Cause
 	}{
-		"all is well":       {hub(hubKey, nil), CauseNone},
-		"another hub":       {hub(otherKey, nil), CauseHubKey},
-		"unknown device":    {hub(hubKey, wire.Errorf(wire.Unauthenticated, "who?")), CauseAuth},
-		"blocked":           {hub(hubKey, wire.Errorf(wire.Forbidden, "blocked")), CauseAuth},
-		"pending":           {hub(hubKey, wire.Errorf(wire.Forbidden, "pending: wait")), CausePending},
-		"clone":             {hub(hubKey, wire.Errorf(wire.Conflict, "clone: two")), causeClone},
-		"portal's page":     {status(200), CauseCaptivePortal},
-		"portal's redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://portal.test/", http.StatusFound) }, CauseCaptivePortal},
-		"network sign-in":   {status(511), CauseCaptivePortal},
-		"bad gateway":       {status(502), CauseNot101},
-		"upgrade stripped":  {status(426), CauseNot101},
+		"all is well":    {hub(hubKey, nil), CauseNone},
+		"another hub":    {hub(otherKey, nil), CauseHubKey},
+		"unknown device": {hub(hubKey, wire.Errorf(wire.Unauthenticated, "who?")), CauseAuth},
+		"blocked":        {hub(hubKey, wire.Errorf(wire.Forbidden, "blocked")), CauseAuth},
+		"pending":        {hub(hubKey, wire.Errorf(wire.Forbidden, "pending: wait")), CausePending},
+		"clone":          {hub(hubKey, wire.Errorf(wire.Conflict, "clone: two")), causeClone},
+		"portal's page":  {status(200), CauseCaptivePortal},
+		"portal's redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://portal.test/", http.StatusFound)
+		}, CauseCaptivePortal},
+		"network sign-in":  {status(511), CauseCaptivePortal},
+		"bad gateway":      {status(502), CauseNot101},
+		"upgrade stripped": {status(426), CauseNot101},
 		"another subprotocol": {func(w http.ResponseWriter, r *http.Request) {
 			if ws, err := stream.Accept(w, r, "chat"); err == nil {
 				ws.CloseNow()
