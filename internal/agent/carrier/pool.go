@@ -3,6 +3,7 @@ package carrier
 import (
 	"context"
 	"crypto/tls"
+	"maps"
 	"net/url"
 	"sync"
 	"time"
@@ -30,6 +31,7 @@ type Pool struct {
 	dialing  int
 	streams  map[*served]struct{}
 	tokens   map[string]*served // streams that can be taken up again
+	ended    map[string]ended   // those that ended well of late, by token
 	want     int                // as the last open said
 	wantAt   time.Time          // and when
 	cap      int                // carriers at which the last further dial failed; 0 for none
@@ -54,6 +56,7 @@ func New(c Config) *Pool {
 		carriers: make(map[string]*carrier),
 		streams:  make(map[*served]struct{}),
 		tokens:   make(map[string]*served),
+		ended:    make(map[string]ended),
 		gone:     make(chan struct{}),
 	}
 	p.status.Since, p.status.HubTime = time.Now(), c.HubTime
@@ -240,6 +243,7 @@ func (p *Pool) look() {
 	if time.Since(p.wantAt) > surplusIdle {
 		p.want = 0
 	}
+	maps.DeleteFunc(p.ended, func(_ string, e ended) bool { return time.Since(e.at) > p.config.ResumeFor })
 	surplus := p.parked - p.goal()
 	for _, c := range p.carriers {
 		switch {

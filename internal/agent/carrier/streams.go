@@ -29,6 +29,16 @@ type served struct {
 	expire *time.Timer // while detached
 }
 
+// ended is a stream that ended well, for an opener that lost its carrier before it heard that.
+type ended struct {
+	open     wire.Open
+	received int64
+	at       time.Time
+}
+
+// same reports whether open takes up a stream that first began.
+func same(first, open wire.Open) bool { return first.Target == open.Target && first.User == open.User }
+
 // onOpen starts a stream on this carrier, or takes one up. It is called by the carrier's reader and does not block.
 func (c *carrier) onOpen(ctx context.Context, open wire.Open) error {
 	if c.current.Load() != nil {
@@ -48,10 +58,29 @@ func (c *carrier) onOpen(ctx context.Context, open wire.Open) error {
 	switch {
 	case open.Resume == "":
 		p.begin(ctx, c, open)
-	case !known || s.open.Target != open.Target || s.open.User != open.User || !s.resume(c, open):
+	case known && same(s.open, open) && s.resume(c, open), c.sayEnded(open):
+	default:
 		c.refuse(open, wire.Errorf(wire.NotFound, "The stream is gone: the device no longer keeps it."))
 	}
 	return nil
+}
+
+// sayEnded tells an opener what it did not hear: that everything arrived, and that the stream is over. It fails where
+// that is not so.
+func (c *carrier) sayEnded(open wire.Open) (ok bool) {
+	c.pool.mu.Lock()
+	over, ok := c.pool.ended[open.Resume]
+	ok = ok && same(over.open, open)
+	if ok {
+		c.parkedAt = time.Now()
+		c.pool.parked++
+	}
+	c.pool.mu.Unlock()
+	if ok {
+		_ = c.ws.WriteMessage(wire.Opened{Stream: open.Stream, Resume: open.Resume, Received: over.received})
+		_ = c.ws.WriteMessage(wire.Parked{Stream: open.Stream})
+	}
+	return ok
 }
 
 // refuse declines a stream; the hub then closes the carrier.
@@ -115,6 +144,11 @@ func (s *served) finish(err error) {
 	in, out := s.end.Bytes()
 	s.pool.config.Log.Info("stream closed", "target", s.open.Target, "user", wire.Printable(s.open.User, 64),
 		"bytes_in", in, "bytes_out", out, "duration", time.Since(s.since).Round(time.Millisecond), "cause", err)
+	if err == nil && s.token != "" {
+		s.pool.mu.Lock()
+		s.pool.ended[s.token] = ended{open: s.open, received: in, at: time.Now()}
+		s.pool.mu.Unlock()
+	}
 	s.forget()
 	s.mu.Lock()
 	c, number := s.on, s.stream
