@@ -26,7 +26,7 @@ func (a *api) ListTokens(ctx context.Context, _ ListTokensRequestObject) (ListTo
 // CreateToken makes an API token.
 func (a *api) CreateToken(ctx context.Context, r CreateTokenRequestObject) (CreateTokenResponseObject, error) {
 	life := time.Duration(value(r.Body.ExpiresIn)) * time.Second
-	t, err := a.Accounts.CreateToken(ctx, principalOf(ctx).User.ID, r.Body.Name, life)
+	t, err := a.Accounts.CreateTokenBy(ctx, principalOf(ctx), r.Body.Name, life)
 	if err != nil {
 		return nil, err
 	}

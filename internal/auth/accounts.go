@@ -34,6 +34,7 @@ type Principal struct {
 	Session    bool      // by cookie
 	ByLink     bool      // the login session began with a one-time link
 	Since      time.Time // of the login session
+	Until      time.Time // when the API token expires; zero for a login session
 }
 
 // Role is the user's.

@@ -104,6 +104,23 @@ func TestSessionsAndTokensExpire(t *testing.T) {
 	r.wants(wire.Unauthenticated, err)
 }
 
+// Whoever stole a token for an hour must not have one for years.
+func TestTokensDoNotOutliveTheirMaker(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	first, err := r.CreateToken(t.Context(), r.user("ann", access.Operator).ID, "ci", time.Hour)
+	r.must(err)
+	thief, err := r.ByToken(t.Context(), first.Secret)
+	r.must(err)
+	for _, life := range []time.Duration{0, time.Minute, maxTokenLife} {
+		second, err := r.CreateTokenBy(t.Context(), thief, "mine", life)
+		r.must(err)
+		if second.Expires.Sub(first.Expires) > 0 {
+			t.Errorf("asked for %s: lives until %s, its maker until %s", life, second.Expires, first.Expires)
+		}
+	}
+}
+
 // Nothing that signs in lies readable in the database.
 func TestSecretsAreHashed(t *testing.T) {
 	t.Parallel()

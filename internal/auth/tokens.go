@@ -22,6 +22,16 @@ const maxTokenLife = 5 * 365 * 24 * time.Hour
 
 // CreateToken makes an API token for a user; life 0 means TokenLife.
 func (a *Accounts) CreateToken(ctx context.Context, user, name string, life time.Duration) (Token, error) {
+	return a.createToken(ctx, user, name, life, time.Time{})
+}
+
+// CreateTokenBy is CreateToken for the principal. A token that is made by a token does not outlive its maker: else
+// whoever stole one for an hour had one for years.
+func (a *Accounts) CreateTokenBy(ctx context.Context, p *Principal, name string, life time.Duration) (Token, error) {
+	return a.createToken(ctx, p.User.ID, name, life, p.Until)
+}
+
+func (a *Accounts) createToken(ctx context.Context, user, name string, life time.Duration, until time.Time) (Token, error) {
 	if life == 0 {
 		life = TokenLife
 	}
@@ -34,6 +44,9 @@ func (a *Accounts) CreateToken(ctx context.Context, user, name string, life time
 	}
 	now := a.now()
 	t := Token{ID: store.NewID("tok"), Secret: TokenPrefix + newSecret(), Expires: now.Add(life)}
+	if !until.IsZero() && t.Expires.After(until) {
+		t.Expires = until
+	}
 	err := a.gate.Change(ctx, func(q *store.Queries) error {
 		return q.CreateToken(ctx, store.CreateTokenParams{ID: t.ID, UserID: user, Name: name, SecretHash: Hash(t.Secret),
 			CreatedAt: store.Millis(now), ExpiresAt: store.Millis(t.Expires)})
@@ -64,7 +77,7 @@ func (a *Accounts) ByToken(ctx context.Context, token string) (*Principal, error
 			return q.TouchToken(ctx, store.TouchTokenParams{ID: row.Token.ID, LastUsedAt: &now})
 		})
 	}
-	return &Principal{User: row.User, Credential: row.Token.ID}, nil
+	return &Principal{User: row.User, Credential: row.Token.ID, Until: store.Time(row.Token.ExpiresAt)}, nil
 }
 
 // RevokeToken ends a token of the principal's own and what runs by it.
