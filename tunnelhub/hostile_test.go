@@ -40,6 +40,7 @@ func TestNothingLeaksIntoTheNextStream(t *testing.T) {
 	}
 }
 
+// leakOnce is one round of it. Long because each step depends on the one before.
 func leakOnce(t *testing.T, r *rig) {
 	p := r.dialPeer(t)
 	p.auth.Instance.Random = wire.NewID()
@@ -151,7 +152,8 @@ func TestWithdrawnUnderLoad(t *testing.T) {
 	}
 }
 
-// Nothing is left behind by streams that came and went, however they did.
+// Nothing is left behind by streams that came and went, however they did. Long because each way is a step
+// of one round.
 func TestManyStreamsLeaveNothing(t *testing.T) {
 	r := newRig(t)
 	target := listen(t, echo)

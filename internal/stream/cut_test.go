@@ -103,6 +103,7 @@ func (s *linkSide) read(parked *bool) error {
 }
 
 // session runs a stream of two ends over links that are cut as cuts says, one after another, then over one that is not.
+// Long because both ends and the links between them are one story.
 func session(t *testing.T, up, down []byte, cuts func(n int) (left [2]int, loses bool)) {
 	t.Helper()
 	opener, acceptor := NewEnd(wire.MaxPipelined), NewEnd(wire.Window)
