@@ -34,8 +34,27 @@ func (w *world) openShell() *tab {
 	var shell struct{ ID, State string }
 	w.call("POST", "/api/v1/shells", map[string]any{"device": "kitchen", "cols": 80, "rows": 24}, &shell)
 	t := &tab{w: w, id: shell.ID}
+	w.t.Cleanup(t.close)
 	t.attach()
 	return t
+}
+
+// close ends the shell, and waits until the device no longer holds a terminal.
+func (t *tab) close() {
+	_ = t.ws.CloseNow()
+	r, err := http.NewRequest(http.MethodDelete, t.w.url()+"/api/v1/shells/"+t.id, nil)
+	must(t.w.t, err)
+	r.Header = t.w.bearer()
+	if reply, err := http.DefaultClient.Do(r); err == nil {
+		_ = reply.Body.Close() // 404 where it has ended already
+	}
+	await(t.w.t, "the device to end the terminal", func() bool { return t.w.held() == 0 })
+}
+
+// held is how many terminals the device holds.
+func (w *world) held() int {
+	sockets, _ := filepath.Glob(filepath.Join(w.sshd.Home, ".cache/adit/shells/*.sock"))
+	return len(sockets)
 }
 
 func (w *world) dialShell(id string, from int64, header http.Header, subprotocol string) (*websocket.Conn, *http.Response, error) {

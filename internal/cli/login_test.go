@@ -10,11 +10,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/coder/websocket"
-
-	"github.com/aditdev/adit/internal/wire"
 )
 
 // A person approves the sign-in in a browser; here the owner's token does it.
@@ -46,28 +41,4 @@ func TestLoginByApproval(t *testing.T) {
 			t.Errorf("approve %v: login.json: %v", approve, err)
 		}
 	}
-}
-
-func TestRevokedTokenDetachesAtOnce(t *testing.T) {
-	w := newWorld(t)
-	var token struct{ ID, Token string }
-	w.call("POST", "/api/v1/tokens", map[string]any{"name": "laptop"}, &token)
-	b := w.openShell()
-	header := w.bearer()
-	header.Set("Authorization", "Bearer "+token.Token)
-	ws, _, err := w.dialShell(b.id, 0, header, wire.SubprotocolShell)
-	must(t, err)
-	defer func() { _ = ws.CloseNow() }()
-	_, _, err = ws.Read(t.Context())
-	must(t, err)
-	w.call("DELETE", "/api/v1/tokens/"+token.ID, nil, nil)
-	began := time.Now()
-	for err == nil {
-		_, _, err = ws.Read(t.Context())
-	}
-	if websocket.CloseStatus(err) != 4401 || time.Since(began) > 2*time.Second {
-		t.Errorf("after %v: %v", time.Since(began), err)
-	}
-	b.typeIn("echo still he''re\n") // the shell itself is its owner's, not the token's
-	b.until("still here")
 }

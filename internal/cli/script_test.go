@@ -301,6 +301,9 @@ func (w *world) params(files string) testscript.Params {
 				}
 				w.restartHub(signal)
 			},
+			"port": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Setenv(args[0], freePort(w.t))
+			},
 			"status":  wantStatus,
 			"serve":   serve,
 			"fetches": fetches,

@@ -1,0 +1,69 @@
+//go:build unix
+
+package cli_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// untilClosed reads on until the socket ends, and gives its close code and how long that took.
+func untilClosed(t *testing.T, ws *websocket.Conn) (websocket.StatusCode, time.Duration) {
+	t.Helper()
+	began := time.Now()
+	for {
+		if _, _, err := ws.Read(t.Context()); err != nil {
+			return websocket.CloseStatus(err), time.Since(began)
+		}
+	}
+}
+
+func TestRevokedTokenDetachesAtOnce(t *testing.T) {
+	w := newWorld(t)
+	var token struct{ ID, Token string }
+	w.call("POST", "/api/v1/tokens", map[string]any{"name": "laptop"}, &token)
+	b := w.openShell()
+	header := w.bearer()
+	header.Set("Authorization", "Bearer "+token.Token)
+	ws, _, err := w.dialShell(b.id, 0, header, wire.SubprotocolShell)
+	must(t, err)
+	defer func() { _ = ws.CloseNow() }()
+	_, _, err = ws.Read(t.Context())
+	must(t, err)
+	w.call("DELETE", "/api/v1/tokens/"+token.ID, nil, nil)
+	if code, took := untilClosed(t, ws); code != 4401 || took > 2*time.Second {
+		t.Errorf("closed with %d after %v", code, took)
+	}
+	b.typeIn("echo still he''re\n") // the shell itself is its owner's, not the token's
+	b.until("still here")
+}
+
+// A grant that goes takes its shells with it, on the device too, and what adit had open.
+func TestRemovedGrantEndsShellsAtOnce(t *testing.T) {
+	w := newWorld(t)
+	const email = "ada@example.com"
+	w.call("POST", "/api/v1/users", map[string]any{"email": email, "role": "operator", "password": "correct horse battery"}, nil)
+	var grant struct{ ID string }
+	w.call("POST", "/api/v1/grants", map[string]any{"user": email, "device": "kitchen", "logins": []string{w.sshd.Login}}, &grant)
+	owner := w.token
+	out, err := w.command("adit-hub", "token", "create", "--user", email, "--json").Output()
+	must(t, err)
+	var token struct{ Token string }
+	must(t, json.Unmarshal(out, &token))
+
+	w.token = token.Token
+	b := w.openShell()
+	b.typeIn("echo he''re\n")
+	b.until("here")
+	w.token = owner
+	w.call("DELETE", "/api/v1/grants/"+grant.ID, nil, nil)
+	if code, took := untilClosed(t, b.ws); (code != 4403 && code != 4404) || took > 2*time.Second {
+		t.Errorf("closed with %d after %v", code, took)
+	}
+	await(t, "the device to end the terminal", func() bool { return w.held() == 0 })
+}
