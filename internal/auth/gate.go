@@ -23,7 +23,12 @@ type Gate struct {
 	version  int64
 	reviewed time.Time // when what is held was last compared with the policy
 	held     map[*held]struct{}
+	heldBy   map[string]int // by user
 }
+
+// maxHeld is how many lasting uses (streams, attached shells, event streams) one user may have at once: far more than
+// people and their programs need, far less than a hub can bear.
+const maxHeld = 1000
 
 type held struct {
 	use    access.Use
@@ -32,7 +37,7 @@ type held struct {
 
 // NewGate reads the policy for the first time. now is time.Now but in tests.
 func NewGate(ctx context.Context, st *store.Store, now func() time.Time) (*Gate, error) {
-	g := &Gate{store: st, now: now, held: map[*held]struct{}{}}
+	g := &Gate{store: st, now: now, held: map[*held]struct{}{}, heldBy: map[string]int{}}
 	return g, g.refresh(ctx)
 }
 
@@ -105,7 +110,7 @@ func (g *Gate) review() {
 	for h := range g.held {
 		if err := verdict(g.policy, h.use, now); err != nil {
 			h.cancel(err)
-			delete(g.held, h)
+			g.forget(h)
 		}
 	}
 }
@@ -155,7 +160,8 @@ func (g *Gate) retry(ctx context.Context, ask func() error) error {
 }
 
 // Hold is Check for a use that lasts: the context ends when the policy stops to allow it, with the Error as its cause.
-// A use without a device is held by sign-in alone. The caller calls the CancelFunc when the use is over.
+// A use without a device is held by sign-in alone. The caller calls the CancelFunc when the use is over. It fails with
+// RateLimited where the user has too many already.
 func (g *Gate) Hold(ctx context.Context, u access.Use) (context.Context, context.CancelFunc, error) {
 	held, release := ctx, context.CancelFunc(nil)
 	err := g.retry(ctx, func() (err error) {
@@ -171,15 +177,30 @@ func (g *Gate) hold(ctx context.Context, u access.Use) (context.Context, context
 	if err := verdict(g.policy, u, g.now()); err != nil {
 		return nil, nil, err
 	}
+	if g.heldBy[u.User] >= maxHeld {
+		return nil, nil, wire.Errorf(wire.RateLimited, "You have %d streams, shells and pages open at once, which is the most. Close some.", maxHeld)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	h := &held{use: u, cancel: cancel}
 	g.held[h] = struct{}{}
+	g.heldBy[u.User]++
 	return ctx, func() {
 		g.mu.Lock()
-		delete(g.held, h)
+		g.forget(h)
 		g.mu.Unlock()
 		cancel(context.Canceled)
 	}, nil
+}
+
+// forget takes h out, once. The caller holds mu.
+func (g *Gate) forget(h *held) {
+	if _, ok := g.held[h]; !ok {
+		return
+	}
+	delete(g.held, h)
+	if g.heldBy[h.use.User]--; g.heldBy[h.use.User] == 0 {
+		delete(g.heldBy, h.use.User)
+	}
 }
 
 func verdict(p *access.Policy, u access.Use, now time.Time) error {

@@ -127,6 +127,28 @@ func TestExpiryEndsWhatRuns(t *testing.T) {
 	}
 }
 
+// One user must not use up the hub.
+func TestOneUserHoldsSoMuchAndNoMore(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	user, other := r.user("ann", access.Viewer), r.user("bob", access.Viewer)
+	var first context.CancelFunc
+	for range maxHeld {
+		_, release, err := r.gate.Hold(t.Context(), access.Use{User: user.ID})
+		r.must(err)
+		first = release
+	}
+	_, _, err := r.gate.Hold(t.Context(), access.Use{User: user.ID})
+	r.wants(wire.RateLimited, err)
+	_, release, err := r.gate.Hold(t.Context(), access.Use{User: other.ID})
+	r.must(err)
+	release()
+	first()
+	first() // twice is no harm
+	_, _, err = r.gate.Hold(t.Context(), access.Use{User: user.ID})
+	r.must(err)
+}
+
 func TestHoldRefuses(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
