@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 
 	"github.com/creack/pty"
@@ -16,12 +17,16 @@ import (
 )
 
 // startOnTerminal runs shell as the leader of a new session on a new pseudo-terminal and returns the controlling side.
-// Its reads end when it is closed, and keep deadlines, which the file that creack/pty gives does not do: that one is
-// switched to blocking.
+// On Linux its reads end when it is closed, and keep deadlines, which the file that creack/pty gives does not do: that one
+// is switched to blocking. macOS polls no pseudo-terminals (golang.org/issue/22099); but there the terminal is revoked
+// when its shell is gone, which ends reads too.
 func startOnTerminal(shell *exec.Cmd, size wire.ShellSize) (*os.File, error) {
 	blocking, err := pty.StartWithSize(shell, &pty.Winsize{Cols: uint16(size.Cols), Rows: uint16(size.Rows)})
 	if err != nil {
 		return nil, err
+	}
+	if runtime.GOOS == "darwin" {
+		return blocking, nil
 	}
 	defer blocking.Close()
 	fd, err := unix.FcntlInt(blocking.Fd(), unix.F_DUPFD_CLOEXEC, 0)
