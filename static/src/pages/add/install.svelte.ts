@@ -64,7 +64,8 @@ class Install {
       ...(tags.length ? { tags } : {}),
       ...(allow.length ? { allow } : {}),
       ...(this.replaces.trim() ? { replaces: this.replaces.trim() } : {}),
-      ...(this.approval ? { approval: true } : {}),
+      // A device that takes another's place is let in by whoever makes the code.
+      ...(this.approval && !this.replaces.trim() ? { approval: true } : {}),
     };
   }
 
