@@ -36,8 +36,16 @@ type rig struct {
 	http   *http.Client
 }
 
-// newRig starts both machines, the proxy and the hub with its owner. proxy is "nginx" or "caddy".
+// newRig is newHub with an owner.
 func newRig(t testing.TB, proxy string) *rig {
+	t.Helper()
+	r := newHub(t, proxy)
+	r.makeOwner()
+	return r
+}
+
+// newHub starts both machines, the proxy and a new hub. proxy is "nginx" or "caddy".
+func newHub(t testing.TB, proxy string) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: t.TempDir()}
 	r.host, r.device = newMachine(t, "hub", "host"), newMachine(t, "kitchen", "device")
@@ -57,7 +65,6 @@ func newRig(t testing.TB, proxy string) *rig {
 		},
 	}}
 	r.startHub()
-	r.makeOwner()
 	return r
 }
 
