@@ -107,24 +107,52 @@ func (s sshFiles) configText() (string, error) {
 	if strings.ContainsAny(program+s.dir, "'\"\n") {
 		return "", wire.Errorf(wire.Invalid, "ssh takes no quotes in paths: %q, %q", program, s.dir)
 	}
-	self := "'" + escape(program) + "'"
+	sh := unixShell
+	if runtime.GOOS == "windows" {
+		sh = windowsShell
+	}
+	self, hosts := sh.quoted(escape(filepath.ToSlash(program))), quote("*"+hostSuffix+sh.except())
+	host, login := sh.quoted("%h"), sh.quoted("%r")
 	var b strings.Builder
 	b.WriteString("# Written by adit ssh-config, which writes it anew.\n")
-	fmt.Fprintf(&b, "Match host \"*%s,!*'*\" user \"*,!*'*\" exec \"%s ssh-prepare '%%h' '%%r'\"\n", hostSuffix, self)
+	fmt.Fprintf(&b, "Match host %s user %s exec %s\n", hosts, quote("*"+sh.except()), quote(self+" ssh-prepare "+host+" "+login))
 	fmt.Fprintf(&b, "    Include %s\n", quote(s.devices()))
 	fmt.Fprintf(&b, "    IdentityFile %s\n", quote(escape(s.key())))
 	fmt.Fprintf(&b, "    CertificateFile %s\n", quote(escape(s.path("certs"))+"/%h/%r-cert.pub"))
-	fmt.Fprintf(&b, "Match host \"*%s,!*'*\"\n", hostSuffix)
-	fmt.Fprintf(&b, "    ProxyCommand %s proxy '%%h'\n", self)
+	fmt.Fprintf(&b, "Match host %s\n", hosts)
+	fmt.Fprintf(&b, "    ProxyCommand %s proxy %s\n", self, host)
 	fmt.Fprintf(&b, "    UserKnownHostsFile %s\n", quote(escape(s.knownHosts())))
 	b.WriteString("    StrictHostKeyChecking yes\n    UpdateHostKeys no\n    CheckHostIP no\n")
 	b.WriteString("    IdentitiesOnly yes\n    CanonicalizeHostname no\nMatch all\n")
 	return b.String(), nil
 }
 
+// shellRules are how words reach the shell that ssh hands a command to.
+type shellRules struct {
+	quote string // put around a word
+	bad   string // characters that mean something even so
+}
+
+var (
+	unixShell    = shellRules{quote: "'", bad: "'"}
+	windowsShell = shellRules{bad: "&|<>^()"} // ssh_config knows no double quotes inside of double quotes
+)
+
+func (r shellRules) quoted(word string) string { return r.quote + word + r.quote }
+
+// except is the end of a pattern list that keeps the bad characters out.
+func (r shellRules) except() string {
+	var b strings.Builder
+	for _, c := range r.bad {
+		fmt.Fprintf(&b, ",!*%c*", c)
+	}
+	return b.String()
+}
+
 func escape(path string) string { return strings.ReplaceAll(path, "%", "%%") }
 
-func quote(path string) string { return `"` + path + `"` }
+// quote makes one word of a path, in the way of ssh_config.
+func quote(path string) string { return `"` + filepath.ToSlash(path) + `"` }
 
 // include adds line to the person's ssh configuration where no line says the same. It must stand before every Host and
 // Match: behind one it would belong to it.

@@ -34,6 +34,9 @@ func (sh *Shell) attach(who string, from int64) (*Attachment, error) {
 	if sh.revoked != nil {
 		return nil, sh.revoked
 	}
+	if len(sh.attachments) >= maxAttached {
+		return nil, wire.Errorf(wire.RateLimited, "%d browsers are attached to this shell. Close one first.", maxAttached)
+	}
 	a := &Attachment{shell: sh, who: who, sent: max(from, 0), status: -1}
 	if sh.output != nil {
 		a.sent = min(a.sent, max(sh.exists, sh.output.Next()))
@@ -58,6 +61,9 @@ func (sh *Shell) succeed(a *Attachment, from int64) bool {
 	}
 	return false
 }
+
+// maxAttached bounds the browsers on one shell, and with them the input that waits.
+const maxAttached = 20
 
 // attached lists who looks on. The caller holds mu.
 func (sh *Shell) attached() []string {
@@ -234,8 +240,7 @@ func (a *Attachment) input(ctx context.Context, p []byte) error {
 		room := a.typed-a.taken < wire.ShellInputWindow
 		if room && !over && len(p) > 0 {
 			a.typed += int64(len(p))
-			sh.typed = append(sh.typed, typed{by: a, p: slices.Clone(p), at: time.Now()})
-			sh.wake()
+			sh.queue(a, p)
 		}
 		changed := sh.changed
 		sh.mu.Unlock()
@@ -248,4 +253,14 @@ func (a *Attachment) input(ctx context.Context, p []byte) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// queue adds input behind what waits already; keys of one browser share an entry. The caller holds mu.
+func (sh *Shell) queue(a *Attachment, p []byte) {
+	if n := len(sh.typed); n > 0 && sh.typed[n-1].by == a && len(sh.typed[n-1].p)+len(p) <= wire.ShellChunk {
+		sh.typed[n-1].p = append(sh.typed[n-1].p, p...)
+	} else {
+		sh.typed = append(sh.typed, typed{by: a, p: slices.Clone(p), at: time.Now()})
+	}
+	sh.wake()
 }

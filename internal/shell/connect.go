@@ -25,6 +25,7 @@ func (e *finalError) Unwrap() error { return e.error }
 func (sh *Shell) connect(ctx context.Context) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
+	defer context.AfterFunc(sh.closing, cancel)()
 	r := sh.View().Record
 	device, err := sh.o.Device(ctx, r.Device)
 	if err != nil {

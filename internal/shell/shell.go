@@ -14,7 +14,9 @@ import (
 
 // Shell is one terminal session.
 type Shell struct {
-	o Options
+	o       Options
+	closing context.Context // ends when its user ends the shell
+	giveUp  context.CancelFunc
 
 	mu          sync.Mutex
 	changed     chan struct{} // closed and replaced whenever something below changes
@@ -51,8 +53,9 @@ type typed struct {
 }
 
 func newShell(r Record, o Options) *Shell {
+	closing, giveUp := context.WithCancel(context.Background())
 	return &Shell{
-		o: o, record: r, sized: true, state: wire.ShellOpening, changed: make(chan struct{}),
+		o: o, closing: closing, giveUp: giveUp, record: r, sized: true, state: wire.ShellOpening, changed: make(chan struct{}),
 		attachments: make(map[*Attachment]struct{}), emptyAt: time.Now(),
 	}
 }
@@ -253,6 +256,7 @@ func (sh *Shell) close() {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.hangup = true
+	sh.giveUp()
 	sh.wake()
 }
 

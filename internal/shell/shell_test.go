@@ -231,6 +231,36 @@ func TestCloseHangsUp(t *testing.T) {
 	awaitHolders(t, w, 0)
 }
 
+// A shell that its user ends while the device does not answer ends at once.
+func TestCloseWhileOpening(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.deaf = true
+	h := w.hub()
+	w.open(h)
+	b := w.attach(h, 0)
+	b.untilState(wire.ShellOpening)
+	began := time.Now()
+	must(t, h.Close(t.Context(), owner, shellID))
+	b.untilEnd()
+	if b.status.State != wire.ShellEnded || time.Since(began) > 5*time.Second {
+		t.Errorf("after %v: %+v", time.Since(began), b.status)
+	}
+}
+
+func TestBrowsersAreCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	h := w.hub()
+	w.open(h)
+	for range 20 {
+		w.attach(h, 0)
+	}
+	if _, err := h.Attach(t.Context(), owner, shellID, "x", 0); wire.CodeOf(err) != wire.RateLimited {
+		t.Errorf("the 21st: %v", err)
+	}
+}
+
 func TestShellWithoutBrowserExpires(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
