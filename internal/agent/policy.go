@@ -3,6 +3,7 @@ package agent
 import (
 	"net"
 	"net/netip"
+	"os/user"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +19,7 @@ type Policy struct {
 	Targets []string
 	// Logins are the accounts that may be used; * is every one.
 	Logins []string
-	Root   bool // whether root is one of them
+	Root   bool // whether root is one of them, by any name that it has here
 	Rescue bool // whether the built-in SSH server may be reached while sshd exists
 	Run    bool // whether the hub may run commands without a person's shell
 	Update bool // whether the hub may renew the agent
@@ -79,10 +80,24 @@ func (p Policy) Resume() time.Duration { return time.Duration(p.StreamResume) * 
 
 // AllowsLogin reports whether the account login may be used.
 func (p Policy) AllowsLogin(login string) bool {
-	if login == "root" && !p.Root {
+	if !p.Root && isRoot(login) {
 		return false
 	}
 	return slices.Contains(p.Logins, "*") || slices.Contains(p.Logins, login)
+}
+
+// isRoot reports whether login is an account with uid 0, of which a machine may have several. It asks passwd(5); an
+// account that is not there is another than root.
+func isRoot(login string) bool {
+	if login == "root" {
+		return true
+	}
+	u, err := user.Lookup(login)
+	if err != nil {
+		return false
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	return err != nil || uid == 0
 }
 
 // CheckTarget fails with an Error of code Forbidden, saying what to change, unless target may be reached.
