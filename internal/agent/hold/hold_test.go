@@ -475,6 +475,7 @@ func TestHolderSurvivesSignalsOfTheLine(t *testing.T) {
 		}
 	}
 	_ = syscall.Kill(-j.cmd.Process.Pid, syscall.SIGHUP) // sshd's end of a cut connection
+	_ = j.in.Close()                                     // and the rest of it, for tests that run with hang-ups ignored
 	_ = j.cmd.Wait()
 	j, _ = d.join(anID, wire.HoldJoin{From: j.next})
 	j.typeIn("echo still he''re; trap\n")
