@@ -17,6 +17,7 @@ import (
 // program is a process that a session runs, and the copying between it and the channel.
 type program struct {
 	cmd     *exec.Cmd
+	account account // whom it belongs to
 	channel ssh.Channel
 	tty     *os.File      // the terminal's master side; nil without a terminal
 	done    chan struct{} // closed when the process has ended and its output and status are sent
@@ -24,6 +25,9 @@ type program struct {
 	stdin   io.WriteCloser
 	outputs sync.WaitGroup
 	files   []io.Closer // ours, to close when the session ends
+
+	mu     sync.Mutex // held while the process group is signalled
+	reaped bool       // from here on the number of the process may be another's
 }
 
 // startPTY runs cmd on a new terminal. greet shows the message of the day first.
@@ -51,15 +55,15 @@ func startPTY(cmd *exec.Cmd, channel ssh.Channel, a account, size pty.Winsize, g
 		_ = master.Close()
 		return nil, err
 	}
-	p := &program{cmd: cmd, channel: channel, tty: master, done: make(chan struct{}), stdin: master, files: []io.Closer{master}}
+	p := &program{cmd: cmd, account: a, channel: channel, tty: master, done: make(chan struct{}), stdin: master, files: []io.Closer{master}}
 	p.outputs.Go(func() { _, _ = io.Copy(channel, master) })
 	p.run()
 	return p, nil
 }
 
 // startPiped runs cmd with three pipes.
-func startPiped(cmd *exec.Cmd, channel ssh.Channel) (*program, error) {
-	p := &program{cmd: cmd, channel: channel, done: make(chan struct{})}
+func startPiped(cmd *exec.Cmd, channel ssh.Channel, a account) (*program, error) {
+	p := &program{cmd: cmd, account: a, channel: channel, done: make(chan struct{})}
 	var theirs, ours [3]*os.File
 	closeAll := func(files [3]*os.File) {
 		for _, f := range files {
@@ -102,7 +106,7 @@ func (p *program) run() {
 		}
 	}()
 	go func() {
-		_ = p.cmd.Wait() // its status says all
+		p.reap()
 		p.outputs.Wait()
 		_ = p.channel.CloseWrite()
 		_, _ = p.channel.SendRequest(exitMessage(p.cmd.ProcessState))
@@ -112,33 +116,14 @@ func (p *program) run() {
 
 // hangUp tells the program that its user has gone, and frees our side.
 func (p *program) hangUp() {
-	select {
-	case <-p.done:
-	default:
-		p.kill(syscall.SIGHUP)
-	}
+	p.kill(syscall.SIGHUP)
 	for _, f := range p.files {
 		_ = f.Close()
 	}
 }
 
-// kill signals the process group, which is the session that the program leads.
-func (p *program) kill(s syscall.Signal) bool { return syscall.Kill(-p.cmd.Process.Pid, s) == nil }
-
 func (p *program) resize(size pty.Winsize) bool {
 	return p.tty != nil && pty.Setsize(p.tty, &size) == nil
-}
-
-// signals of RFC 4254 §6.10.
-var signals = map[string]syscall.Signal{
-	"ABRT": syscall.SIGABRT, "ALRM": syscall.SIGALRM, "FPE": syscall.SIGFPE, "HUP": syscall.SIGHUP, "ILL": syscall.SIGILL,
-	"INT": syscall.SIGINT, "KILL": syscall.SIGKILL, "PIPE": syscall.SIGPIPE, "QUIT": syscall.SIGQUIT, "SEGV": syscall.SIGSEGV,
-	"TERM": syscall.SIGTERM, "USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2,
-}
-
-func (p *program) signal(name string) bool {
-	s, ok := signals[name]
-	return ok && p.kill(s)
 }
 
 // exitMessage is the request that ends a session: exit-status or exit-signal (RFC 4254 §6.10).

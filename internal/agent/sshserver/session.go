@@ -154,7 +154,7 @@ func (s *session) start(line string, subsystem []string) bool {
 		cmd.Env = s.env
 		s.program, err = startPTY(cmd, s.channel, s.who.account, s.size, line == "")
 	} else {
-		s.program, err = startPiped(cmd, s.channel)
+		s.program, err = startPiped(cmd, s.channel, s.who.account)
 	}
 	if err != nil {
 		s.log.Warn("ssh program not started", "cause", err)
