@@ -76,7 +76,7 @@ soak: needs-node ## Kill hub and agent at random for five minutes; nothing ackno
 bench: needs-node ## Measure, each figure beside its bound or a baseline taken in the same run
 	@.ci/install-tools
 	@$(MAKE) --no-print-directory site bin/adit-hub bin/adit bin/adit-demo $(E2E_PACKAGES)
-	@go run ./internal/bench/cmd/tunnel
+	@go run ./internal/bench/cmd/bench
 	@{ ADIT_E2E=1 go test -count=1 -timeout 30m -run '^$$' -bench . -benchtime 1x ./e2e; echo $$? >bin/bench.status; } | \
 		tee bin/bench.log | grep --line-buffered -E '(ok|NOT MET)$$'
 	@test "$$(cat bin/bench.status)" = 0 || { cat bin/bench.log; exit 1; }
