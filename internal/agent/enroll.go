@@ -173,7 +173,7 @@ func (e Enrolment) verify(key ed25519.PublicKey, r *api.EnrollResult) (wire.Enro
 
 // config is the new agent.toml. A policy that is there already belongs to the device's owner and stays.
 func (e Enrolment) config(p Paths, enrolled wire.Enrolled) (Config, error) {
-	allowed, err := allowTargets(strings.Join(enrolled.Allow, ","))
+	allowed, err := neighbours(enrolled.Allow)
 	if err != nil {
 		return Config{}, err
 	}
@@ -265,6 +265,24 @@ func enrollCommand(ctx context.Context, args []string, stdio command.Stdio) erro
 }
 
 func enrolledText(c Config, e wire.Enrolled) string {
+	return registeredText(c, e) + neighboursText(c.Policy)
+}
+
+// neighboursText names what people may reach beyond this machine, by whatever said so: nothing opens the LAN silently.
+func neighboursText(p Policy) string {
+	var addresses []string
+	for _, target := range p.Targets {
+		if address, ok := strings.CutPrefix(target, "tcp:"); ok {
+			addresses = append(addresses, address)
+		}
+	}
+	if len(addresses) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Neighbours that people may reach through this machine: %s\n", strings.Join(addresses, ", "))
+}
+
+func registeredText(c Config, e wire.Enrolled) string {
 	if e.Status != string(api.DeviceStatusPending) {
 		return fmt.Sprintf("Registered as %s at %s.\n", c.Name, c.HubName)
 	}

@@ -288,6 +288,32 @@ func TestEnrollCommand(t *testing.T) {
 	}
 }
 
+// A hub that was taken over must not open the LAN by an install code: it allows single addresses only, and they are said.
+func TestEnrollAllowsSingleNeighbours(t *testing.T) {
+	t.Parallel()
+	for _, wide := range []string{"*:*", "192.168.1.10:*", "*:80", "10.0.0.1:80,*:*", "ssh", "192.168.1.0/24:80", ""} {
+		h, p := newEnrolHub(t), newPlace(t)
+		h.allow = []string{"192.168.1.10:80", wide}
+		if _, _, err := Enroll(t.Context(), p, h.enrolment()); wire.CodeOf(err) != wire.Invalid {
+			t.Errorf("%q: %v", wide, err)
+		}
+		if _, err := os.Stat(p.Config()); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%q: settings were written", wide)
+		}
+	}
+	h, p := newEnrolHub(t), newPlace(t)
+	h.allow = []string{"192.168.1.10:80"}
+	e := h.enrolment()
+	e.Allow = []string{"tcp:nas.lan:*"}
+	c, enrolled, err := Enroll(t.Context(), p, e)
+	if says := enrolledText(c, enrolled); err != nil || !strings.Contains(says, "reach through this machine: nas.lan:*, 192.168.1.10:80\n") {
+		t.Errorf("%v %q", err, says)
+	}
+	if says := enrolledText(Config{Policy: DefaultPolicy()}, enrolled); strings.Contains(says, "Neighbours") {
+		t.Error(says)
+	}
+}
+
 // A certificate that is not trusted here is named as the cause; with the CA in a file it is trusted.
 func TestEnrollOverTLS(t *testing.T) {
 	t.Parallel()

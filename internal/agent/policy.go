@@ -154,7 +154,7 @@ func isLoopbackHost(host string) bool {
 	return err == nil && ip.Zone() == "" && ip.Unmap().IsLoopback()
 }
 
-// allowTargets reads neighbours as ADIT_ALLOW and an install code give them, HOST:PORT by commas or spaces, and gives
+// allowTargets reads neighbours as ADIT_ALLOW gives them, HOST:PORT, where either may be *, by commas or spaces, and gives
 // them as patterns of Policy.Targets. It fails with an Error of code Invalid.
 func allowTargets(list string) ([]string, error) {
 	var patterns []string
@@ -164,6 +164,21 @@ func allowTargets(list string) ([]string, error) {
 			return nil, wire.Errorf(wire.Invalid, "ADIT_ALLOW: %q is not HOST:PORT, as 192.168.1.10:80.", entry)
 		}
 		patterns = append(patterns, pattern)
+	}
+	return patterns, nil
+}
+
+// neighbours reads what an install code allows and gives it as patterns of Policy.Targets. Each must be one address:
+// whoever took a hub over must not open a whole network by it. It fails with an Error of code Invalid.
+func neighbours(list []string) ([]string, error) {
+	patterns := make([]string, len(list))
+	for i, entry := range list {
+		target, err := wire.ParseTarget("tcp:" + entry)
+		if err != nil || strings.Contains(entry, "*") {
+			return nil, wire.Errorf(wire.Invalid,
+				"The install code wants %q to be reachable through this machine, which is not one HOST:PORT. Nothing was changed here.", entry)
+		}
+		patterns[i] = string(target)
 	}
 	return patterns, nil
 }
