@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -130,8 +131,23 @@ func dialService(ctx context.Context, what, key, address string) (net.Conn, erro
 	return conn, nil
 }
 
-// dialTCP connects to address, to loopback from an address of the user's own where the system lets us.
+// dialTCP connects to address, to loopback from an address of the user's own where the system lets us. The name
+// localhost is this machine, whatever a resolver says: it was allowed as such.
 func dialTCP(ctx context.Context, user, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || !strings.EqualFold(host, localhost) {
+		return dialAddress(ctx, user, address)
+	}
+	conn, err := dialAddress(ctx, user, net.JoinHostPort("127.0.0.1", port))
+	if err != nil {
+		if six, errSix := dialAddress(ctx, user, net.JoinHostPort("::1", port)); errSix == nil {
+			return six, nil
+		}
+	}
+	return conn, err
+}
+
+func dialAddress(ctx context.Context, user, address string) (net.Conn, error) {
 	var dialer net.Dialer
 	if user != "" && fromLoopback(address) {
 		dialer.LocalAddr = &net.TCPAddr{IP: loopbackSource(user)}

@@ -27,7 +27,10 @@ type Policy struct {
 	StreamResume int
 }
 
-const targetLoopback = "loopback"
+const (
+	targetLoopback = "loopback"
+	localhost      = "localhost"
+)
 
 // DefaultPolicy lets people in by SSH as every account, and reach what listens on this machine; nothing beyond it.
 func DefaultPolicy() Policy {
@@ -147,7 +150,7 @@ func sameHost(a, b string) bool {
 // isLoopbackHost reports whether host is this machine's own loopback: the name localhost or an address of it. Names
 // that merely resolve to one do not count, since what they resolve to is not ours to say.
 func isLoopbackHost(host string) bool {
-	if strings.EqualFold(host, "localhost") {
+	if strings.EqualFold(host, localhost) {
 		return true
 	}
 	ip, err := netip.ParseAddr(host)
