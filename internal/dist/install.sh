@@ -275,8 +275,11 @@ adit_cleanup() {
 
 # Fetches, compares and unpacks the program, and puts it beside its place under a name of its own.
 adit_get() {
-	adit_work=${TMPDIR:-/tmp}/adit-install.$$
-	mkdir "$adit_work" || { adit_work= && adit_fail "cannot make a directory in ${TMPDIR:-/tmp}."; }
+	# A name that nobody can lay beforehand, where there is mktemp; mkdir at least takes nothing that exists.
+	adit_work=$(mktemp -d "${TMPDIR:-/tmp}/adit-install.XXXXXX" 2>/dev/null) || {
+		mkdir "${TMPDIR:-/tmp}/adit-install.$$" || adit_fail "cannot make a directory in ${TMPDIR:-/tmp}."
+		adit_work=${TMPDIR:-/tmp}/adit-install.$$
+	}
 	adit_say "Fetching adit for $adit_platform_name from $adit_hub"
 	query=
 	if [ -n "$adit_code" ]; then query="?for=$(printf '%s' "$adit_code" | adit_sha256)"; fi

@@ -207,6 +207,39 @@ func TestInstallsForAUser(t *testing.T) {
 	}
 }
 
+// Another user of the machine can lay every name that a process number gives; that must not stop the installation.
+// Where there is no mktemp, such a name is used, but never one that exists.
+func TestWorksInADirectoryOfItsOwn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "linux-amd64")
+	script, err := s.Script(s.hub, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, shell := range shells {
+		for _, c := range []struct {
+			laid, mktemp, installs bool
+		}{{true, true, true}, {true, false, false}, {false, false, true}} {
+			m := newMachine(t, append(basics, "curl", "busybox", "dash")...)
+			if !c.mktemp {
+				_ = os.Remove(filepath.Join(m.bin, "mktemp"))
+			}
+			line := "exec " + strings.Join(shell, " ") + " -s -- --user"
+			if c.laid {
+				line = "mkdir $TMPDIR/adit-install.$$ && " + line
+			}
+			out, err := m.exec(script, []string{"ADIT_CODE=" + testCode}, "dash", "-c", line)
+			if (err == nil) != c.installs || !c.installs && !strings.Contains(out, "cannot make a directory") {
+				t.Errorf("%s %+v: %v\n%s", name, c, err, out)
+			}
+			left, _ := filepath.Glob(filepath.Join(m.home, "adit-install.*"))
+			if (len(left) != 0) != c.laid {
+				t.Errorf("%s %+v: left behind %v", name, c, left)
+			}
+		}
+	}
+}
+
 func TestScriptWithCodeInsideSaysSo(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "linux-amd64")
