@@ -230,6 +230,7 @@ After it: adit agent install-service
 `
 
 func enrollCommand(ctx context.Context, args []string, stdio command.Stdio) error {
+	_ = os.Unsetenv("ADIT_CODE") // the install line's; programs that this one starts must not inherit it
 	var e Enrolment
 	flags := command.NewFlags("adit agent enroll", enrollUsage)
 	flags.StringVar(&e.Hub, "hub", "", "")
