@@ -120,11 +120,19 @@ func (s *served) run(ctx context.Context, c *carrier) {
 	s.mu.Lock()
 	s.isOpen = true
 	s.mu.Unlock()
-	if c.ws.WriteMessage(wire.Opened{Stream: s.open.Stream, Resume: s.token}) != nil {
-		s.end.Fail(net.ErrClosed) // the hub will ask elsewhere
-	}
+	s.sayOpened(c, wire.Opened{Stream: s.open.Stream, Resume: s.token})
 	err = s.end.Join(target)
 	s.finish(err)
+}
+
+// sayOpened tells the hub that the stream runs on c. A write that failed may have arrived all the same, so the stream
+// is then like any whose carrier was lost: kept for an opener that heard.
+func (s *served) sayOpened(c *carrier, opened wire.Opened) (ok bool) {
+	if c.ws.WriteMessage(opened) == nil {
+		return true
+	}
+	c.ws.Abort() // its reader then calls lost
+	return false
 }
 
 func (s *served) connect(ctx context.Context) (net.Conn, error) {
@@ -235,11 +243,10 @@ func (s *served) resume(c *carrier, open wire.Open) (ok bool) {
 		old.ws.Abort()
 	}
 	c.current.Store(s)
-	err := c.ws.WriteMessage(wire.Opened{Stream: open.Stream, Resume: s.token, Received: s.end.Received()})
-	if err == nil {
-		err = s.end.Attach(c.ws, open.Stream, open.Received)
+	if !s.sayOpened(c, wire.Opened{Stream: open.Stream, Resume: s.token, Received: s.end.Received()}) {
+		return true
 	}
-	if err != nil {
+	if err := s.end.Attach(c.ws, open.Stream, open.Received); err != nil {
 		s.end.Reset(err)
 		return true
 	}
