@@ -17,7 +17,7 @@ func TestSSHDThatDiesIsStartedAgain(t *testing.T) {
 	server := startSSHD(t)
 	_ = syscall.Kill(server.sshd.pid, syscall.SIGKILL)
 	// By a relative name it cannot execute itself again, which is what it does for SIGHUP.
-	cmd := &exec.Cmd{Path: "/usr/sbin/sshd", Args: []string{"sshd", "-r", "-D", "-e", "-f", server.config}, Stderr: server.log}
+	cmd := &exec.Cmd{Path: "/usr/sbin/sshd", Args: []string{"sshd", "-r", "-D", "-e", "-f", server.config}}
 	if err := await(t.Context(), func() bool { return !listens(t, server.address) }); err != nil {
 		t.Fatal(err)
 	}
