@@ -321,7 +321,7 @@ func TestCLILogin(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	u := r.user("ann", access.Operator)
-	p := &Principal{User: u}
+	p := &Principal{User: u, Session: true}
 	poll := func(secret string) CLILoginAnswer {
 		t.Helper()
 		answer, err := r.PollCLILogin(t.Context(), secret)
@@ -337,6 +337,7 @@ func TestCLILogin(t *testing.T) {
 	if err != nil || shown.Host != "laptop[2J" {
 		t.Errorf("%q, %v", shown.Host, err)
 	}
+	r.wants(wire.Forbidden, r.DecideCLILogin(t.Context(), &Principal{User: u, Credential: "tok_1"}, l.UserCode, true))
 	r.must(r.DecideCLILogin(t.Context(), p, l.UserCode, true))
 	r.wants(wire.NotFound, r.DecideCLILogin(t.Context(), p, l.UserCode, false))
 	a := poll(l.Secret)

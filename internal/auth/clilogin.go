@@ -77,10 +77,14 @@ func (a *Accounts) PendingCLILogin(ctx context.Context, p *Principal, code strin
 	return l, err
 }
 
-// DecideCLILogin approves or denies a login in the principal's name.
+// DecideCLILogin approves or denies a login in the principal's name. A token cannot approve: what it made would outlive
+// it.
 func (a *Accounts) DecideCLILogin(ctx context.Context, p *Principal, code string, approve bool) error {
 	if _, err := a.PendingCLILogin(ctx, p, code); err != nil {
 		return err
+	}
+	if approve && !p.Session {
+		return wire.Errorf(wire.Forbidden, "A token cannot approve this. Approve it in a browser where you are signed in, or use: adit login --token-stdin")
 	}
 	status := "denied"
 	if approve {
