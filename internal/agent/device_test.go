@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/agent/sshserver"
+	"github.com/aditdev/adit/internal/sshdtest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -126,6 +127,7 @@ func TestWhoServesSSH(t *testing.T) {
 // Dropbear knows no user certificates: it is recognised, left alone, and the built-in server answers instead.
 func TestDropbear(t *testing.T) {
 	rootOnly(t)
+	sshdtest.NeedTools(t, "dropbear", "dropbearkey")
 	p, c, ca := installed(t)
 	dir := t.TempDir()
 	key := filepath.Join(dir, "key")

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/aditdev/adit/internal/sshdtest"
 )
 
 const insideOtherFiles = "ADIT_TEST_INSIDE"
@@ -17,7 +19,8 @@ func withFiles(t *testing.T, texts map[string]string) (inside bool) {
 	if os.Getenv(insideOtherFiles) == t.Name() {
 		return true
 	}
-	rootOnly(t)
+	sshdtest.NeedRoot(t)
+	sshdtest.NeedTools(t, "unshare", "mount")
 	dir := t.TempDir()
 	script := "set -e\n"
 	for path, text := range texts {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/aditdev/adit/internal/sshdtest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -52,6 +54,7 @@ func TestServiceTexts(t *testing.T) {
 // What the shells of init systems must be able to read.
 func TestInitScriptsParse(t *testing.T) {
 	t.Parallel()
+	sshdtest.NeedTools(t, "dash", "busybox")
 	odd := program{path: "/opt/a dir/adit", dir: "/srv/b c"}
 	for name, m := range map[string]manager{"openrc": openrc(odd), "procd": procd(odd), "sysvinit": sysvinit(odd)} {
 		for _, shell := range [][]string{{"dash", "-n"}, {"busybox", "ash", "-n"}} {
@@ -90,6 +93,7 @@ func TestSysvinitScriptRuns(t *testing.T) {
 		"start": "agent supervise --dir /srv/b c\n", "stop": "agent supervise --stop --dir /srv/b c\n",
 		"restart": "agent supervise --stop --dir /srv/b c\nagent supervise --dir /srv/b c\n", "status": "agent status --dir /srv/b c\n",
 	} {
+		sshdtest.NeedTools(t, "dash")
 		cmd := exec.Command("dash", "-s", "--", action)
 		cmd.Stdin = strings.NewReader(text)
 		if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {

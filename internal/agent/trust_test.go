@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/aditdev/adit/internal/sshdtest"
 )
 
 func rootOnly(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Fatal("this test starts an sshd and needs root, as in CI")
-	}
+	sshdtest.NeedRoot(t)
+	sshdtest.NeedTools(t, "sshd", "ssh", "ssh-keygen")
 }
 
 // sshd takes the hub's certificates after one file was added, each for exactly its account and device, and is exactly

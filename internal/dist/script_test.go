@@ -21,6 +21,8 @@ import (
 
 	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/aditdev/adit/internal/sshdtest"
 )
 
 const testCode = "abcdefghijklmnopqrstuvwx23"
@@ -114,6 +116,7 @@ var basics = []string{"uname", "gunzip", "gzip", "id", "mkdir", "rm", "mv", "cp"
 
 func (m *machine) link(tool string) {
 	m.t.Helper()
+	sshdtest.NeedTools(m.t, tool)
 	path, err := exec.LookPath(tool)
 	if err != nil {
 		m.t.Fatal(err)
@@ -142,6 +145,7 @@ func (m *machine) exec(stdin string, env []string, argv ...string) (string, erro
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(m.t.Context(), 30*time.Second)
 	defer cancel()
+	sshdtest.NeedTools(m.t, argv[0])
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
 		m.t.Fatal(err)

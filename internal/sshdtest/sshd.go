@@ -40,11 +40,11 @@ type Options struct {
 // Start runs sshd until the test ends.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
+	NeedTools(t, "sshd")
+	NeedLogin(t)
 	program, err := exec.LookPath("sshd")
 	if err != nil {
-		if program = "/usr/sbin/sshd"; !exists(program) {
-			t.Fatal("sshd is not installed: apt-get install openssh-server")
-		}
+		program = sbin + "sshd"
 	}
 	me, err := user.Current()
 	must(t, err)

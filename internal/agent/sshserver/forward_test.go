@@ -11,12 +11,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aditdev/adit/internal/sshdtest"
 )
 
 // `ssh -L` and `ssh -D` of the stock client, both ways and with half-closing.
 func TestLocalAndDynamicForwarding(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
+	sshdtest.NeedTools(t, "ssh")
 	port := echoServer(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+
+	"github.com/aditdev/adit/internal/sshdtest"
 )
 
 // A login may end its own processes, not those that sudo or su began in the same group; and once its program was
@@ -61,6 +63,7 @@ func TestNoSignalAfterTheEnd(t *testing.T) {
 // rootProgram is a setpriv that whoever runs it is root in, as sudo is.
 func rootProgram(t *testing.T) string {
 	t.Helper()
+	sshdtest.NeedTools(t, "setpriv")
 	dir, err := os.MkdirTemp("/var/lib", "adit-test-")
 	if err != nil {
 		t.Fatal(err)

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/aditdev/adit/internal/sshdtest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -53,6 +54,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	sshdtest.NeedLogin(t)
 	dir := t.TempDir()
 	hostKey, err := EnsureHostKey(filepath.Join(dir, "host_key"))
 	if err != nil {
@@ -188,6 +190,7 @@ func (r *rig) options(key string) []string {
 // run runs a real OpenSSH program: program, our options, then args, in which HOST stands for the server.
 func (r *rig) run(program, key, stdin string, args ...string) (stdout, stderr string, err error) {
 	r.t.Helper()
+	sshdtest.NeedTools(r.t, program)
 	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
 	defer cancel()
 	argv := r.options(key)
@@ -215,6 +218,7 @@ func TestCommands(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	home, _ := os.UserHomeDir()
+	shell := filepath.Base(shellOf(r.login))
 	for _, c := range []struct {
 		name, stdin    string
 		args           []string
@@ -228,7 +232,7 @@ func TestCommands(t *testing.T) {
 		{name: "environment", args: []string{"HOST", "echo $USER $HOME $PWD"}, stdout: r.login + " " + home + " " + home + "\n"},
 		{name: "language is taken", args: []string{"-o", "SetEnv=LC_ALL=xx", "HOST", "echo $LC_ALL"}, stdout: "xx\n"},
 		{name: "loader settings are not", args: []string{"-o", "SetEnv=LD_PRELOAD=xx", "HOST", "echo $LD_PRELOAD"}, stdout: "\n"},
-		{name: "login shell by stdin", stdin: "echo $0; exit 3\n", args: []string{"HOST"}, stdout: "-bash\n", status: 3},
+		{name: "login shell by stdin", stdin: "echo $0; exit 3\n", args: []string{"HOST"}, stdout: "-" + shell + "\n", status: 3},
 		{name: "terminal", args: []string{"-tt", "HOST", "tty >/dev/null && echo yes"}, stdout: "yes\r\n"},
 	} {
 		stdout, stderr, err := r.run("ssh", "id", c.stdin, c.args...)
