@@ -62,8 +62,10 @@ func (b *board) set(s carrier.Status) {
 	if s.Online != b.carrier.Online {
 		if s.Online {
 			close(b.online)
+			b.log.Info("hub reached")
 		} else {
 			b.online = make(chan struct{})
+			b.log.Warn("hub lost")
 		}
 	}
 	if s.Cause != b.carrier.Cause && s.Cause != carrier.CauseNone {
