@@ -3,12 +3,15 @@ package sshserver
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
+
+	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/sshdtest"
 )
@@ -58,6 +61,45 @@ func TestNoSignalAfterTheEnd(t *testing.T) {
 		t.Error("what it left running was signalled")
 	}
 	_ = syscall.Kill(pids[0], syscall.SIGKILL)
+}
+
+func TestExitSignalNamesTheSignal(t *testing.T) {
+	t.Parallel()
+	s, err := newRig(t).client().NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Run("kill -KILL $$")
+	if exit, ok := errors.AsType[*ssh.ExitError](err); !ok || exit.Signal() != "KILL" {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// Whoever goes away takes the programs along: they are sent SIGHUP.
+func TestHangUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	client := r.client()
+	s, err := client.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fifo := filepath.Join(r.dir, "fifo")
+	if out, err := exec.Command("mkfifo", fifo).CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	stdout, _ := s.StdoutPipe()
+	if err := s.Start(`exec 2>/dev/null 3<>` + fifo + `; trap 'echo hung up >&3; exit' HUP; echo ready; while :; do sleep 0.1; done`); err != nil {
+		t.Fatal(err)
+	}
+	newLines(stdout).expect(t, "ready")
+	f, err := os.OpenFile(fifo, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	_ = client.Close()
+	newLines(f).expect(t, "hung up")
 }
 
 // rootProgram is a setpriv that whoever runs it is root in, as sudo is.
