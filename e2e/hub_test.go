@@ -90,6 +90,18 @@ func (r *rig) startHub() {
 	r.hubReady()
 }
 
+// stopHub sends a signal and waits until the hub is gone, as whatever starts it again does.
+func (r *rig) stopHub(signal string) {
+	r.t.Helper()
+	r.host.signal("hub", signal)
+	eventually(r.t, 15*time.Second, "the hub stopped", func() error {
+		if out, err := r.host.try("bash", "-c", "! kill -0 $(cat /run/hub.pid) 2>&1"); err != nil {
+			return errorText(out)
+		}
+		return nil
+	})
+}
+
 func (r *rig) hubReady() {
 	r.t.Helper()
 	eventually(r.t, 30*time.Second, "the hub ready", func() error {

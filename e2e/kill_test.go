@@ -48,7 +48,7 @@ func TestKill(t *testing.T) {
 	if got := r.adit(context.Background(), "ssh", login+"@kitchen", "hostname").text(t); got != "kitchen\n" {
 		t.Errorf("adit ssh said %q", got)
 	}
-	r.host.signal("hub", "KILL")
+	r.stopHub("KILL")
 	r.intact()
 }
 
@@ -62,7 +62,7 @@ func (r *rig) killFor(duration time.Duration) (hubs, agents int) {
 		case <-time.After(500*time.Millisecond + rand.N(5*time.Second)):
 		}
 		if rand.IntN(2) == 0 || agents > hubs+2 {
-			r.host.signal("hub", "KILL")
+			r.stopHub("KILL")
 			r.startHub()
 			hubs++
 			continue

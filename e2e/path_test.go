@@ -251,13 +251,7 @@ func (r *rig) outageAndRestart(b *browser) {
 	r.ticks(b)
 	r.grows(got)
 
-	r.host.signal("hub", "TERM")
-	eventually(r.t, 15*time.Second, "the hub stopped", func() error {
-		if out, err := r.host.try("bash", "-c", "! kill -0 $(cat /run/hub.pid) 2>&1"); err != nil {
-			return errors.New(out)
-		}
-		return nil
-	})
+	r.stopHub("TERM")
 	r.startHub()
 	eventually(r.t, noticedWithin, "kitchen back after the hub's restart", r.online("kitchen", true))
 	r.ticks(b)
