@@ -33,19 +33,21 @@ func (r *rig) browser() *browser {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	return startBrowser(r.t, r.host, r.userEnv(), string(options))
+}
+
+// startBrowser starts browser.mjs on a machine. The path of Node is this test's: it may lie anywhere.
+func startBrowser(t testing.TB, m *machine, env []string, options string) *browser {
+	t.Helper()
 	node, err := exec.LookPath("node")
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	script, err := filepath.Abs("browser.mjs")
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
-	return startBrowser(r.t, r.host.command(context.Background(), r.userEnv(), node, script, string(options)))
-}
-
-func startBrowser(t testing.TB, cmd *exec.Cmd) *browser {
-	t.Helper()
+	cmd := m.command(context.Background(), env, node, script, options)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -77,6 +77,17 @@ func BenchmarkHubStart(b *testing.B) {
 	}
 }
 
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
 func hubStartsOnce(b *testing.B, dir string) time.Duration {
 	b.Helper()
 	port := freePort(b)

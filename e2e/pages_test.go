@@ -11,9 +11,9 @@ import (
 
 // Every page, wide and narrow, light and dark: accessible by axe, within its policy, no wider than its window.
 func TestPages(t *testing.T) {
-	d := startDemo(t, t.TempDir(), freePort(t))
-	base := "http://localhost:" + d.port
-	b := localBrowser(t)
+	l := newLaptop(t)
+	link := l.demo()
+	b := l.browser()
 	pages := []struct{ name, path, shows string }{
 		{"landing", "/", "h1"},
 		{"login", "/app/login", "[data-testid=login-form]"},
@@ -27,9 +27,9 @@ func TestPages(t *testing.T) {
 	}
 	for _, page := range pages {
 		if page.name == "devices" { // the pages before it are for people who have not signed in
-			b.open(d.link)
+			b.open(link)
 			b.wait("[data-testid=device-row-demo]", "")
-			b.openShell(base, "demo") // stays in its tab, for the page of shells
+			b.openShell(demoURL, "demo") // stays in its tab, for the page of shells
 		}
 		t.Run(page.name, func(t *testing.T) {
 			b := &browser{t: t, in: b.in, answers: b.answers}
@@ -37,7 +37,7 @@ func TestPages(t *testing.T) {
 				for _, width := range []int{1280, 390} {
 					b.do("scheme", ask{"scheme": scheme}, nil)
 					b.do("size", ask{"width": width, "height": 844}, nil)
-					b.open(base + page.path)
+					b.open(demoURL + page.path)
 					b.wait(page.shows, "")
 					b.inspect(fmt.Sprintf("%s-%s-%d", page.name, scheme, width))
 					if page.name == "add" {

@@ -3,129 +3,107 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
 
-// A demo is a running `make run`, without the building.
-type demo struct {
-	t    testing.TB
-	cmd  *exec.Cmd
-	port string
-	link string
+// A laptop is a machine for `make run`: what it leaves behind, shells on the demo device among it, ends with the test.
+type laptop struct {
+	*machine
+	dir string
 }
 
-// buffer is a bytes.Buffer for a program's output that the test reads while it is written.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-func startDemo(t testing.TB, data, port string) *demo {
+func newLaptop(t testing.TB) *laptop {
 	t.Helper()
-	var out buffer
-	d := &demo{t: t, cmd: exec.Command(built("adit-demo")), port: port}
-	d.cmd.Env = append(os.Environ(), "PORT="+port, "ADIT_DATA="+data)
-	d.cmd.Stdout, d.cmd.Stderr = &out, &out
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := d.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.stop() })
-	eventually(t, 40*time.Second, "the demo running", func() error {
-		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-		d.link = strings.TrimSpace(lines[len(lines)-1])
-		if !strings.HasPrefix(d.link, "http://localhost:"+port+"/") {
-			return &exec.Error{Name: "last line of the output", Err: errorText(out.String())}
+	l := &laptop{newMachine(t, "laptop", "host"), t.TempDir()}
+	l.sh("sed -i 's#^root:\\(.*\\):/root:#root:\\1:" + l.dir + ":#' /etc/passwd")
+	return l
+}
+
+func (l *laptop) env() []string {
+	return []string{"PORT=8080", "ADIT_DATA=" + filepath.Join(l.dir, "data"), "HOME=" + l.dir}
+}
+
+// demo runs what `make run` does after building, and gives the link that its last line is.
+func (l *laptop) demo() (link string) {
+	l.t.Helper()
+	log := filepath.Join(l.dir, "demo.log")
+	_ = os.Remove(log)
+	l.daemon("demo", log, l.env(), built("adit-demo"))
+	eventually(l.t, 40*time.Second, "the demo running", func() error {
+		out, err := os.ReadFile(log)
+		if err != nil {
+			return err
+		}
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		link = strings.TrimSpace(lines[len(lines)-1])
+		if !strings.HasPrefix(link, demoURL+"/") {
+			return errorText(out)
 		}
 		return nil
 	})
-	return d
+	return link
+}
+
+const demoURL = "http://localhost:8080"
+
+// stop ends the demo as Ctrl-C does, and waits.
+func (l *laptop) stop() {
+	l.t.Helper()
+	l.signal("demo", "INT")
+	eventually(l.t, 20*time.Second, "the demo stopped", func() error {
+		if out, err := l.try("bash", "-c", "! kill -0 $(cat /run/demo.pid) 2>&1"); err != nil {
+			return errorText(out)
+		}
+		return nil
+	})
 }
 
 type errorText string
 
 func (e errorText) Error() string { return string(e) }
 
-// stop ends the demo as Ctrl-C does, and waits.
-func (d *demo) stop() {
-	if d.cmd.ProcessState != nil {
-		return
-	}
-	_ = d.cmd.Process.Signal(syscall.SIGINT)
-	_ = d.cmd.Wait()
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// browser starts Chromium there.
+func (l *laptop) browser() *browser {
+	l.t.Helper()
+	options, err := json.Marshal(ask{"profile": filepath.Join(l.dir, "profile")})
 	if err != nil {
-		t.Fatal(err)
+		l.t.Fatal(err)
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
-
-// localBrowser starts Chromium on this machine, for hubs on localhost.
-func localBrowser(t testing.TB) *browser {
-	t.Helper()
-	options, err := json.Marshal(ask{"profile": filepath.Join(t.TempDir(), "profile")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return startBrowser(t, exec.Command("node", "browser.mjs", string(options)))
+	return startBrowser(l.t, l.machine, l.env(), string(options))
 }
 
 // What a newcomer does first: make run, follow the link, see the demo device, open a shell; stop; and once more.
 func TestRun(t *testing.T) {
-	data, port := t.TempDir(), freePort(t)
-	d := startDemo(t, data, port)
-	b := localBrowser(t)
-	b.open(d.link)
+	l := newLaptop(t)
+	first := l.demo()
+	b := l.browser()
+	b.open(first)
 	b.wait("[data-testid=device-row-demo]", "")
-	b.openShell("http://localhost:"+port, "demo")
+	b.openShell(demoURL, "demo")
 	b.run("echo it-is-$((40+2))")
 	b.sees("it-is-42", 10*time.Second)
 	b.clean()
 
-	out, err := exec.Command("env", "PORT="+port, "ADIT_DATA="+t.TempDir(), built("adit-demo")).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "taken") {
+	out, err := l.try("env", "PORT=8080", "ADIT_DATA="+filepath.Join(l.dir, "other"), built("adit-demo"))
+	if err == nil || !strings.Contains(out, "taken") {
 		t.Errorf("a second demo on the same port: %v, said %q", err, out)
 	}
 
-	first := d.link
-	d.stop()
-	again := startDemo(t, data, port)
-	if again.link == first {
+	l.stop()
+	if l.demo() == first {
 		t.Error("the one-time link is the same as the first time")
 	}
-	b.open("http://localhost:" + port + "/app/")
+	b.open(demoURL + "/app/")
 	b.wait("[data-testid=device-row-demo]", "")
 	var rows int
 	b.do("count", ask{"on": "[data-testid^=device-row-]"}, &rows)
 	if rows != 1 {
 		t.Errorf("%d devices after the second run, want the same one", rows)
 	}
+	l.stop()
 }
