@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
@@ -58,14 +57,15 @@ func (c *CA) Sign(r Request) (*ssh.Certificate, error) {
 	if r.Device == "" || !wire.ValidLogin(r.Login) {
 		return nil, wire.Errorf(wire.Invalid, "%q is no login.", wire.Printable(r.Login, 32))
 	}
+	clock := certifiable(r.Clock)
 	cert := &ssh.Certificate{
 		Key:             r.Key,
 		Serial:          serial(),
 		CertType:        ssh.UserCert,
 		KeyId:           r.User,
 		ValidPrincipals: []string{Principal(r.Device, r.Login)},
-		ValidAfter:      seconds(r.Clock.Add(-Life / 2)),
-		ValidBefore:     seconds(r.Clock.Add(Life / 2)),
+		ValidAfter:      seconds(clock.Add(-Life / 2)),
+		ValidBefore:     seconds(clock.Add(Life / 2)),
 		Permissions:     ssh.Permissions{Extensions: extensions(r.Forwards)},
 	}
 	if err := cert.SignCert(rand.Reader, c.signer); err != nil {
@@ -98,14 +98,17 @@ func checkKey(key ssh.PublicKey) error {
 	return wire.Errorf(wire.Invalid, "Keys of type %s are not certified. Use an Ed25519 key.", wire.Printable(key.Type(), 40))
 }
 
-// seconds is t as a certificate says it. A device whose clock starts in 1970 gets a certificate that is valid from the
-// very beginning of time.
-func seconds(t time.Time) uint64 {
-	if t.Unix() < 0 {
-		return 0
-	}
-	return min(uint64(t.Unix()), math.MaxInt64)
+// certifiable is the time nearest to t around which a certificate can be valid. Certificates count unsigned seconds from
+// 1970, so that a clock before it gets the first minutes there are.
+func certifiable(t time.Time) time.Time {
+	return time.Unix(min(max(t.Unix(), 0), maxClock), 0)
 }
+
+// maxClock is the end of the year 9999, in Unix seconds: further ahead calendars do not agree how to write a date.
+const maxClock = 253402300799
+
+// seconds is t as a certificate says it: unsigned.
+func seconds(t time.Time) uint64 { return uint64(max(t.Unix(), 0)) }
 
 func serial() uint64 {
 	var b [8]byte

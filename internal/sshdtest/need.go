@@ -16,7 +16,7 @@ var packages = map[string]string{
 	"sshd": "openssh-server", "ssh": "openssh-client", "scp": "openssh-client", "sftp": "openssh-client",
 	"ssh-keygen": "openssh-client", "busybox": "busybox", "dash": "dash", "curl": "curl", "wget": "wget",
 	"setpriv": "util-linux", "unshare": "util-linux", "dropbear": "dropbear-bin", "dropbearkey": "dropbear-bin",
-	"mount": "mount", "mkfifo": "coreutils",
+	"mount": "mount", "mkfifo": "coreutils", "faketime": "faketime",
 }
 
 // NeedRoot skips a test that only root can run, and says so. In CI it fails instead.

@@ -4,7 +4,6 @@ package sshdtest
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
@@ -17,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -35,6 +35,7 @@ type Options struct {
 	Device      string        // id; the principal wanted is Device/Login
 	HostKeyFile string        // an existing one; empty: a new key
 	Extra       []string      // further lines of its configuration
+	Clock       time.Duration // its clock minus this machine's
 }
 
 // Start runs sshd until the test ends.
@@ -75,14 +76,13 @@ func Start(t testing.TB, o Options) *Server {
 		"AuthorizedPrincipalsFile " + filepath.Join(dir, "principals"),
 		"SetEnv HOME=" + home, "Subsystem sftp internal-sftp", "MaxStartups 200", "MaxSessions 50",
 	}, o.Extra...), "\n")+"\n")
-	run(t, program, filepath.Join(dir, "config"))
+	run(t, exec.Command(program, "-D", "-e", "-f", filepath.Join(dir, "config")), wrongClock(t, o.Clock))
 	return s
 }
 
 // run starts sshd and waits until it says that it listens.
-func run(t testing.TB, program, config string) {
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program, "-D", "-e", "-f", config)
+func run(t testing.TB, cmd *exec.Cmd, environ []string) {
+	cmd.Env = append(os.Environ(), environ...)
 	log, err := cmd.StderrPipe()
 	must(t, err)
 	must(t, cmd.Start())
@@ -98,7 +98,7 @@ func run(t testing.TB, program, config string) {
 		}
 	}()
 	t.Cleanup(func() {
-		cancel()
+		_ = cmd.Process.Kill()
 		<-ended
 		_ = cmd.Wait()
 		if t.Failed() {
@@ -110,6 +110,18 @@ func run(t testing.TB, program, config string) {
 	case <-ended:
 		t.Fatalf("sshd ended:\n%s", said.String())
 	}
+}
+
+// wrongClock is the environment in which a program's clock is off. The program `faketime` is asked only for its library:
+// it would stay in between, and sshd would outlive it.
+func wrongClock(t testing.TB, off time.Duration) []string {
+	if off == 0 {
+		return nil
+	}
+	NeedTools(t, "faketime")
+	library, err := exec.CommandContext(t.Context(), "faketime", "-m", "-f", "+0s", "printenv", "LD_PRELOAD").Output()
+	must(t, err)
+	return []string{"LD_PRELOAD=" + strings.TrimSpace(string(library)), fmt.Sprintf("FAKETIME=%+ds", int64(off.Seconds())), "FAKETIME_DONT_FAKE_MONOTONIC=1"}
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
