@@ -33,6 +33,9 @@ func startDevice(ctx context.Context, p place) (*process, string, error) {
 		}
 		id = enrolled(p)
 	}
+	if err := useHub(filepath.Join(p.agent, "agent.toml"), p.url()); err != nil {
+		return nil, "", err
+	}
 	agent, err := start(filepath.Join(p.demo, "agent.log"), p.agentEnv(), program("adit"), "agent", "run", "--dir", p.agent)
 	if err != nil {
 		return nil, "", err
@@ -100,6 +103,21 @@ func useBuiltin(path string) error {
 	changed := bytes.Replace(data, []byte(`ssh = "auto"`), []byte(`ssh = "builtin"`), 1)
 	if bytes.Equal(changed, data) {
 		return fmt.Errorf("%s has no line ssh = \"auto\"", path)
+	}
+	return os.WriteFile(path, changed, 0o600)
+}
+
+var hubLine = regexp.MustCompile(`(?m)^hub = ".*"$`)
+
+// useHub leads the agent to this run's port, which need not be the one it enrolled at.
+func useHub(path, url string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	changed := hubLine.ReplaceAllLiteral(data, []byte(`hub = "`+url+`"`))
+	if bytes.Equal(changed, data) {
+		return nil
 	}
 	return os.WriteFile(path, changed, 0o600)
 }
