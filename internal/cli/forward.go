@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,6 +75,9 @@ type forward struct {
 // parseForward reads [[ADDRESS:]PORT:]TARGET. It fails with Invalid.
 func parseForward(text string) (f forward, err error) {
 	fields := splitColons(text)
+	if n := len(fields); n >= 3 && fields[n-3] == "tcp" { // as grants and messages write it
+		fields = slices.Delete(fields, n-3, n-2)
+	}
 	address, port, target := "127.0.0.1", "", fields
 	switch n := len(fields); {
 	case n == 1, n == 2 && !isPort(fields[0]):
@@ -84,12 +88,7 @@ func parseForward(text string) (f forward, err error) {
 	default:
 		return f, wire.Errorf(wire.Invalid, "%q is no forward. Write [[ADDRESS:]PORT:]TARGET, as 22883:127.0.0.1:1883", text)
 	}
-	if len(target) == 2 {
-		f.target, err = wire.ParseTarget("tcp:" + net.JoinHostPort(strings.Trim(target[0], "[]"), target[1]))
-	} else {
-		f.target, err = wire.ParseTarget(target[0])
-	}
-	if err != nil {
+	if f.target, err = forwardTarget(target); err != nil {
 		return f, err
 	}
 	f.chosen = port != ""
@@ -101,6 +100,19 @@ func parseForward(text string) (f forward, err error) {
 	}
 	f.listen = net.JoinHostPort(strings.Trim(address, "[]"), port)
 	return f, nil
+}
+
+// forwardTarget reads a named service, PORT, or HOST and PORT.
+func forwardTarget(fields []string) (wire.Target, error) {
+	if len(fields) == 1 {
+		return wire.ParseTarget(fields[0])
+	}
+	target, err := wire.ParseTarget("tcp:" + net.JoinHostPort(strings.Trim(fields[0], "[]"), fields[1]))
+	if err != nil {
+		return "", wire.Errorf(wire.Invalid, "%q is no target. Write ssh, mqtt, http, PORT or HOST:PORT, as 127.0.0.1:1883 or [::1]:80.",
+			strings.Join(fields, ":"))
+	}
+	return target, nil
 }
 
 // splitColons splits at colons outside of brackets.

@@ -77,12 +77,14 @@ func TestParseForward(t *testing.T) {
 		"[::1]:8080:[fd00::2]:80":   {"[::1]:8080", "tcp:[fd00::2]:80", true},
 		"0:127.0.0.1:80":            {"127.0.0.1:0", "tcp:127.0.0.1:80", true},
 		"localhost:8080:fd00.lan:1": {"localhost:8080", "tcp:fd00.lan:1", true},
+		"tcp:nas.lan:80":            {"127.0.0.1:80", "tcp:nas.lan:80", false},
+		"8080:tcp:nas.lan:80":       {"127.0.0.1:8080", "tcp:nas.lan:80", true},
 	} {
 		if got, err := parseForward(typed); err != nil || got != want {
 			t.Errorf("%q: %+v, %v", typed, got, err)
 		}
 	}
-	for _, typed := range []string{"", ":", "a:b", "1:2:3:4:5", "99999", "x:99999", "80:-x:1", "ftp", "8080:host:", "::1:80", "1:a b:2"} {
+	for _, typed := range []string{"", ":", "a:b", "1:2:3:4:5", "99999", "x:99999", "80:-x:1", "ftp", "8080:host:", "::1:80", "1:a b:2", "tcp:nas.lan"} {
 		if got, err := parseForward(typed); wire.CodeOf(err) != wire.Invalid {
 			t.Errorf("%q is taken for %+v (%v)", typed, got, err)
 		}
