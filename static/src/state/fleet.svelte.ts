@@ -7,6 +7,13 @@ import { Batch } from './devices';
 /** Above this many changed devices one read of the list is cheaper than a read of each. */
 const MANY = 8;
 
+/** The list leaves out what only a device's own page shows: what was read of it stays, whichever answer came first. */
+function withDetail(brief: Device, read: Device | undefined): Device {
+  if (!read?.ssh_host_keys) return brief;
+  const { services, policy } = read.facts ?? {};
+  return { ...brief, ssh_host_keys: read.ssh_host_keys, ...(brief.facts && { facts: { ...brief.facts, ...(services && { services }), ...(policy && { policy }) } }) };
+}
+
 class Fleet {
   list = $state.raw<Device[]>([]);
   loaded = $state(false);
@@ -23,7 +30,7 @@ class Fleet {
     try {
       const list = await api.get('/api/v1/devices');
       if (turn !== this.wanted) return;
-      this.list = list;
+      this.list = list.map((device) => withDetail(device, this.byKey(device.id)));
       this.loaded = true;
       this.problem = undefined;
     } catch (error) {
