@@ -21,7 +21,12 @@ import (
 	"github.com/aditdev/adit/internal/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if status, asked := standIn(); asked {
+		os.Exit(status)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const secret = "ADIT_SECRET=0123456789abcdef0123456789abcdef"
 
