@@ -142,5 +142,5 @@ $(SITE_BUILT): $(SITE_PACKAGES) $(SITE_SOURCES)
 .PHONY: needs-node
 needs-node:
 	@command -v go >/dev/null || { echo "Go is missing: https://go.dev/dl (the version in go.mod, or newer)"; exit 1; }
-	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null || \
-		{ echo "Node 20 or newer is missing: https://nodejs.org (the site is built with it; nothing of it runs later)"; exit 1; }
+	@node -e 'const [major, minor] = process.versions.node.split(".").map(Number); process.exit(major < 20 || (major === 20 && minor < 19) ? 1 : 0)' 2>/dev/null || \
+		{ echo "Node 20.19 or newer is missing: https://nodejs.org (the site is built with it; nothing of it runs later)"; exit 1; }
