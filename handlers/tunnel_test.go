@@ -68,6 +68,8 @@ func TestTunnelDoorCapsEachAddress(t *testing.T) {
 			t.Fatal("a place that was given back is not free")
 		}
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.inAll != waitingPerAddress {
 		t.Errorf("%d wait in all", d.inAll)
 	}
