@@ -80,7 +80,11 @@ func examine(ctx context.Context, p Paths) ([]finding, error) {
 	}
 	rememberProxy(c)
 	found := []finding{{stateOK, "settings", fmt.Sprintf("%s: %s (%s) of %s", p.Config(), c.Name, c.Device, c.Hub)}}
-	return append(found, examineAgent(p, c), examineHub(ctx, p, c), examineSSH(ctx, p, c)), nil
+	found = append(found, examineAgent(p, c), examineHub(ctx, p, c), examineSSH(ctx, p, c))
+	if why := ramOf(p).lostAtBoot(ctx, p, c); why != "" {
+		found = append(found, finding{stateBad, "program", why})
+	}
+	return found, nil
 }
 
 func examineAgent(p Paths, c Config) finding {

@@ -19,7 +19,7 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
-const installUsage = `Usage: adit agent install-service [--no-sshd] [--wait DURATION] [--dir DIR]
+const installUsage = `Usage: adit agent install-service [--no-sshd] [--wait DURATION] [--fetch URL --sha256 HEX] [--dir DIR]
 
 Keeps the agent up by this machine's service manager (systemd, OpenRC, procd, System V init, launchd, a systemd of the
 user's own, or a supervisor of the agent's where none runs) and starts it. As root it also lets the hub's certificates
@@ -27,6 +27,8 @@ in through the machine's own sshd: one file in its settings, tried by a login an
 Run it again after moving or renewing the program.
 
   --no-sshd        leave sshd as it is
+  --fetch URL      this program lies in RAM: the service fetches it from URL after each boot (OpenWrt)
+  --sha256 HEX     and runs nothing but what has this hash, compressed as it is there
   --wait DURATION  wait that long for the hub to be reached, 15s if not given
 `
 
@@ -35,6 +37,9 @@ func installCommand(ctx context.Context, args []string, stdio command.Stdio) err
 	dir := flags.String("dir", "", "")
 	noSSHD := flags.Bool("no-sshd", false, "")
 	wait := flags.Duration("wait", 15*time.Second, "")
+	var fetched source
+	flags.StringVar(&fetched.url, "fetch", "", "")
+	flags.StringVar(&fetched.hash, "sha256", "", "")
 	if err := flags.Parse(args, 0, 0, stdio); err != nil {
 		return err
 	}
@@ -48,6 +53,9 @@ func installCommand(ctx context.Context, args []string, stdio command.Stdio) err
 		if err := installTrust(ctx, p, c, stdio.Err); err != nil {
 			return err
 		}
+	}
+	if err := settleRAM(p, c, fetched); err != nil {
+		return err
 	}
 	g, err := thisProgram(p)
 	if err != nil {
@@ -67,6 +75,16 @@ func installCommand(ctx context.Context, args []string, stdio command.Stdio) err
 	}
 	fmt.Fprint(stdio.Err, arrival(ctx, p, c, *wait))
 	return nil
+}
+
+// settleRAM records what a program in RAM is fetched from, with the proxy that the enrolment found.
+func settleRAM(p Paths, c Config, s source) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find the agent's own program: %w", err)
+	}
+	s.proxy = c.Proxy
+	return ramOf(p).settle(self, s)
 }
 
 // installTrust sets up sshd and says in a line what came of it.
@@ -136,6 +154,11 @@ func uninstallCommand(ctx context.Context, args []string, stdio command.Stdio) e
 	if err := errors.Join(takeBackTrust(ctx, p), removeService(ctx, p), stopSupervisor(ctx, p)); err != nil {
 		return wire.Wrap(err, wire.Internal, "Not everything could be taken back, so key and settings stay for another try")
 	}
+	if r := ramOf(p); exists(r.record) {
+		if err := r.forget(); err != nil {
+			return fmt.Errorf("remove what fetches the program: %w", err)
+		}
+	}
 	if err := removeDir(p.Dir); err != nil {
 		return fmt.Errorf("remove the agent's files: %w", err)
 	}
@@ -170,6 +193,9 @@ func removeProgram() (said string, err error) {
 	path, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find the agent's own program: %w", err)
+	}
+	if r := ramOf(Paths{}); path == r.program() {
+		return "", r.removeLauncher()
 	}
 	home, _ := os.UserHomeDir()
 	if !slices.Contains([]string{"/usr/local/bin/adit", "/usr/bin/adit", filepath.Join(home, ".local/bin/adit")}, path) {

@@ -68,6 +68,9 @@ func (p Paths) Lock() string   { return p.file("lock") }
 // Service records the manager that keeps the agent up.
 func (p Paths) Service() string { return p.file("service.json") }
 
+// Fetch says what a program in RAM is fetched from at boot, and its hash.
+func (p Paths) Fetch() string { return p.file("fetch") }
+
 // FirstBoot is what a machine made from a golden image enrols with.
 func (p Paths) FirstBoot() string { return p.file("first_boot.json") }
 

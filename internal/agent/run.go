@@ -193,6 +193,7 @@ func (d *device) reportLoop(ctx context.Context, pool *carrier.Pool, board *boar
 			return
 		}
 		wait := reportEvery
+		d.warnOfBoot(ctx)
 		sent, err := d.sendReport(ctx, pool, last)
 		if err != nil {
 			d.log.Warn("facts not reported", "cause", err)
@@ -201,6 +202,12 @@ func (d *device) reportLoop(ctx context.Context, pool *carrier.Pool, board *boar
 			last = sent
 		}
 		timer.Reset(wait)
+	}
+}
+
+func (d *device) warnOfBoot(ctx context.Context) {
+	if why := ramOf(d.paths).lostAtBoot(ctx, d.paths, d.config); why != "" {
+		d.log.Warn("the program must be renewed", "cause", why)
 	}
 }
 

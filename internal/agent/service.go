@@ -201,6 +201,9 @@ func thisProgram(p Paths) (program, error) {
 		return program{}, fmt.Errorf("find the agent's own program: %w", err)
 	}
 	g := program{path: path, user: p.User}
+	if r := ramOf(p); path == r.program() {
+		g.path = r.launcher
+	}
 	if p.Dir != DefaultPaths().Dir {
 		if g.dir, err = filepath.Abs(p.Dir); err != nil {
 			return program{}, err

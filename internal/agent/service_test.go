@@ -20,7 +20,7 @@ func TestServiceTexts(t *testing.T) {
 	system := program{path: "/usr/local/bin/adit"}
 	user := program{path: "/home/pi/.local/bin/adit", dir: "/home/pi/my agent's", user: true}
 	for name, m := range map[string]manager{
-		"systemd": systemd(system), "openrc": openrc(system), "procd": procd(program{path: "/usr/bin/adit"}), "sysvinit": sysvinit(system),
+		"systemd": systemd(system), "openrc": openrc(system), "procd": procd(program{path: "/usr/bin/adit"}), "procd-ram": procd(program{path: ramOf(Paths{}).launcher}), "sysvinit": sysvinit(system),
 		"launchd": launchdDaemon(system), "systemd-user": systemdUser(user, "/home/pi"), "launchd-agent": launchdAgent(user, "/Users/pi"),
 		"openrc-odd": openrc(program{path: "/opt/a dir/adit", dir: "/srv/it's"}),
 	} {

@@ -34,8 +34,10 @@ type Status struct {
 	Name        string `json:"name"`
 	Hub         string `json:"hub"`
 	HubName     string `json:"hub_name"`
-	Fingerprint string `json:"fingerprint,omitempty"` // of the device's key
-	Service     string `json:"service"`               // the manager that keeps the agent up, or none
+	Fingerprint string `json:"fingerprint,omitempty"`  // of the device's key
+	Service     string `json:"service"`                // the manager that keeps the agent up, or none
+	Program     string `json:"program"`                // where it lies
+	FetchedFrom string `json:"fetched_from,omitempty"` // after each boot, where the program lies in RAM
 }
 
 // board is where the running agent's state hangs for `adit agent status`, on a unix socket: a file would wear the flash
@@ -169,6 +171,10 @@ func readStatus(p Paths, c Config) (Status, error) {
 		s.Fingerprint = publicFingerprint(key)
 	}
 	s.Service = serviceName(p)
+	s.Program, _ = os.Executable()
+	if from, err := ramOf(p).source(); err == nil {
+		s.FetchedFrom = from.url
+	}
 	return s, nil
 }
 
@@ -210,6 +216,11 @@ func statusCommand(_ context.Context, args []string, stdio command.Stdio) error 
 
 func (s Status) text() string {
 	head := fmt.Sprintf("%s (%s) at %s, %s\n", s.Name, s.DeviceID, s.HubName, s.Hub)
+	if s.FetchedFrom != "" {
+		head += fmt.Sprintf("The program lies in RAM, %s; after a boot it is fetched from %s.\n", s.Program, s.FetchedFrom)
+	} else if s.Program != "" {
+		head += fmt.Sprintf("The program is %s.\n", s.Program)
+	}
 	switch {
 	case !s.Running:
 		return head + "The agent does not run. " + s.startHint() + "\n"

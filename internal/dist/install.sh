@@ -137,11 +137,35 @@ adit_root() { [ "$(id -u)" = 0 ]; }
 
 adit_openwrt() { [ -e /etc/openwrt_release ]; }
 
+# KiB that are free where DIR is; nothing where that cannot be told.
+adit_free() {
+	df -Pk "$1" 2>/dev/null | {
+		read -r _ || :
+		read -r _ _ _ free _ || :
+		case ${free:-} in
+		*[!0-9]*) ;;
+		*) printf '%s' "${free:-}" ;;
+		esac
+	}
+}
+
+# Where OpenWrt's flash has no room for the program (9 MB, and some for everything else), it lies in RAM, and the service
+# fetches it after each boot. What is in flash already stays there, and what is in RAM too.
+adit_in_ram() {
+	if ! adit_openwrt || [ -n "$adit_dir" ] || [ "$adit_for_user" = yes ]; then return 1; fi
+	if [ -e /etc/adit/fetch ]; then return 0; fi
+	if [ -e /usr/bin/adit ]; then return 1; fi
+	room=$(adit_free /usr/bin)
+	[ -n "$room" ] && [ "$room" -lt 11264 ]
+}
+
 adit_bin_dir() {
 	if [ -n "$adit_dir" ]; then
 		printf '%s' "$adit_dir"
 	elif [ "$adit_for_user" = yes ]; then
 		printf '%s' "$HOME/.local/bin"
+	elif adit_in_ram; then
+		printf '/tmp/adit'
 	elif adit_openwrt; then
 		printf '/usr/bin'
 	else
@@ -198,6 +222,11 @@ adit_check() {
 			adit_row no "hub: $adit_hub cannot be reached from here (name, route, proxy, clock or certificate)"
 			bad=1
 		fi
+	fi
+	if adit_in_ram; then
+		adit_row note "flash: short of room for the program, so it goes into RAM and is fetched from the hub after each boot"
+	elif adit_openwrt; then
+		adit_row ok "flash: the program goes there"
 	fi
 	if adit_root; then
 		if adit_writable "$(adit_bin_dir)"; then
@@ -288,8 +317,12 @@ adit_get() {
 	[ "$(adit_sha256 <"$adit_work/adit.gz")" = "$adit_hash" ] ||
 		adit_fail "what was fetched is not what this script expects (hash differs): cut short, or changed on the way. Nothing was installed."
 	gunzip -c "$adit_work/adit.gz" >"$adit_work/adit" || adit_fail "cannot unpack adit in $adit_work: is the disk full?"
+	rm -f "$adit_work/adit.gz"
 
 	bin_dir=$(adit_bin_dir)
+	if adit_in_ram && [ -e "$bin_dir" ] && ! $adit_as test -O "$bin_dir"; then
+		adit_fail "$bin_dir is somebody else's; remove it. Nothing was installed."
+	fi
 	# Readable by all, whatever the umask: sshd runs the program as nobody.
 	# shellcheck disable=SC2016
 	$adit_as sh -c 'umask 022 && mkdir -p "$1"' sh "$bin_dir" 2>/dev/null || adit_fail "cannot make $bin_dir. Choose another place: sh -s -- --bin-dir DIR"
@@ -358,12 +391,14 @@ adit_main() {
 	bin=$(adit_bin_dir)/adit
 	if [ "$adit_upgrade" = no ]; then
 		adit_enroll || adit_fail "this machine was not registered, and nothing was installed."
-	elif [ ! -e "$bin" ]; then
+	elif [ ! -e "$bin" ] && [ ! -e /etc/adit/fetch ]; then
 		adit_fail "there is no $bin to renew. Nothing was installed."
 	fi
 	$adit_as mv -f "$adit_new" "$bin"
 	adit_new=
-	$adit_as "$bin" agent install-service
+	set -- agent install-service
+	if adit_in_ram; then set -- "$@" --fetch "$adit_hub/dl/adit-$adit_platform_name.gz" --sha256 "$adit_hash"; fi
+	$adit_as "$bin" "$@"
 	if [ "$adit_for_user" = yes ]; then
 		case :$PATH: in
 		*:"$(adit_bin_dir)":*) ;;
