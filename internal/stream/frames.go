@@ -22,8 +22,8 @@ const spillLimit = 2*wire.Window + 256<<10
 // FrameConn is a WebSocket that carries control and data frames. Writes from several goroutines are fine; one reads.
 type FrameConn struct {
 	ws    *websocket.Conn
-	out   *Spill // below the WebSocket; nil where it cannot be had, then writes may block
-	heard atomic.Int64
+	out   *Spill       // below the WebSocket; nil where it cannot be had, then writes may block
+	heard atomic.Int64 // since epoch
 	bytes struct{ in, out atomic.Int64 }
 
 	mu sync.Mutex // one frame at a time between Cork and Uncork
@@ -37,11 +37,17 @@ func NewFrameConn(ws *websocket.Conn, out *Spill) *FrameConn {
 	return c
 }
 
+// epoch is what silence is measured from: by the monotonic clock, since the other may be set meanwhile.
+var epoch = time.Now()
+
 // Hear notes that the peer was heard now; pings and pongs arrive below this type.
-func (c *FrameConn) Hear() { c.heard.Store(time.Now().UnixNano()) }
+func (c *FrameConn) Hear() { c.heard.Store(int64(time.Since(epoch))) }
 
 // Heard is when a frame of any kind last came.
-func (c *FrameConn) Heard() time.Time { return time.Unix(0, c.heard.Load()) }
+func (c *FrameConn) Heard() time.Time {
+	now := time.Now()
+	return now.Add(time.Duration(c.heard.Load()) - now.Sub(epoch))
+}
 
 // Bytes counts the payload of data frames in and out.
 func (c *FrameConn) Bytes() (in, out int64) { return c.bytes.in.Load(), c.bytes.out.Load() }
