@@ -90,6 +90,8 @@ type lateHub struct {
 	t       *testing.T
 	key     ed25519.PrivateKey
 	portals atomic.Int64
+	shakes  atomic.Int64 // handshakes
+	cap     atomic.Int64 // as the last one said
 	open    atomic.Bool
 	answer  func(*stream.FrameConn) // after the handshake
 }
@@ -139,6 +141,8 @@ func (h *lateHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
+	h.cap.Store(int64(m.(wire.Auth).Cap))
+	h.shakes.Add(1)
 	auth, _, _ := wire.CutSignature(raw)
 	ready, _ := wire.Encode(wire.Ready{PingSeconds: 15, Now: time.Now().UnixMilli()})
 	transcript := wire.HubTranscript(hello, auth, ready, m.(wire.Auth).Host)

@@ -21,5 +21,9 @@ const (
 	CausePending       = stream.CausePending
 )
 
+// mayBeCap reports whether a further dial that fails so may have met a limit on connections: it was not let through, or
+// whoever answered was busy. Every other cause is one of its own.
+func mayBeCap(c Cause) bool { return c == CauseTCP || c == CauseNot101 }
+
 // CauseOf is the cause that err, as Probe returns it, stands for.
 func CauseOf(err error) Cause { return stream.CauseOf(err) }

@@ -29,6 +29,7 @@ type Pool struct {
 	carriers map[string]*carrier // by nonce: every one whose hello has come
 	parked   int
 	dialing  int
+	proving  int // carriers whose answer to a ping is awaited
 	streams  map[*served]struct{}
 	tokens   map[string]*served // streams that can be taken up again
 	ended    map[string]ended   // those that ended well of late, by token
@@ -210,10 +211,11 @@ func (p *Pool) tellWaiters() {
 	p.gone = make(chan struct{})
 }
 
-// failedLocked notes a dial that failed. Where others live, something on the way allows no more of them.
+// failedLocked notes a dial that failed. Where others live and nothing names another reason, something on the way allows
+// no more of them. Whether they live is not known in a machine that just woke.
 func (p *Pool) failedLocked(err error) {
 	p.status.Cause, p.status.Detail = stream.CauseOf(err), wire.MessageOf(err)
-	if n := p.ready(); n > 0 && p.status.Cause != stream.CauseNone {
+	if n := p.ready(); n > 0 && p.proving == 0 && mayBeCap(p.status.Cause) {
 		p.cap = n
 		p.status.Cause = stream.CauseConnectionCap
 	}
@@ -267,6 +269,7 @@ func (p *Pool) Wake() {
 	p.redial = backoff{}
 	for _, c := range p.carriers {
 		if c.ready && !p.closing {
+			p.proving++
 			p.working.Go(c.prove)
 		}
 	}

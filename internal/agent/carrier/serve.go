@@ -151,6 +151,10 @@ func (c *carrier) prove() {
 	if c.ws.Ping(ctx) != nil {
 		c.ws.CloseNow()
 	}
+	c.pool.mu.Lock()
+	c.pool.proving--
+	c.pool.mu.Unlock()
+	c.pool.nudge()
 }
 
 // Call asks the hub for something and stores its answer in result, a pointer or nil. It waits for a carrier until ctx
