@@ -274,9 +274,10 @@ func TestBackoff(t *testing.T) {
 		meet func(*backoff)
 		most time.Duration
 	}{
-		"after a long life": {func(b *backoff) { b.lost(lost, time.Hour) }, afterLife},
-		"hub restarts":      {func(b *backoff) { b.lost(stream.Restarting, time.Hour) }, afterRestart},
-		"after a short one": {func(b *backoff) { b.lost(lost, time.Second) }, firstRetry},
+		"after a long life": {func(b *backoff) { b.lost(lost, time.Hour, false) }, afterLife},
+		"others live":       {func(b *backoff) { b.lost(lost, time.Hour, true) }, 0},
+		"hub restarts":      {func(b *backoff) { b.lost(stream.Restarting, time.Hour, true) }, afterRestart},
+		"after a short one": {func(b *backoff) { b.lost(lost, time.Second, true) }, firstRetry},
 		"first failure":     {func(b *backoff) { b.failed(lost) }, firstRetry},
 		"many failures":     {func(b *backoff) { b.failures = 40; b.failed(lost) }, slowestRetry},
 		"pending": {func(b *backoff) {

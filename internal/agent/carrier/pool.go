@@ -229,7 +229,7 @@ func (p *Pool) lostLocked(c *carrier, err error) {
 		p.parked--
 	}
 	if !c.left {
-		p.redial.lost(err, time.Since(c.born))
+		p.redial.lost(err, time.Since(c.born), p.ready() > 0)
 	}
 	p.tellWaiters()
 }

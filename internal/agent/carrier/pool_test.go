@@ -47,3 +47,17 @@ func TestConnectionCap(t *testing.T) {
 		t.Errorf("just woken: cause %s, cap %d", p.status.Cause, p.cap)
 	}
 }
+
+// One carrier that ends badly holds no dial up while another lives: parking waits for nothing.
+func TestLostBesideOthers(t *testing.T) {
+	p := alive(2)
+	lost := wire.Errorf(wire.Offline, "lost")
+	p.lostLocked(p.carriers["0"], lost)
+	if !p.redial.at.IsZero() {
+		t.Errorf("the next dial waits %v", time.Until(p.redial.at))
+	}
+	p.lostLocked(p.carriers["1"], lost)
+	if p.redial.at.IsZero() {
+		t.Error("nothing is left, and the next dial comes at once")
+	}
+}

@@ -62,13 +62,15 @@ func (b *backoff) pending(wait time.Duration) time.Duration {
 	return wait
 }
 
-// lost schedules the dial after a carrier that lived for life.
-func (b *backoff) lost(err error, life time.Duration) {
+// lost schedules the dial after a carrier that lived for life. alive says that others are there: they prove that the
+// hub is, and parking waits for nothing.
+func (b *backoff) lost(err error, life time.Duration, alive bool) {
 	switch {
 	case time.Until(b.at) > 0: // several met the same trouble
 	case err == nil: // in good order: it is replaced like any that was used up
 	case errors.Is(err, stream.Restarting):
 		b.at = time.Now().Add(jitter(afterRestart))
+	case life >= longLife && alive:
 	case life >= longLife:
 		b.at = time.Now().Add(jitter(afterLife))
 	default:
