@@ -9,11 +9,19 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
+// clockNews is how far a device's clock must have been set for watchers to hear of it.
+const clockNews = 10 * time.Second
+
 // arrivedLocked notes what a carrier's auth says of its device.
 func (d *device) arrivedLocked(c *Carrier, a wire.Auth) {
 	d.presence.Address, d.presence.AgentVersion = c.remote, wire.Printable(a.AgentVersion, 64)
-	d.presence.ClockOffset = time.UnixMilli(a.Clock).Sub(d.hub.options.Now()).Round(time.Millisecond)
+	offset := time.UnixMilli(a.Clock).Sub(d.hub.options.Now()).Round(time.Millisecond)
+	set := d.presence.Online && (offset-d.presence.ClockOffset).Abs() > clockNews
+	d.presence.ClockOffset = offset
 	d.changedLocked()
+	if set {
+		d.tellLocked()
+	}
 }
 
 // changedLocked tells the watchers where a carrier's coming or going changed whether the device is online.
@@ -26,9 +34,12 @@ func (d *device) changedLocked() {
 		d.hub.options.Log.Info("link "+map[bool]string{true: "opened", false: "closed"}[online], "device", d.id, "address", d.presence.Address)
 	}
 	d.presence.Device, d.presence.Online, d.presence.Cloned = d.id, online, cloned
-	if !news {
-		return
+	if news {
+		d.tellLocked()
 	}
+}
+
+func (d *device) tellLocked() {
 	for w := range d.hub.watchers {
 		w.tell(d.presenceLocked())
 	}

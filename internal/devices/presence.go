@@ -122,7 +122,8 @@ func (f *follower) note(p tunnelhub.Presence) (arrival, bool) {
 	}
 	delete(f.gone, p.Device)
 	f.online[p.Device] = p
-	same := known && !gone && before.Address == p.Address && before.AgentVersion == p.AgentVersion
+	same := known && !gone && before.Address == p.Address && before.AgentVersion == p.AgentVersion &&
+		before.ClockOffset == p.ClockOffset
 	return arrival{p, !known}, !same
 }
 

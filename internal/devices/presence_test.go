@@ -64,7 +64,16 @@ func TestPresence(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 
-	// A device that changes its network is not news.
+	// A device whose clock is set is not news, but the row follows: it is what certificates go by while the device is away.
+	online.ClockOffset = 0
+	say(online)
+	for deadline := time.Now().Add(10 * time.Second); *d.ClockOffsetMs != 0; {
+		if d, err = r.Find(t.Context(), r.owner, id); err != nil || time.Now().After(deadline) {
+			t.Fatalf("%d, %v", *d.ClockOffsetMs, err)
+		}
+	}
+
+	// Nor is one that changes its network.
 	say(tunnelhub.Presence{Device: id})
 	online.Address = "198.51.100.7"
 	say(online)

@@ -37,10 +37,11 @@ type Config struct {
 	AgentVersion string
 	Handler      Handler
 
-	Dialer    stream.Dialer // proxy, CA file, address override
-	BuildTime time.Time     // certificates are verified at no earlier time; zero if unknown
-	HubTime   time.Time     // the hub's time when last seen (Status.HubTime), kept on disk by the caller; zero if unknown
-	ResumeFor time.Duration // how long a stream outlives its carrier; 0 means wire.ResumeFor, negative never
+	Dialer    stream.Dialer    // proxy, CA file, address override
+	Clock     func() time.Time // the wall clock that the hub is told; nil means the machine's
+	BuildTime time.Time        // certificates are verified at no earlier time; zero if unknown
+	HubTime   time.Time        // the hub's time when last seen (Status.HubTime), kept on disk by the caller; zero if unknown
+	ResumeFor time.Duration    // how long a stream outlives its carrier; 0 means wire.ResumeFor, negative never
 
 	// Status is told of every change, one call at a time; it must not block for long. nil means nobody asks.
 	Status func(Status)

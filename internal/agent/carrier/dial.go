@@ -71,13 +71,14 @@ func (p *Pool) auth(c *carrier, purpose wire.Purpose) wire.Auth {
 	if purpose == wire.PurposeCarrier {
 		p.carriers[c.nonce] = c
 	}
+	c.told = p.clock.origin()
 	alive := make([]string, 0, len(p.carriers))
 	for nonce := range p.carriers {
 		alive = append(alive, nonce)
 	}
 	return wire.Auth{
 		Purpose: purpose, Device: p.config.Device, Host: p.host, Instance: p.config.Instance, Nonce: c.agentNonce,
-		Carriers: alive, Clock: time.Now().UnixMilli(), AgentVersion: p.config.AgentVersion, Cap: p.cap,
+		Carriers: alive, Clock: p.clock.wall().UnixMilli(), AgentVersion: p.config.AgentVersion, Cap: p.cap,
 	}
 }
 

@@ -9,24 +9,33 @@ import (
 	"time"
 )
 
-// sleptFor is how much the wall clock must run ahead of the monotonic one, which stands still in a suspended machine.
-const sleptFor = 10 * time.Second
+// clockStep is how far the wall clock must leave the monotonic one, to either side, for it to have been set. It also
+// runs ahead in a suspended machine, where the other stands still.
+const clockStep = 10 * time.Second
+
+// clock is the machine's wall clock, held against the monotonic one.
+type clock struct {
+	wall  func() time.Time
+	began time.Time // a moment of the monotonic one
+}
+
+// origin is what the wall clock makes of the moment began: always the same, until somebody sets it.
+func (c clock) origin() time.Time { return c.wall().Round(0).Add(-time.Since(c.began)) }
 
 // watch notices that the machine slept or that its network changed, by looking: at the clocks, the addresses, and the
 // default routes where the system shows them in a file.
 type watch struct {
-	wall      time.Time
+	origin    time.Time
 	addresses []string
 	routes    string
 }
 
-// changed reports whether something changed since the last look.
-func (w *watch) changed() bool {
-	now := time.Now()
-	slept := !w.wall.IsZero() && now.Round(0).Sub(w.wall.Round(0))-now.Sub(w.wall) > sleptFor
+// changed reports whether something changed since the last look. A clock that was set forward looks like sleep.
+func (w *watch) changed(origin time.Time) bool {
+	slept := !w.origin.IsZero() && origin.Sub(w.origin) > clockStep
 	addresses, routes := addresses(), defaultRoutes()
 	moved := w.addresses != nil && (!slices.Equal(addresses, w.addresses) || routes != w.routes)
-	w.wall, w.addresses, w.routes = now, addresses, routes
+	w.origin, w.addresses, w.routes = origin, addresses, routes
 	return slept || moved
 }
 

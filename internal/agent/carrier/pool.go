@@ -23,13 +23,15 @@ type Pool struct {
 	config  Config
 	host    string // of the URL, as it is signed
 	changed chan struct{}
+	clock   clock
 	network watch
 
 	mu       sync.Mutex
 	carriers map[string]*carrier // by nonce: every one whose hello has come
 	parked   int
 	dialing  int
-	proving  int // carriers whose answer to a ping is awaited
+	proving  int       // carriers whose answer to a ping is awaited
+	told     time.Time // the origin of the clock that the hub was told last; zero before the first carrier
 	streams  map[*served]struct{}
 	tokens   map[string]*served // streams that can be taken up again
 	ended    map[string]ended   // those that ended well of late, by token
@@ -51,8 +53,12 @@ func New(c Config) *Pool {
 	if c.ResumeFor == 0 {
 		c.ResumeFor = wire.ResumeFor
 	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
 	p := &Pool{
 		config:   c,
+		clock:    clock{wall: c.Clock, began: time.Now()},
 		changed:  make(chan struct{}, 1),
 		carriers: make(map[string]*carrier),
 		streams:  make(map[*served]struct{}),
@@ -81,7 +87,7 @@ func (p *Pool) Run(ctx context.Context) error {
 	defer cancel(nil)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	p.network.changed() // takes the first look
+	p.network.changed(p.clock.origin()) // takes the first look
 	for {
 		wait := p.fill(ctx)
 		p.report()
@@ -142,6 +148,9 @@ func (p *Pool) fill(ctx context.Context) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	missing := p.goal() - p.parked - p.dialing
+	if p.clockSet() {
+		missing = max(missing, 1-p.dialing) // its auth tells the new one
+	}
 	if missing <= 0 {
 		return time.Hour
 	}
@@ -159,6 +168,12 @@ func (p *Pool) fill(ctx context.Context) time.Duration {
 		p.working.Go(func() { p.bring(ctx) })
 	}
 	return time.Hour
+}
+
+// clockSet reports that the hub believes a clock which is no longer so: it makes certificates around what it was told,
+// and an idle carrier tells nothing for hours. mu is held.
+func (p *Pool) clockSet() bool {
+	return !p.told.IsZero() && p.clock.origin().Sub(p.told).Abs() > clockStep
 }
 
 // goal is how many carriers should be parked or on the way; mu is held.
@@ -197,7 +212,7 @@ func (p *Pool) bring(ctx context.Context) {
 func (p *Pool) arrivedLocked(c *carrier) {
 	p.redial.success()
 	p.status.Cause, p.status.Detail = stream.CauseNone, ""
-	c.ready, c.parkedAt = true, time.Now()
+	c.ready, c.parkedAt, p.told = true, time.Now(), c.told
 	p.parked++
 	if p.ready() > p.cap {
 		p.cap = 0
@@ -236,7 +251,7 @@ func (p *Pool) lostLocked(c *carrier, err error) {
 
 // look closes what is silent or surplus, and notices a machine that slept or moved.
 func (p *Pool) look() {
-	moved := p.network.changed()
+	moved := p.network.changed(p.clock.origin())
 	if moved {
 		p.Wake()
 	}
@@ -296,7 +311,7 @@ func (p *Pool) close(cause error) {
 func (p *Pool) now() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := time.Now()
+	now := p.clock.wall()
 	if p.status.Cause == stream.CauseClock && p.redial.failures%2 == 1 {
 		return now
 	}

@@ -18,6 +18,7 @@ type carrier struct {
 	nonce      string // the hub's: names the carrier
 	agentNonce string
 	born       time.Time
+	told       time.Time // the origin of the clock that its auth told
 	deadAfter  time.Duration
 
 	ready    bool // the handshake is over; this and the next two are guarded by the pool's mu
