@@ -11,6 +11,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
@@ -93,10 +94,7 @@ func (h *hub) certifyShell(ctx context.Context, user, device, login string, key 
 	if err != nil {
 		return nil, fmt.Errorf("find device: %w", err)
 	}
-	offset := h.tunnel.Presence(device).ClockOffset
-	if offset == 0 && d.ClockOffsetMs != nil {
-		offset = time.Duration(*d.ClockOffsetMs) * time.Millisecond
-	}
+	offset := devices.ClockOffset(d, h.tunnel.Presence(device))
 	return h.ca.Sign(sshca.Request{Key: key, User: user, Device: device, Login: login, Clock: time.Now().Add(offset)})
 }
 

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
@@ -53,7 +54,7 @@ func (a *api) mayLogIn(ctx context.Context, user, credential, device, login stri
 func (a *api) certificate(ctx context.Context, key ssh.PublicKey, d store.Device, login string) (SignCertificateResponseObject, error) {
 	p := principalOf(ctx)
 	cert, err := a.CA.Sign(sshca.Request{Key: key, User: p.User.ID, Device: d.ID, Login: login,
-		Clock: a.Now().Add(a.clockOffset(d)), Forwards: a.Gate.Policy().Forwards(p.User.ID, d.ID, login, a.Now())})
+		Clock: a.Now().Add(devices.ClockOffset(d, a.Tunnel.Presence(d.ID))), Forwards: a.Gate.Policy().Forwards(p.User.ID, d.ID, login, a.Now())})
 	if err != nil {
 		return nil, err
 	}
@@ -67,12 +68,4 @@ func (a *api) certificate(ctx context.Context, key ssh.PublicKey, d store.Device
 		Certificate: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(cert))), Login: login, DeviceID: d.ID, DeviceName: d.Name,
 		KnownHosts: hosts, ValidBefore: time.Unix(int64(cert.ValidBefore), 0).UTC(),
 	}, nil
-}
-
-// clockOffset is the device's clock minus the hub's, as its last link told.
-func (a *api) clockOffset(d store.Device) time.Duration {
-	if live := a.Tunnel.Presence(d.ID); live.Online {
-		return live.ClockOffset
-	}
-	return time.Duration(value(d.ClockOffsetMs)) * time.Millisecond
 }

@@ -212,6 +212,18 @@ func (f *follower) keepSeen(ctx context.Context) error {
 	})
 }
 
+// ClockOffset is the device's clock minus the hub's: as its live link says, be it nothing at all, else as the last one
+// said.
+func ClockOffset(d store.Device, live tunnelhub.Presence) time.Duration {
+	switch {
+	case live.Online:
+		return live.ClockOffset
+	case d.ClockOffsetMs != nil:
+		return time.Duration(*d.ClockOffsetMs) * time.Millisecond
+	}
+	return 0
+}
+
 // Cloned notes that two machines have the same key.
 func (r *Registry) Cloned(ctx context.Context, device string) {
 	err := r.Store.Write(ctx, func(q *store.Queries) error {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/tunnelhub"
 )
 
@@ -99,6 +100,25 @@ func TestPresence(t *testing.T) {
 	r.must(err)
 	if last := rows[len(rows)-1].InstallStep; len(rows) != 2 || last.Step != "online" || last.DeviceID != id {
 		t.Errorf("%+v", rows)
+	}
+}
+
+// A device that is there and whose clock is right has an offset of nothing, whatever was true an hour ago.
+func TestClockOffset(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		kept *int64
+		live tunnelhub.Presence
+		want time.Duration
+	}{
+		"right, once wrong": {new(int64(-3_600_000)), tunnelhub.Presence{Online: true}, 0},
+		"wrong, once right": {new(int64(0)), tunnelhub.Presence{Online: true, ClockOffset: time.Hour}, time.Hour},
+		"away":              {new(int64(-3_600_000)), tunnelhub.Presence{ClockOffset: time.Minute}, -time.Hour},
+		"never there":       {nil, tunnelhub.Presence{}, 0},
+	} {
+		if got := devices.ClockOffset(store.Device{ClockOffsetMs: c.kept}, c.live); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
 	}
 }
 
