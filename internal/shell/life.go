@@ -93,10 +93,11 @@ func (sh *Shell) judge(ctx context.Context, err error, attempt int, began time.T
 	sh.mu.Lock()
 	opening, created := sh.state == wire.ShellOpening, sh.record.Created
 	sh.mu.Unlock()
-	if opening && (wire.CodeOf(err) != wire.Offline || time.Since(created) > openTimeout || time.Since(began) > openTimeout) {
-		return err
-	}
-	if wire.CodeOf(err) == wire.Unauthenticated && attempt > 3 {
+	code, late := wire.CodeOf(err), time.Since(created) > openTimeout || time.Since(began) > openTimeout
+	switch {
+	case opening && code == wire.Unauthenticated && !late && !sh.refused:
+		sh.refused = true // perhaps its clock was set: the carrier that took the place of this one's has told the new one
+	case opening && (code != wire.Offline || late), code == wire.Unauthenticated && attempt > 3:
 		return err
 	}
 	sh.o.Log.Debug("shell waits", "shell", sh.record.ID, "device", sh.record.Device, "cause", err)

@@ -17,6 +17,7 @@ type Shell struct {
 	o       Options
 	closing context.Context // ends when its user ends the shell
 	giveUp  context.CancelFunc
+	refused bool // by the device's SSH server, once, while it was opening; only run uses it
 
 	mu          sync.Mutex
 	changed     chan struct{} // closed and replaced whenever something below changes

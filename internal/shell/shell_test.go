@@ -357,3 +357,15 @@ func TestRefusedLoginSaysSo(t *testing.T) {
 		t.Errorf("%+v", b.status)
 	}
 }
+
+// A device whose clock was set a moment ago refuses the certificate for the old one, and takes the next.
+func TestClockSetBeforeTheShell(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.clock, w.settles = -3*time.Hour, true
+	h := w.hub()
+	w.open(h)
+	b := w.attach(h, 0)
+	b.until("$ ")
+	b.untilState(wire.ShellOpen)
+}

@@ -58,7 +58,8 @@ type world struct {
 	conns   map[net.Conn]struct{}
 	away    bool
 	deaf    bool          // the device is there and says nothing
-	clock   time.Duration // the device's clock minus ours
+	clock   time.Duration // the device's clock minus ours, as the hub believes
+	settles bool          // after one certificate the hub believes what is so
 	keys    []ssh.PublicKey
 	agent   string
 	revoke  map[string]context.CancelCauseFunc
@@ -177,6 +178,16 @@ func (w *world) hold(ctx context.Context, r shell.Record) (context.Context, cont
 	return ctx, func() { cancel(nil) }, nil
 }
 
+func (w *world) believed() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	offset := w.clock
+	if w.settles {
+		w.clock = 0
+	}
+	return offset
+}
+
 // hub is one process's worth of Shells.
 type hub struct {
 	*shell.Shells
@@ -191,7 +202,7 @@ func (w *world) hub() *hub {
 			return shell.Device{Name: "kitchen", HostKeys: w.keys, AgentPath: w.agent}, nil
 		},
 		Certify: func(_ context.Context, user, device, login string, key ssh.PublicKey) (*ssh.Certificate, error) {
-			return w.ca.Sign(sshca.Request{Key: key, User: user, Device: device, Login: login, Clock: time.Now().Add(w.clock)})
+			return w.ca.Sign(sshca.Request{Key: key, User: user, Device: device, Login: login, Clock: time.Now().Add(w.believed())})
 		},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
