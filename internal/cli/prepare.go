@@ -39,10 +39,10 @@ func runPrepare(ctx context.Context, args []string, stdio command.Stdio) error {
 		return wire.Errorf(wire.Invalid, "%q is no Unix account.", login)
 	}
 	if login != localUser() {
-		return prepare(ctx, device, login)
+		return prepare(ctx, device, login, false)
 	}
-	err = prepare(ctx, device, "")
-	if own := prepare(ctx, device, login); own == nil {
+	err = prepare(ctx, device, "", false)
+	if own := prepare(ctx, device, login, false); own == nil {
 		return nil // perhaps there is no default login, and perhaps this one was named
 	}
 	return err
@@ -58,7 +58,8 @@ func localUser() string {
 }
 
 // prepare sees to it that ssh finds a certificate for the login, or for the device's default login where it is empty.
-func prepare(ctx context.Context, device, login string) error {
+// One that is still fresh will do, unless it is to be made anew.
+func prepare(ctx context.Context, device, login string, anew bool) error {
 	s, err := openSSHFiles()
 	if err != nil {
 		return err
@@ -74,7 +75,7 @@ func prepare(ctx context.Context, device, login string) error {
 		return err
 	}
 	e, known := s.entries()[host]
-	if wanted := orDefault(login, e); known && wanted != "" && s.fresh(host, wanted, time.Now()) {
+	if wanted := orDefault(login, e); !anew && known && wanted != "" && s.fresh(host, wanted, time.Now()) {
 		return nil
 	}
 	h, err := signedIn()
@@ -112,11 +113,12 @@ func (h *hub) certificate(ctx context.Context, device, login string, key ssh.Pub
 }
 
 // preparePerson is prepare for a login that a person did or did not name. Where neither they nor the device names one,
-// it is the local user's, as with ssh.
+// it is the local user's, as with ssh. The certificate is a new one: a device whose clock was set refuses those made
+// before, and since ssh takes our place nobody is there to see that it failed and throw one away.
 func preparePerson(ctx context.Context, device, login string) error {
-	err := prepare(ctx, device, login)
+	err := prepare(ctx, device, login, true)
 	if login == "" && wire.CodeOf(err) == wire.Invalid {
-		return prepare(ctx, device, localUser())
+		return prepare(ctx, device, localUser(), true)
 	}
 	return err
 }

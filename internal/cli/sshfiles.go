@@ -23,8 +23,8 @@ import (
 // hostSuffix makes a device's name a host name for ssh: kitchen.adit.
 const hostSuffix = ".adit"
 
-// certificateFresh is for how long a certificate is used. It is valid for five minutes more by the clock of the device,
-// which alone decides and may run wrong by decades: so its age counts, not what it says.
+// certificateFresh is for how long plain ssh uses a certificate again. It is valid for five minutes more by the clock of
+// the device, which alone decides and may run wrong by decades: so its age counts, not what it says.
 const certificateFresh = 150 * time.Second
 
 // sshFiles is the folder with everything that ssh reads: a key, certificates, host keys, configuration.
