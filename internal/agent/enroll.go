@@ -30,8 +30,9 @@ type Enrolment struct {
 	Path    string // where the program will lie, if not where it runs from
 }
 
-// Enroll registers the machine and writes its settings. Nothing is written but the key before the hub's answer proved
-// genuine. Run again after a lost answer it sends the same key, and the hub repeats the answer.
+// Enroll registers the machine and writes its settings. Nothing is written but its keys before the hub's answer proved
+// genuine, and where that is a no, or proves to be another's, they are taken back. Run again after a lost answer it sends
+// the same key, and the hub repeats the answer.
 func Enroll(ctx context.Context, p Paths, e Enrolment) (Config, wire.Enrolled, error) {
 	if err := e.check(p); err != nil {
 		return Config{}, wire.Enrolled{}, err
@@ -39,21 +40,16 @@ func Enroll(ctx context.Context, p Paths, e Enrolment) (Config, wire.Enrolled, e
 	if err := makeDir(p); err != nil {
 		return Config{}, wire.Enrolled{}, err
 	}
-	_, err := os.Stat(p.Key())
-	fresh := errors.Is(err, fs.ErrNotExist)
+	fresh := p.missingKeys()
 	key, err := ensureKey(p.Key())
 	if err != nil {
 		return Config{}, wire.Enrolled{}, err
 	}
-	result, err := e.post(ctx, p, key.Public().(ed25519.PublicKey))
-	if code := wire.CodeOf(err); err != nil && fresh && code != wire.Offline && code != wire.Internal {
-		p.removeKeys() // the hub said no: leave the machine as it was
-	}
+	enrolled, err := e.ask(ctx, p, key.Public().(ed25519.PublicKey))
 	if err != nil {
-		return Config{}, wire.Enrolled{}, err
-	}
-	enrolled, err := e.verify(key.Public().(ed25519.PublicKey), result)
-	if err != nil {
+		if code := wire.CodeOf(err); code != wire.Offline && code != wire.Internal {
+			p.remove(fresh) // leave the machine as it was
+		}
 		return Config{}, wire.Enrolled{}, err
 	}
 	config, err := e.config(p, enrolled)
@@ -94,6 +90,15 @@ func sameHub(old Config, e Enrolment) bool {
 		key, err := wire.DecodeKey(k)
 		return err == nil && wire.Fingerprint(key) == e.HubKey
 	})
+}
+
+// ask sends the key to the hub, and gives its answer where that proves genuine.
+func (e Enrolment) ask(ctx context.Context, p Paths, key ed25519.PublicKey) (wire.Enrolled, error) {
+	result, err := e.post(ctx, p, key)
+	if err != nil {
+		return wire.Enrolled{}, err
+	}
+	return e.verify(key, result)
 }
 
 func (e Enrolment) post(ctx context.Context, p Paths, key ed25519.PublicKey) (*api.EnrollResult, error) {

@@ -242,12 +242,40 @@ func TestEnrollBelievesOnlyTheHub(t *testing.T) {
 					t.Errorf("%s was written", path)
 				}
 			}
-			// The key stays for another try unless the hub said no: it may have counted the code for this key.
+			// The keys stay for another try where the hub may have counted the code for them and its answer was lost.
+			// Where it said no, or somebody else answered, nothing was changed here.
 			_, err = os.Stat(p.Dir)
-			if gone := errors.Is(err, fs.ErrNotExist); gone != (c.code == wire.Conflict || c.code == wire.NotFound) {
+			if gone := errors.Is(err, fs.ErrNotExist); gone != (c.code != wire.Offline && c.code != wire.Internal) {
 				t.Errorf("directory gone: %v", gone)
 			}
 		})
+	}
+}
+
+// Keys that were there before a refusal are there after it.
+func TestRefusedEnrolmentKeepsOldKeys(t *testing.T) {
+	t.Parallel()
+	h, p := newEnrolHub(t), newPlace(t)
+	h.answerWith(func(http.ResponseWriter) { panic(http.ErrAbortHandler) })
+	if _, _, err := Enroll(t.Context(), p, h.enrolment()); wire.CodeOf(err) != wire.Offline {
+		t.Fatal(err)
+	}
+	if err := os.Remove(p.HostKey()); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(p.Key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.answerWith(problem(wire.Conflict, "This install code was used already."))
+	if _, _, err := Enroll(t.Context(), p, h.enrolment()); wire.CodeOf(err) != wire.Conflict {
+		t.Fatal(err)
+	}
+	if after, err := os.ReadFile(p.Key()); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the device's key: %v", err)
+	}
+	if _, err := os.Stat(p.HostKey()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the host key made for nothing: %v", err)
 	}
 }
 

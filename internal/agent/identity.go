@@ -46,9 +46,20 @@ func publicFingerprint(key ed25519.PrivateKey) string {
 	return wire.Fingerprint(key.Public().(ed25519.PublicKey))
 }
 
-// removeKeys takes back a key that no hub accepted, and the directory if nothing else is in it.
-func (p Paths) removeKeys() {
-	_ = os.Remove(p.Key())
-	_ = os.Remove(p.HostKey())
+// missingKeys are the files of keys that an enrolment will make.
+func (p Paths) missingKeys() (missing []string) {
+	for _, path := range []string{p.Key(), p.HostKey()} {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			missing = append(missing, path)
+		}
+	}
+	return missing
+}
+
+// remove takes back keys that no hub accepted, and the directory if nothing else is in it.
+func (p Paths) remove(keys []string) {
+	for _, path := range keys {
+		_ = os.Remove(path)
+	}
 	_ = os.Remove(p.Dir)
 }
