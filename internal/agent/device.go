@@ -102,7 +102,7 @@ func (d *device) openSSH(ctx context.Context, user string) (net.Conn, error) {
 	found := findSSHD(ctx, listeningSockets())
 	if found.kind != api.SSHFactsServerOpenssh {
 		return nil, wire.Errorf(wire.Offline,
-			"The device's sshd does not run. `adit shell --rescue` reaches the device without it, if its policy allows.")
+			"The device's sshd does not run. `adit shell DEVICE` reaches the device without it, if its policy allows.")
 	}
 	d.mu.Lock()
 	d.sshd = found

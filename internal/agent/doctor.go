@@ -140,7 +140,7 @@ func examineSSH(ctx context.Context, p Paths, c Config) finding {
 	case facts.Server == api.SSHFactsServerBuiltin:
 		return finding{stateNote, "ssh", "the agent's own server, inside the tunnel only: " + *facts.Note}
 	case facts.Address == nil:
-		return finding{stateBad, "ssh", "sshd does not run; `adit shell --rescue` still gets in, if the policy allows"}
+		return finding{stateBad, "ssh", "sshd does not run; `adit shell DEVICE` still gets in, if the policy allows"}
 	case !record.usesSSHD():
 		return finding{stateNote, "ssh", "sshd at " + *facts.Address + " does not know the hub's certificates: " + record.Note}
 	}

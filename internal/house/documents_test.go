@@ -6,8 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/aditdev/adit/internal/agent"
+	"github.com/aditdev/adit/internal/cli"
+	"github.com/aditdev/adit/internal/command"
 )
 
 // paths in backquotes, as `handlers/tunnel.go` or `internal/seal`.
@@ -16,18 +21,24 @@ var namedPath = regexp.MustCompile("`((?:\\.ci|cmd|docs|e2e|handlers|internal|sq
 // links of Markdown to files of the tree.
 var link = regexp.MustCompile(`\]\(([\w./-]+\.md)\)`)
 
-func TestDocumentsNameWhatExists(t *testing.T) {
-	documents, err := filepath.Glob(root + "/docs/*.md")
+// documents reads every page that people are given.
+func documents(t *testing.T) map[string][]byte {
+	t.Helper()
+	paths, err := filepath.Glob(root + "/docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	documents = append(documents, root+"/README.md", root+"/ARCHITECTURE.md", root+"/CONTRIBUTING.md", root+"/CHANGELOG.md")
-	for _, path := range documents {
-		text, err := os.ReadFile(path)
-		if err != nil {
+	all := map[string][]byte{}
+	for _, path := range append(paths, root+"/README.md", root+"/ARCHITECTURE.md", root+"/CONTRIBUTING.md", root+"/CHANGELOG.md") {
+		if all[path], err = os.ReadFile(path); err != nil {
 			t.Error(err)
-			continue
 		}
+	}
+	return all
+}
+
+func TestDocumentsNameWhatExists(t *testing.T) {
+	for path, text := range documents(t) {
 		for _, m := range namedPath.FindAllSubmatch(text, -1) {
 			if _, err := os.Stat(filepath.Join(root, string(m[1]))); err != nil {
 				t.Errorf("%s names %s, which is not there", filepath.Base(path), m[1])
@@ -39,6 +50,71 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 			}
 		}
 	}
+}
+
+// commands of adit in backquotes, or as a line of an example.
+var (
+	namedCommand = regexp.MustCompile("`adit ([a-z][^`\n]*)`")
+	shownCommand = regexp.MustCompile(`(?m)^\s*(?:\$ )?adit ([a-z].*)$`)
+	namedFlag    = regexp.MustCompile(`(?:^|[\s\[|])(--[a-z][a-z-]*)`)
+)
+
+// What pages and messages tell people to type exists: the command, and in its help each flag.
+func TestCommandsThatAreNamedExist(t *testing.T) {
+	texts := documents(t)
+	for path, source := range sources(t) {
+		if !strings.HasSuffix(path, "_test.go") {
+			texts[path] = source
+		}
+	}
+	count := 0
+	for path, text := range texts {
+		named := namedCommand.FindAllSubmatch(text, -1)
+		if filepath.Ext(path) == ".md" {
+			named = append(named, shownCommand.FindAllSubmatch(text, -1)...)
+		}
+		for _, m := range named {
+			count++
+			if wrong := wrongCommand(string(m[1])); wrong != "" {
+				t.Errorf("%s names `adit %s`: %s", path, m[1], wrong)
+			}
+		}
+	}
+	if count < 50 {
+		t.Errorf("only %d commands were found", count)
+	}
+	for _, wrong := range []string{"shel kitchen", "shell --rescue", "agent statuss", "agent status --jason", "ssh --x kitchen -- ls --all"} {
+		if wrongCommand(wrong) == "" {
+			t.Errorf("`adit %s` passes", wrong)
+		}
+	}
+}
+
+// wrongCommand says what of a line behind `adit` does not exist; "" where all does.
+func wrongCommand(line string) string {
+	line, _, _ = strings.Cut(line, " -- ") // what follows is typed on a device
+	name, rest, _ := strings.Cut(line, " ")
+	table := append(cli.Commands(), command.Command{Name: "version"})
+	switch name {
+	case "agent":
+		if name, rest, _ = strings.Cut(rest, " "); name == "" {
+			return ""
+		}
+		table = agent.Commands()
+	case "tunnel": // begins what docs/protocol.md has signed
+		return ""
+	}
+	at := slices.IndexFunc(table, func(c command.Command) bool { return c.Name == name })
+	if at < 0 {
+		return "there is no such command"
+	}
+	for _, m := range namedFlag.FindAllStringSubmatch(rest, -1) {
+		if m[1] != "--help" && !slices.ContainsFunc(namedFlag.FindAllStringSubmatch(table[at].Usage, -1),
+			func(has []string) bool { return has[1] == m[1] }) {
+			return "its help knows no " + m[1]
+		}
+	}
+	return ""
 }
 
 // Each direct dependency has a line in ARCHITECTURE.md that says why.
