@@ -95,7 +95,7 @@ func absent(name string) error {
 		return wire.Errorf(wire.NotFound, "There is no such file. Downloads are named adit-OS-ARCH.gz, as adit-linux-arm64.gz.")
 	}
 	return wire.Errorf(wire.NotFound,
-		"This hub was built without adit for %s. Its operator adds it with: make internal/dist/files/%s bin/adit-hub", target, name)
+		"This hub was built without adit for %s. Its operator adds it by this, and starts the hub again: make internal/dist/files/%s bin/adit-hub", target, name)
 }
 
 // serveTagged answers 304 to who has the body with this hash already.

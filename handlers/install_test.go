@@ -117,7 +117,7 @@ func TestDownload(t *testing.T) {
 		t.Errorf("a part: %d %s", part.Code, part.Body)
 	}
 	for path, says := range map[string]string{
-		"/dl/adit-linux-riscv64.gz":   "make internal/dist/files/adit-linux-riscv64.gz bin/adit-hub",
+		"/dl/adit-linux-riscv64.gz":   "starts the hub again: make internal/dist/files/adit-linux-riscv64.gz bin/adit-hub",
 		"/dl/passwd":                  "There is no such file",
 		"/dl/adit-%3Cscript%3E.gz":    "There is no such file",
 		"/dl/adit-..%2F..%2Fx.gz":     "There is no such file",

@@ -263,7 +263,7 @@ adit_preflight() {
 		adit_fail "Adit is not made for $(uname -s) on $(uname -m). A machine with OpenSSH can do without the agent: see the hub's page."
 	adit_hash=$(adit_want "$adit_platform_name")
 	[ -n "$adit_hash" ] ||
-		adit_fail "this hub has no adit for $adit_platform_name. Its operator adds it with: make internal/dist/files/adit-$adit_platform_name.gz"
+		adit_fail "this hub has no adit for $adit_platform_name. Its operator adds it by this, and starts the hub again: make internal/dist/files/adit-$adit_platform_name.gz bin/adit-hub"
 	[ -n "$(adit_fetcher)" ] || adit_fail "neither curl nor wget is here. Try: $(adit_how curl)"
 	adit_has gunzip || adit_fail "gunzip is not here. Try: $(adit_how gzip)"
 	adit_sha256_tool || adit_fail "none of sha256sum, shasum and openssl is here. Try: $(adit_how coreutils)"

@@ -411,7 +411,7 @@ func TestRefusals(t *testing.T) {
 		{name: "no hash tool", tools: append(without("sha256sum"), "curl"), says: "none of sha256sum, shasum and openssl"},
 		{name: "unknown architecture", tools: append(basics, "curl"), prepare: uname("Linux", "sparc64"), says: "not made for Linux on sparc64"},
 		{name: "unknown system", tools: append(basics, "curl"), prepare: uname("Plan9", "x86_64"), says: "not made for Plan9"},
-		{name: "absent target", tools: append(basics, "curl"), prepare: uname("Linux", "riscv64"), says: "no adit for linux-riscv64"},
+		{name: "absent target", tools: append(basics, "curl"), prepare: uname("Linux", "riscv64"), says: "no adit for linux-riscv64. Its operator adds it by this, and starts the hub again: make internal/dist/files/adit-linux-riscv64.gz bin/adit-hub"},
 		{name: "unknown option", tools: append(basics, "curl"), args: []string{"--chek"}, says: "--chek is unknown"},
 		{name: "place is a file", tools: append(basics, "curl"), args: []string{"--bin-dir", "/dev/null/bin"}, says: "cannot make /dev/null/bin"},
 		{name: "place is read-only", tools: append(basics, "curl"), args: []string{"--bin-dir", "/proc"}, says: "cannot write into /proc"},
