@@ -63,12 +63,12 @@ func onData(ctx context.Context, p program, do func(*admin) error) error {
 }
 
 // print writes a value as JSON, or its text.
-func (a *admin) print(asJSON bool, value any, format string, args ...any) error {
+func (p program) print(asJSON bool, value any, format string, args ...any) error {
 	if !asJSON {
-		_, err := fmt.Fprintf(a.stdout, format, args...)
+		_, err := fmt.Fprintf(p.stdout, format, args...)
 		return err
 	}
-	e := json.NewEncoder(a.stdout)
+	e := json.NewEncoder(p.stdout)
 	e.SetIndent("", "  ")
 	return e.Encode(value)
 }

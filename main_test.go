@@ -179,6 +179,11 @@ func TestHelp(t *testing.T) {
 	if status, stdout, _ := adithub(t, nil, "", "version"); status != 0 || !strings.HasPrefix(stdout, "adit-hub ") {
 		t.Errorf("%d %q", status, stdout)
 	}
+	var version struct{ Version, Platform string }
+	text := must(t, nil, "", "version", "--json")
+	if err := json.Unmarshal([]byte(text), &version); err != nil || version.Version == "" || version.Platform == "" {
+		t.Errorf("%v %s", err, text)
+	}
 }
 
 var linkPattern = regexp.MustCompile(`(http://\S+)/app/(setup|login)#(\S+)`)
