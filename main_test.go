@@ -311,6 +311,12 @@ func soon(t *testing.T, what string, is func() bool) {
 
 func enrol(t *testing.T, hub *running, owner string) string {
 	t.Helper()
+	return enrolKey(t, hub, owner, strings.Repeat("A", 43))
+}
+
+// enrolKey makes a device called kitchen of a machine with this key.
+func enrolKey(t *testing.T, hub *running, owner, publicKey string) string {
+	t.Helper()
 	var code struct{ Code string }
 	if status := hub.call(owner, "POST", "/api/v1/install-codes", map[string]any{"name": "kitchen"}, &code); status != 201 {
 		t.Fatal(status)
@@ -319,7 +325,7 @@ func enrol(t *testing.T, hub *running, owner string) string {
 		DeviceID string   `json:"device_id"`
 		HubKeys  []string `json:"hub_keys"`
 	}
-	status := hub.call("", "POST", "/api/v1/enroll", map[string]any{"code": code.Code, "public_key": strings.Repeat("A", 43),
+	status := hub.call("", "POST", "/api/v1/enroll", map[string]any{"code": code.Code, "public_key": publicKey,
 		"hostname": "x", "facts": map[string]any{}, "ssh_host_keys": []string{}}, &enrolled)
 	if status != 200 {
 		t.Fatal(status)

@@ -38,6 +38,8 @@ func TestRequests(t *testing.T) {
 		"rename to a taken name":       {"admin", "PATCH", v1("devices/kitchen"), req{"name": "shed"}, 409, wire.Conflict, "shed"},
 		"rename to an option":          {"admin", "PATCH", v1("devices/kitchen"), req{"name": "-oProxyCommand"}, 400, wire.Invalid, "a-z"},
 		"a default login with a slash": {"admin", "PATCH", v1("devices/kitchen"), req{"default_login": "a/b"}, 400, wire.Invalid, "account"},
+		"a ping too often":             {"admin", "PATCH", v1("devices/kitchen"), req{"ping_seconds": 14}, 400, wire.Invalid, "15 to 600"},
+		"a ping too seldom":            {"admin", "PATCH", v1("devices/kitchen"), req{"ping_seconds": 601}, 400, wire.Invalid, "ping_seconds"},
 		"no such device":               {"admin", "GET", v1("devices/nobody"), nil, 404, wire.NotFound, "no device"},
 		"no login and no default":      {"admin", "POST", v1("devices/kitchen/ssh-certificate"), req{"public_key": sshKey(t)}, 400, wire.Invalid, "login"},
 		"a private key":                {"admin", "POST", v1("devices/kitchen/ssh-certificate"), req{"public_key": "-----BEGIN OPENSSH PRIVATE KEY-----", "login": "pi"}, 400, wire.Invalid, "public key"},

@@ -46,16 +46,25 @@ func (a *api) GetDevice(ctx context.Context, r GetDeviceRequestObject) (GetDevic
 	return GetDevice200JSONResponse(out), err
 }
 
-// UpdateDevice renames, tags, sets the default login.
+// UpdateDevice renames, tags, sets the default login and the ping, acknowledges a clone. What the links know of it they
+// learn here.
 func (a *api) UpdateDevice(ctx context.Context, r UpdateDeviceRequestObject) (UpdateDeviceResponseObject, error) {
 	p := principalOf(ctx)
 	d, err := a.Devices.Find(ctx, p, r.Device)
 	if err != nil {
 		return nil, err
 	}
-	d, err = a.Devices.Update(ctx, p, d, devices.Patch{Name: r.Body.Name, DefaultLogin: r.Body.DefaultLogin, Tags: r.Body.Tags})
+	before, acknowledged := d.PingSeconds, value(r.Body.AcknowledgeClone)
+	d, err = a.Devices.Update(ctx, p, d, devices.Patch{Name: r.Body.Name, DefaultLogin: r.Body.DefaultLogin, Tags: r.Body.Tags,
+		PingSeconds: r.Body.PingSeconds, AcknowledgeClone: acknowledged})
 	if err != nil {
 		return nil, err
+	}
+	if acknowledged {
+		a.Tunnel.ForgetClone(d.ID)
+	}
+	if d.PingSeconds != before {
+		a.Tunnel.Renew(d.ID)
 	}
 	out, err := a.fullDevice(ctx, d)
 	return UpdateDevice200JSONResponse(out), err

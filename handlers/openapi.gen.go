@@ -385,7 +385,7 @@ type Device struct {
 	Address      *string `json:"address,omitempty"`
 	AgentVersion *string `json:"agent_version,omitempty"`
 
-	// Cause Why it is not usable, where that is known: clone, hub-key, connection-cap, pending
+	// Cause Why it is not usable, where that is known: clone (until a person acknowledges it), hub-key, connection-cap, pending
 	Cause *string `json:"cause,omitempty"`
 
 	// ClockOffsetMs Device's clock minus the hub's; a page warns above 60 s
@@ -407,10 +407,12 @@ type Device struct {
 	Logins []string `json:"logins"`
 
 	// MayManage The caller may rename and remove it
-	MayManage   bool         `json:"may_manage"`
-	Name        string       `json:"name"`
-	Online      bool         `json:"online"`
-	OnlineSince *time.Time   `json:"online_since,omitempty"`
+	MayManage   bool       `json:"may_manage"`
+	Name        string     `json:"name"`
+	Online      bool       `json:"online"`
+	OnlineSince *time.Time `json:"online_since,omitempty"`
+
+	// PingSeconds Between pings; offline is noticed within 2.5 times that, and 40 s at least
 	PingSeconds *int         `json:"ping_seconds,omitempty"`
 	SSHHostKeys *[]HostKey   `json:"ssh_host_keys,omitempty"`
 	Status      DeviceStatus `json:"status"`
@@ -426,9 +428,14 @@ type DeviceVia string
 
 // DevicePatch defines model for DevicePatch.
 type DevicePatch struct {
-	DefaultLogin *string   `json:"default_login,omitempty"`
-	Name         *string   `json:"name,omitempty"`
-	Tags         *[]string `json:"tags,omitempty"`
+	// AcknowledgeClone One machine has the key again: takes the cause clone away until the next one comes
+	AcknowledgeClone *bool   `json:"acknowledge_clone,omitempty"`
+	DefaultLogin     *string `json:"default_login,omitempty"`
+	Name             *string `json:"name,omitempty"`
+
+	// PingSeconds Between pings, for a device on little data. Its carriers are renewed and agree it
+	PingSeconds *int      `json:"ping_seconds,omitempty"`
+	Tags        *[]string `json:"tags,omitempty"`
 }
 
 // DevicePolicy What the device's own agent.toml allows.
@@ -969,7 +976,7 @@ type ServerInterface interface {
 	// GetDevice One device with its facts
 	// (GET /api/v1/devices/{device})
 	GetDevice(ctx echo.Context, device DevicePath) error
-	// UpdateDevice Rename, tag, set the default login (admin)
+	// UpdateDevice Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 	// (PATCH /api/v1/devices/{device})
 	UpdateDevice(ctx echo.Context, device DevicePath) error
 	// ApproveDevice Let a pending device in (admin); to turn it away, remove it
@@ -3034,7 +3041,7 @@ type StrictServerInterface interface {
 	// GetDevice One device with its facts
 	// (GET /api/v1/devices/{device})
 	GetDevice(ctx context.Context, request GetDeviceRequestObject) (GetDeviceResponseObject, error)
-	// UpdateDevice Rename, tag, set the default login (admin)
+	// UpdateDevice Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 	// (PATCH /api/v1/devices/{device})
 	UpdateDevice(ctx context.Context, request UpdateDeviceRequestObject) (UpdateDeviceResponseObject, error)
 	// ApproveDevice Let a pending device in (admin); to turn it away, remove it

@@ -387,7 +387,7 @@ type Device struct {
 	Address      *string `json:"address,omitempty"`
 	AgentVersion *string `json:"agent_version,omitempty"`
 
-	// Cause Why it is not usable, where that is known: clone, hub-key, connection-cap, pending
+	// Cause Why it is not usable, where that is known: clone (until a person acknowledges it), hub-key, connection-cap, pending
 	Cause *string `json:"cause,omitempty"`
 
 	// ClockOffsetMs Device's clock minus the hub's; a page warns above 60 s
@@ -409,10 +409,12 @@ type Device struct {
 	Logins []string `json:"logins"`
 
 	// MayManage The caller may rename and remove it
-	MayManage   bool         `json:"may_manage"`
-	Name        string       `json:"name"`
-	Online      bool         `json:"online"`
-	OnlineSince *time.Time   `json:"online_since,omitempty"`
+	MayManage   bool       `json:"may_manage"`
+	Name        string     `json:"name"`
+	Online      bool       `json:"online"`
+	OnlineSince *time.Time `json:"online_since,omitempty"`
+
+	// PingSeconds Between pings; offline is noticed within 2.5 times that, and 40 s at least
 	PingSeconds *int         `json:"ping_seconds,omitempty"`
 	SSHHostKeys *[]HostKey   `json:"ssh_host_keys,omitempty"`
 	Status      DeviceStatus `json:"status"`
@@ -428,9 +430,14 @@ type DeviceVia string
 
 // DevicePatch defines model for DevicePatch.
 type DevicePatch struct {
-	DefaultLogin *string   `json:"default_login,omitempty"`
-	Name         *string   `json:"name,omitempty"`
-	Tags         *[]string `json:"tags,omitempty"`
+	// AcknowledgeClone One machine has the key again: takes the cause clone away until the next one comes
+	AcknowledgeClone *bool   `json:"acknowledge_clone,omitempty"`
+	DefaultLogin     *string `json:"default_login,omitempty"`
+	Name             *string `json:"name,omitempty"`
+
+	// PingSeconds Between pings, for a device on little data. Its carriers are renewed and agree it
+	PingSeconds *int      `json:"ping_seconds,omitempty"`
+	Tags        *[]string `json:"tags,omitempty"`
 }
 
 // DevicePolicy What the device's own agent.toml allows.
@@ -1084,14 +1091,14 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/devices/{device} (the `GetDevice` operationId).
 	GetDevice(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// UpdateDeviceWithBody Rename, tag, set the default login (admin)
+	// UpdateDeviceWithBody Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PATCH /api/v1/devices/{device} (the `UpdateDevice` operationId).
 	UpdateDeviceWithBody(ctx context.Context, device DevicePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// UpdateDevice Rename, tag, set the default login (admin)
+	// UpdateDevice Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1529,7 +1536,7 @@ func (c *Client) GetDevice(ctx context.Context, device DevicePath, reqEditors ..
 	return c.Client.Do(req)
 }
 
-// UpdateDeviceWithBody Rename, tag, set the default login (admin)
+// UpdateDeviceWithBody Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 //
 // Takes any type of body and a specified content type.
 //
@@ -1546,7 +1553,7 @@ func (c *Client) UpdateDeviceWithBody(ctx context.Context, device DevicePath, co
 	return c.Client.Do(req)
 }
 
-// UpdateDevice Rename, tag, set the default login (admin)
+// UpdateDevice Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3729,14 +3736,14 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/devices/{device} (the `GetDevice` operationId).
 	GetDeviceWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*GetDeviceResponse, error)
 
-	// UpdateDeviceWithBodyWithResponse Rename, tag, set the default login (admin)
+	// UpdateDeviceWithBodyWithResponse Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PATCH /api/v1/devices/{device} (the `UpdateDevice` operationId).
 	UpdateDeviceWithBodyWithResponse(ctx context.Context, device DevicePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateDeviceResponse, error)
 
-	// UpdateDeviceWithResponse Rename, tag, set the default login (admin)
+	// UpdateDeviceWithResponse Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5901,7 +5908,7 @@ func (c *ClientWithResponses) GetDeviceWithResponse(ctx context.Context, device 
 	return ParseGetDeviceResponse(rsp)
 }
 
-// UpdateDeviceWithBodyWithResponse Rename, tag, set the default login (admin)
+// UpdateDeviceWithBodyWithResponse Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -5914,7 +5921,7 @@ func (c *ClientWithResponses) UpdateDeviceWithBodyWithResponse(ctx context.Conte
 	return ParseUpdateDeviceResponse(rsp)
 }
 
-// UpdateDeviceWithResponse Rename, tag, set the default login (admin)
+// UpdateDeviceWithResponse Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -309,7 +309,7 @@ export interface paths {
         delete: operations["removeDevice"];
         options?: never;
         head?: never;
-        /** Rename, tag, set the default login (admin) */
+        /** Rename, tag, set the default login and the ping, acknowledge a clone (admin) */
         patch: operations["updateDevice"];
         trace?: never;
     };
@@ -883,8 +883,9 @@ export interface components {
              */
             clock_offset_ms?: number;
             agent_version?: string;
+            /** @description Between pings; offline is noticed within 2.5 times that, and 40 s at least */
             ping_seconds?: number;
-            /** @description Why it is not usable, where that is known: clone, hub-key, connection-cap, pending */
+            /** @description Why it is not usable, where that is known: clone (until a person acknowledges it), hub-key, connection-cap, pending */
             cause?: string;
             facts?: components["schemas"]["Facts"];
             ssh_host_keys?: components["schemas"]["HostKey"][];
@@ -909,6 +910,10 @@ export interface components {
             name?: string;
             tags?: string[];
             default_login?: string;
+            /** @description Between pings, for a device on little data. Its carriers are renewed and agree it */
+            ping_seconds?: number;
+            /** @description One machine has the key again: takes the cause clone away until the next one comes */
+            acknowledge_clone?: boolean;
         };
         /** @description What the device says of itself. All of it is text from a stranger. */
         Facts: {
@@ -2103,6 +2108,7 @@ export interface operations {
                     "text/x-shellscript": string;
                 };
             };
+            default: components["responses"]["Problem"];
         };
     };
     installScriptWithCode: {
@@ -2125,6 +2131,7 @@ export interface operations {
                     "text/x-shellscript": string;
                 };
             };
+            default: components["responses"]["Problem"];
         };
     };
     download: {
