@@ -283,13 +283,26 @@ func TestCommandsBesideTheHub(t *testing.T) {
 	must(t, environ, "", "grant", "remove", grant.ID)
 	soon(t, "its removal", func() bool { return hub.call(op, "GET", "/api/v1/devices/"+device, nil, nil) == 404 })
 
+	var narrow struct{ Token, Scope string }
+	text = must(t, environ, "", "token", "create", "--user", "owner", "--scope", "read", "--json")
+	if err := json.Unmarshal([]byte(text), &narrow); err != nil || narrow.Scope != "read" {
+		t.Errorf("%v %s", err, text)
+	}
+	if status := hub.call(narrow.Token, "DELETE", "/api/v1/devices/"+device, nil, nil); status != 403 {
+		t.Errorf("a token that reads removed a device: %d", status)
+	}
+	if status := hub.call(narrow.Token, "GET", "/api/v1/devices/"+device, nil, nil); status != 200 {
+		t.Errorf("a token that reads: %d", status)
+	}
+
 	link := linkPattern.FindStringSubmatch(must(t, environ, "", "user", "reset", "op"))
 	if link == nil || hub.call("", "POST", "/api/v1/login/link", map[string]string{"secret": link[3]}, nil) != 200 {
 		t.Errorf("the reset link does not work: %v", link)
 	}
 	for _, args := range [][]string{
 		{"grant", "add", "--user", "op", "--login", "pi"}, {"grant", "add", "--user", "op", "--device", "nobody", "--login", "pi"},
-		{"grant", "remove", "grt_none"}, {"token", "create", "--user", "nobody"}, {"user", "create", "--email", "x", "--role", "viewer"},
+		{"grant", "remove", "grt_none"}, {"token", "create", "--user", "nobody"},
+		{"token", "create", "--user", "owner", "--scope", "write"}, {"user", "create", "--email", "x", "--role", "viewer"},
 		{"user", "create", "--email", "x@example.com", "--role", "root"}, {"user", "create", "--email", "y@example.com", "--role", "viewer", "--password-stdin"},
 	} {
 		if status, _, _ := adithub(t, environ, "", args...); status == 0 {

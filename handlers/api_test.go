@@ -1,7 +1,9 @@
 package handlers
 
 import (
+	"cmp"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,6 +58,7 @@ func TestRequests(t *testing.T) {
 		"a role that is none":          {"admin", "POST", v1("users"), req{"email": "x@example.com", "role": "root", "password": password}, 400, wire.Invalid, "role"},
 		"a token without a name":       {"viewer", "POST", v1("tokens"), req{"name": " "}, 400, wire.Invalid, "name"},
 		"a token for ever":             {"viewer", "POST", v1("tokens"), req{"name": "x", "expires_in": 1 << 40}, 400, wire.Invalid, "five years"},
+		"a token of no scope":          {"viewer", "POST", v1("tokens"), req{"name": "x", "scope": "write"}, 400, wire.Invalid, "all, connect or read"},
 		"a negative token":             {"viewer", "POST", v1("tokens"), req{"name": "x", "expires_in": -1}, 400, wire.Invalid, "minute"},
 		"events from nowhere":          {"viewer", "GET", v1("events?last_event_id=x"), nil, 400, wire.Invalid, "number"},
 		"a target that is none":        {"operator", "GET", v1("devices/kitchen/connect?target=ftp"), nil, 400, wire.Invalid, ""},
@@ -131,6 +134,34 @@ func TestInstallCode(t *testing.T) {
 	r.call("", "POST", v1("enroll"), enrol, 200, &again)
 	if again.DeviceID != result.DeviceID || again.Status != "active" {
 		t.Errorf("%+v", again)
+	}
+}
+
+// A narrow token is made, listed, and told what it may: no more than that.
+func TestNarrowToken(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for scope, may := range map[string]struct{ manage, open bool }{"": {true, true}, "connect": {false, true}, "read": {false, false}} {
+		body := object{"name": "narrow"}
+		if scope != "" {
+			body["scope"] = scope
+		}
+		var made NewToken
+		r.call("admin", "POST", v1("tokens"), body, 201, &made)
+		if want := cmp.Or(scope, "all"); string(made.Scope) != want {
+			t.Errorf("%q was made as %s", scope, made.Scope)
+		}
+		var list []Token
+		r.call("admin", "GET", v1("tokens"), nil, 200, &list)
+		if !slices.ContainsFunc(list, func(l Token) bool { return l.ID == made.ID && l.Scope == made.Scope }) {
+			t.Errorf("%+v", list)
+		}
+		r.tokens["narrow"] = made.Token
+		var d Device
+		r.call("narrow", "GET", v1("devices/kitchen"), nil, 200, &d)
+		if d.MayManage != may.manage || (len(d.Logins) > 0) != may.open || (len(d.Targets) > 0) != may.open {
+			t.Errorf("%q may manage: %v, open %v as %v", scope, d.MayManage, d.Targets, d.Logins)
+		}
 	}
 }
 

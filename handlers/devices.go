@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/store"
@@ -132,13 +133,16 @@ func (a *api) fullDevice(ctx context.Context, d store.Device) (Device, error) {
 func (a *api) apiDevice(p *auth.Principal, d store.Device) Device {
 	now, policy := a.Now(), a.Gate.Policy()
 	logins, targets := policy.Reach(p.User.ID, d.ID, now)
+	if !p.Scope.Holds(access.ScopeConnect) {
+		logins, targets = []string{}, []string{}
+	}
 	ping := int(d.PingSeconds)
 	out := Device{
 		ID: d.ID, Name: d.Name, Status: DeviceStatus(d.Status), Via: DeviceVia(d.Via), Tags: nonNil(policy.Devices[d.ID].Tags),
 		DefaultLogin: some(d.DefaultLogin), Fingerprint: some(devices.Fingerprint(d)), CreatedAt: store.Time(d.CreatedAt),
 		LastSeenAt: store.TimeOf(d.LastSeenAt), Address: some(d.Address), ClockOffsetMs: d.ClockOffsetMs,
 		AgentVersion: some(d.AgentVersion), PingSeconds: &ping, Cause: some(d.Cause), Facts: facts(d.Facts),
-		Logins: logins, Targets: targets, MayManage: p.Role().Manages(),
+		Logins: logins, Targets: targets, MayManage: p.Role().Manages() && p.Scope.Holds(access.ScopeAll),
 	}
 	if d.Status == "pending" {
 		out.Cause = some("pending")

@@ -157,8 +157,8 @@ func (a *api) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 		who := callerOf(r.Context())
 		who.principal = p
 		with(c, who)
-		if !rule.admits(p.Role()) {
-			return wire.Errorf(wire.Forbidden, "This takes the role admin or owner; yours is %s.", p.Role())
+		if err := rule.refusal(p); err != nil {
+			return err
 		}
 		return next(c)
 	}

@@ -303,6 +303,27 @@ func (e ShellState) Valid() bool {
 	}
 }
 
+// Defines values for TokenScope.
+const (
+	All     TokenScope = "all"
+	Connect TokenScope = "connect"
+	Read    TokenScope = "read"
+)
+
+// Valid indicates whether the value is a known member of the TokenScope enum.
+func (e TokenScope) Valid() bool {
+	switch e {
+	case All:
+		return true
+	case Connect:
+		return true
+	case Read:
+		return true
+	default:
+		return false
+	}
+}
+
 // CLILogin defines model for CLILogin.
 type CLILogin struct {
 	ExpiresAt       time.Time `json:"expires_at"`
@@ -706,6 +727,9 @@ type NewToken struct {
 	ExpiresAt time.Time `json:"expires_at"`
 	ID        string    `json:"id"`
 
+	// Scope all: what its user may. connect: what read may, and streams, shells and certificates. read: devices, known hosts, events and metrics; changes and opens nothing
+	Scope TokenScope `json:"scope"`
+
 	// Token Shown once
 	Token string `json:"token"`
 }
@@ -837,6 +861,9 @@ type Token struct {
 	ID         string     `json:"id"`
 	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
 	Name       string     `json:"name"`
+
+	// Scope all: what its user may. connect: what read may, and streams, shells and certificates. read: devices, known hosts, events and metrics; changes and opens nothing
+	Scope TokenScope `json:"scope"`
 }
 
 // TokenRequest defines model for TokenRequest.
@@ -844,7 +871,13 @@ type TokenRequest struct {
 	// ExpiresIn Seconds; a token without it lasts 90 days
 	ExpiresIn *int   `json:"expires_in,omitempty"`
 	Name      string `json:"name"`
+
+	// Scope all: what its user may. connect: what read may, and streams, shells and certificates. read: devices, known hosts, events and metrics; changes and opens nothing
+	Scope *TokenScope `json:"scope,omitempty"`
 }
+
+// TokenScope all: what its user may. connect: what read may, and streams, shells and certificates. read: devices, known hosts, events and metrics; changes and opens nothing
+type TokenScope string
 
 // User defines model for User.
 type User struct {

@@ -664,7 +664,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Prometheus metrics (admin token) */
+        /** Prometheus metrics (admin; a token of any scope) */
         get: operations["metrics"];
         put?: never;
         post?: never;
@@ -796,9 +796,15 @@ export interface components {
         CLILoginDecision: {
             approve: boolean;
         };
+        /**
+         * @description all: what its user may. connect: what read may, and streams, shells and certificates. read: devices, known hosts, events and metrics; changes and opens nothing
+         * @enum {string}
+         */
+        TokenScope: "all" | "connect" | "read";
         Token: {
             id: string;
             name: string;
+            scope: components["schemas"]["TokenScope"];
             /** Format: date-time */
             created_at: string;
             /** Format: date-time */
@@ -808,11 +814,13 @@ export interface components {
         };
         TokenRequest: {
             name: string;
+            scope?: components["schemas"]["TokenScope"];
             /** @description Seconds; a token without it lasts 90 days */
             expires_in?: number;
         };
         NewToken: {
             id: string;
+            scope: components["schemas"]["TokenScope"];
             /** @description Shown once */
             token: string;
             /** Format: date-time */
