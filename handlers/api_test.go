@@ -202,6 +202,21 @@ func TestViews(t *testing.T) {
 	}
 }
 
+// A door that names a login opens with a grant for it only; one that names none opens with any.
+func TestConnectByLogin(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for query, want := range map[string]int{
+		"target=ssh": 101, "target=ssh&login=pi": 101, "target=ssh&login=": 101, "target=ssh&login=root": 403,
+		"target=ssh&login=a%2Fb": 400, "target=rescue&login=pi": 403, "target=tcp:127.0.0.1:1883": 101, "target=tcp:127.0.0.1:1883&login=pi": 400,
+	} {
+		got := r.do("operator", "GET", v1("devices/kitchen/connect?%s", query), nil, upgrade(101)...)
+		if got.status != want {
+			t.Errorf("%s: %d, want %d\n%s", query, got.status, want, got.body)
+		}
+	}
+}
+
 // A grant added through the API holds in the next request, and its removal too.
 func TestGrantTakesEffectAtOnce(t *testing.T) {
 	t.Parallel()

@@ -272,7 +272,7 @@ const reachFor = 20 * time.Second
 // reach opens a stream. Where the hub itself is not there it tries for a while: it may be restarting.
 func (fw forwarder) reach(ctx context.Context, target wire.Target) (net.Conn, error) {
 	for end := time.Now().Add(reachFor); ; {
-		conn, err := fw.dialDevice(ctx, fw.device, target, fw.say)
+		conn, err := fw.dialDevice(ctx, fw.device, target, "", fw.say)
 		if err == nil || stream.CauseOf(err) != stream.CauseTCP || time.Now().After(end) {
 			return conn, err
 		}

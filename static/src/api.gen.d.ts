@@ -377,6 +377,8 @@ export interface paths {
         parameters: {
             query: {
                 target: components["schemas"]["Target"];
+                /** @description With ssh or rescue: the account. The stream then needs, and ends with, a grant for it */
+                login?: string;
             };
             header?: never;
             path: {
@@ -1811,6 +1813,8 @@ export interface operations {
         parameters: {
             query: {
                 target: components["schemas"]["Target"];
+                /** @description With ssh or rescue: the account. The stream then needs, and ends with, a grant for it */
+                login?: string;
             };
             header?: never;
             path: {
