@@ -221,7 +221,7 @@ func TestGrantOfOneLoginEndsItsStreams(t *testing.T) {
 	}
 
 	began := time.Now()
-	must(t, s.environ, "", "grant", "remove", grants["root"])
+	s.call(s.owner, "DELETE", "/api/v1/grants/"+grants["root"], nil, nil)
 	if _, err := io.Copy(io.Discard, root); err == nil {
 		t.Error("root's stream ended in good order")
 	}
