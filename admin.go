@@ -63,12 +63,12 @@ func onData(ctx context.Context, p program, do func(*admin) error) error {
 }
 
 // print writes a value as JSON, or its text.
-func (a *admin) print(asJSON bool, value any, format string, args ...any) error {
+func (p program) print(asJSON bool, value any, format string, args ...any) error {
 	if !asJSON {
-		_, err := fmt.Fprintf(a.stdout, format, args...)
+		_, err := fmt.Fprintf(p.stdout, format, args...)
 		return err
 	}
-	e := json.NewEncoder(a.stdout)
+	e := json.NewEncoder(p.stdout)
 	e.SetIndent("", "  ")
 	return e.Encode(value)
 }
@@ -169,6 +169,7 @@ type tokenCommands struct {
 type tokenCreate struct {
 	User    string        `required:"" help:"E-mail, handle or id."`
 	Name    string        `default:"made by adit-hub" help:"What it is for."`
+	Scope   string        `default:"all" enum:"all,connect,read" help:"What it may of what the user may: all, connect or read."`
 	Expires time.Duration `help:"How long it works, as 1h or 720h; 90 days where absent."`
 	JSON    bool          `name:"json" help:"Print JSON."`
 }
@@ -180,11 +181,11 @@ func (t tokenCreate) Run(ctx context.Context, p program) error {
 		if err != nil {
 			return err
 		}
-		made, err := a.accounts.CreateToken(ctx, user.ID, t.Name, t.Expires)
+		made, err := a.accounts.CreateToken(ctx, user.ID, auth.TokenRequest{Name: t.Name, Scope: access.Scope(t.Scope), Life: t.Expires})
 		if err != nil {
 			return err
 		}
-		return a.print(t.JSON, map[string]any{"id": made.ID, "token": made.Secret, "expires_at": made.Expires.UTC().Truncate(time.Second)},
-			"%s\n", made.Secret)
+		return a.print(t.JSON, map[string]any{"id": made.ID, "token": made.Secret, "scope": made.Scope,
+			"expires_at": made.Expires.UTC().Truncate(time.Second)}, "%s\n", made.Secret)
 	})
 }

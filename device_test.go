@@ -183,6 +183,61 @@ func TestRevocationEndsStreams(t *testing.T) {
 	}
 }
 
+// A stream of SSH that names its login ends with that login's grant, whatever other logins are granted.
+func TestGrantOfOneLoginEndsItsStreams(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.device(map[string]any{"name": "kitchen"})
+	must(t, s.environ, "", "user", "create", "--email", "op@example.com", "--role", "operator")
+	grants := map[string]string{}
+	for _, login := range []string{"pi", "root"} {
+		var g struct{ ID string }
+		out := must(t, s.environ, "", "grant", "add", "--user", "op", "--device", "kitchen", "--login", login, "--json")
+		if err := json.Unmarshal([]byte(out), &g); err != nil {
+			t.Fatal(err)
+		}
+		grants[login] = g.ID
+	}
+	within(t, 5*time.Second, "online", func() bool { return s.online("kitchen") })
+	op := token(t, s.environ, "op")
+	dial := func(login string) (net.Conn, error) {
+		return stream.DialDevice(t.Context(), s.localhost(), op, "kitchen", wire.TargetSSH, stream.DeviceOptions{Login: login})
+	}
+	open := func(login string) net.Conn {
+		t.Helper()
+		conn, err := dial(login)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if _, err := io.ReadFull(conn, make([]byte, len("SSH-2.0-"))); err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	pi, root, unnamed := open("pi"), open("root"), open("")
+	if _, err := dial("nobody"); wire.CodeOf(err) != wire.Forbidden {
+		t.Errorf("a login that is not granted: %v", err)
+	}
+
+	began := time.Now()
+	s.call(s.owner, "DELETE", "/api/v1/grants/"+grants["root"], nil, nil)
+	if _, err := io.Copy(io.Discard, root); err == nil {
+		t.Error("root's stream ended in good order")
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("root's stream ended after %v", took)
+	}
+	for name, conn := range map[string]net.Conn{"pi": pi, "no login": unnamed} { // the server answers a client's first line
+		if _, err := io.WriteString(conn, "SSH-2.0-test\r\n"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := io.ReadFull(conn, make([]byte, 100)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func (s *site) setDisabled(user string, disabled bool) {
 	s.t.Helper()
 	if status := s.call(s.owner, "PATCH", "/api/v1/users/"+user, map[string]any{"disabled": disabled}, nil); status != 200 {

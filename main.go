@@ -87,9 +87,12 @@ func dispatch(ctx context.Context, p program) (err error) {
 	return parsed.Run(p)
 }
 
-type versionCommand struct{}
+type versionCommand struct {
+	JSON bool `name:"json" help:"Print JSON."`
+}
 
-func (versionCommand) Run(p program) error {
-	_, err := fmt.Fprintln(p.stdout, "adit-hub", command.Version())
-	return err
+// Run prints the version. It needs no data directory.
+func (v versionCommand) Run(p program) error {
+	return p.print(v.JSON, map[string]string{"version": command.Version(), "platform": command.Platform()},
+		"adit-hub %s\n", command.Version())
 }

@@ -179,6 +179,11 @@ func TestHelp(t *testing.T) {
 	if status, stdout, _ := adithub(t, nil, "", "version"); status != 0 || !strings.HasPrefix(stdout, "adit-hub ") {
 		t.Errorf("%d %q", status, stdout)
 	}
+	var version struct{ Version, Platform string }
+	text := must(t, nil, "", "version", "--json")
+	if err := json.Unmarshal([]byte(text), &version); err != nil || version.Version == "" || version.Platform == "" {
+		t.Errorf("%v %s", err, text)
+	}
 }
 
 var linkPattern = regexp.MustCompile(`(http://\S+)/app/(setup|login)#(\S+)`)
@@ -278,13 +283,26 @@ func TestCommandsBesideTheHub(t *testing.T) {
 	must(t, environ, "", "grant", "remove", grant.ID)
 	soon(t, "its removal", func() bool { return hub.call(op, "GET", "/api/v1/devices/"+device, nil, nil) == 404 })
 
+	var narrow struct{ Token, Scope string }
+	text = must(t, environ, "", "token", "create", "--user", "owner", "--scope", "read", "--json")
+	if err := json.Unmarshal([]byte(text), &narrow); err != nil || narrow.Scope != "read" {
+		t.Errorf("%v %s", err, text)
+	}
+	if status := hub.call(narrow.Token, "DELETE", "/api/v1/devices/"+device, nil, nil); status != 403 {
+		t.Errorf("a token that reads removed a device: %d", status)
+	}
+	if status := hub.call(narrow.Token, "GET", "/api/v1/devices/"+device, nil, nil); status != 200 {
+		t.Errorf("a token that reads: %d", status)
+	}
+
 	link := linkPattern.FindStringSubmatch(must(t, environ, "", "user", "reset", "op"))
 	if link == nil || hub.call("", "POST", "/api/v1/login/link", map[string]string{"secret": link[3]}, nil) != 200 {
 		t.Errorf("the reset link does not work: %v", link)
 	}
 	for _, args := range [][]string{
 		{"grant", "add", "--user", "op", "--login", "pi"}, {"grant", "add", "--user", "op", "--device", "nobody", "--login", "pi"},
-		{"grant", "remove", "grt_none"}, {"token", "create", "--user", "nobody"}, {"user", "create", "--email", "x", "--role", "viewer"},
+		{"grant", "remove", "grt_none"}, {"token", "create", "--user", "nobody"},
+		{"token", "create", "--user", "owner", "--scope", "write"}, {"user", "create", "--email", "x", "--role", "viewer"},
 		{"user", "create", "--email", "x@example.com", "--role", "root"}, {"user", "create", "--email", "y@example.com", "--role", "viewer", "--password-stdin"},
 	} {
 		if status, _, _ := adithub(t, environ, "", args...); status == 0 {
@@ -306,6 +324,12 @@ func soon(t *testing.T, what string, is func() bool) {
 
 func enrol(t *testing.T, hub *running, owner string) string {
 	t.Helper()
+	return enrolKey(t, hub, owner, strings.Repeat("A", 43))
+}
+
+// enrolKey makes a device called kitchen of a machine with this key.
+func enrolKey(t *testing.T, hub *running, owner, publicKey string) string {
+	t.Helper()
 	var code struct{ Code string }
 	if status := hub.call(owner, "POST", "/api/v1/install-codes", map[string]any{"name": "kitchen"}, &code); status != 201 {
 		t.Fatal(status)
@@ -314,7 +338,7 @@ func enrol(t *testing.T, hub *running, owner string) string {
 		DeviceID string   `json:"device_id"`
 		HubKeys  []string `json:"hub_keys"`
 	}
-	status := hub.call("", "POST", "/api/v1/enroll", map[string]any{"code": code.Code, "public_key": strings.Repeat("A", 43),
+	status := hub.call("", "POST", "/api/v1/enroll", map[string]any{"code": code.Code, "public_key": publicKey,
 		"hostname": "x", "facts": map[string]any{}, "ssh_host_keys": []string{}}, &enrolled)
 	if status != 200 {
 		t.Fatal(status)

@@ -1,7 +1,9 @@
 package handlers
 
 import (
+	"cmp"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,6 +40,8 @@ func TestRequests(t *testing.T) {
 		"rename to a taken name":       {"admin", "PATCH", v1("devices/kitchen"), req{"name": "shed"}, 409, wire.Conflict, "shed"},
 		"rename to an option":          {"admin", "PATCH", v1("devices/kitchen"), req{"name": "-oProxyCommand"}, 400, wire.Invalid, "a-z"},
 		"a default login with a slash": {"admin", "PATCH", v1("devices/kitchen"), req{"default_login": "a/b"}, 400, wire.Invalid, "account"},
+		"a ping too often":             {"admin", "PATCH", v1("devices/kitchen"), req{"ping_seconds": 14}, 400, wire.Invalid, "15 to 600"},
+		"a ping too seldom":            {"admin", "PATCH", v1("devices/kitchen"), req{"ping_seconds": 601}, 400, wire.Invalid, "ping_seconds"},
 		"no such device":               {"admin", "GET", v1("devices/nobody"), nil, 404, wire.NotFound, "no device"},
 		"no login and no default":      {"admin", "POST", v1("devices/kitchen/ssh-certificate"), req{"public_key": sshKey(t)}, 400, wire.Invalid, "login"},
 		"a private key":                {"admin", "POST", v1("devices/kitchen/ssh-certificate"), req{"public_key": "-----BEGIN OPENSSH PRIVATE KEY-----", "login": "pi"}, 400, wire.Invalid, "public key"},
@@ -54,6 +58,7 @@ func TestRequests(t *testing.T) {
 		"a role that is none":          {"admin", "POST", v1("users"), req{"email": "x@example.com", "role": "root", "password": password}, 400, wire.Invalid, "role"},
 		"a token without a name":       {"viewer", "POST", v1("tokens"), req{"name": " "}, 400, wire.Invalid, "name"},
 		"a token for ever":             {"viewer", "POST", v1("tokens"), req{"name": "x", "expires_in": 1 << 40}, 400, wire.Invalid, "five years"},
+		"a token of no scope":          {"viewer", "POST", v1("tokens"), req{"name": "x", "scope": "write"}, 400, wire.Invalid, "all, connect or read"},
 		"a negative token":             {"viewer", "POST", v1("tokens"), req{"name": "x", "expires_in": -1}, 400, wire.Invalid, "minute"},
 		"events from nowhere":          {"viewer", "GET", v1("events?last_event_id=x"), nil, 400, wire.Invalid, "number"},
 		"a target that is none":        {"operator", "GET", v1("devices/kitchen/connect?target=ftp"), nil, 400, wire.Invalid, ""},
@@ -132,6 +137,34 @@ func TestInstallCode(t *testing.T) {
 	}
 }
 
+// A narrow token is made, listed, and told what it may: no more than that.
+func TestNarrowToken(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for scope, may := range map[string]struct{ manage, open bool }{"": {true, true}, "connect": {false, true}, "read": {false, false}} {
+		body := object{"name": "narrow"}
+		if scope != "" {
+			body["scope"] = scope
+		}
+		var made NewToken
+		r.call("admin", "POST", v1("tokens"), body, 201, &made)
+		if want := cmp.Or(scope, "all"); string(made.Scope) != want {
+			t.Errorf("%q was made as %s", scope, made.Scope)
+		}
+		var list []Token
+		r.call("admin", "GET", v1("tokens"), nil, 200, &list)
+		if !slices.ContainsFunc(list, func(l Token) bool { return l.ID == made.ID && l.Scope == made.Scope }) {
+			t.Errorf("%+v", list)
+		}
+		r.tokens["narrow"] = made.Token
+		var d Device
+		r.call("narrow", "GET", v1("devices/kitchen"), nil, 200, &d)
+		if d.MayManage != may.manage || (len(d.Logins) > 0) != may.open || (len(d.Targets) > 0) != may.open {
+			t.Errorf("%q may manage: %v, open %v as %v", scope, d.MayManage, d.Targets, d.Logins)
+		}
+	}
+}
+
 // What a caller sees of a device is what the grants give.
 func TestViews(t *testing.T) {
 	t.Parallel()
@@ -165,6 +198,21 @@ func TestViews(t *testing.T) {
 		r.call("admin", "GET", v1("devices%s", query), nil, 200, &list)
 		if len(list) != want {
 			t.Errorf("%s: %d", query, len(list))
+		}
+	}
+}
+
+// A door that names a login opens with a grant for it only; one that names none opens with any.
+func TestConnectByLogin(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for query, want := range map[string]int{
+		"target=ssh": 101, "target=ssh&login=pi": 101, "target=ssh&login=": 101, "target=ssh&login=root": 403,
+		"target=ssh&login=a%2Fb": 400, "target=rescue&login=pi": 403, "target=tcp:127.0.0.1:1883": 101, "target=tcp:127.0.0.1:1883&login=pi": 400,
+	} {
+		got := r.do("operator", "GET", v1("devices/kitchen/connect?%s", query), nil, upgrade(101)...)
+		if got.status != want {
+			t.Errorf("%s: %d, want %d\n%s", query, got.status, want, got.body)
 		}
 	}
 }

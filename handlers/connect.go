@@ -8,7 +8,7 @@ import (
 	"github.com/aditdev/adit/tunnelhub"
 )
 
-// connect opens a stream on a device: GET /api/v1/devices/{device}/connect?target=…, a WebSocket of subprotocol
+// connect opens a stream on a device: GET /api/v1/devices/{device}/connect?target=…&login=…, a WebSocket of subprotocol
 // adit.stream.v1 (frames of docs/protocol.md), or binary or mqtt (bytes only). The Origin was checked before, and the
 // stream ends when the live policy no longer allows it.
 func (a *api) connect(c echo.Context) error {
@@ -19,8 +19,12 @@ func (a *api) connect(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	login, err := loginFor(target, c.QueryParam("login"))
+	if err != nil {
+		return err
+	}
 	p := principalOf(c.Request().Context())
-	device, held, release, err := a.hold(c.Request().Context(), p, c.Param("device"), target)
+	device, held, release, err := a.hold(c.Request().Context(), p, c.Param("device"), target, login)
 	if err != nil {
 		return err
 	}
@@ -39,4 +43,18 @@ func (a *api) connect(c echo.Context) error {
 		ws.Close(wire.Errorf(wire.Invalid, "Name one of the subprotocols adit.stream.v1, binary and mqtt."))
 	}
 	return nil
+}
+
+// loginFor reads the account as which the door's peer will log in. It is their word, which sshd does not hear: it says
+// with which grant the stream ends.
+func loginFor(target wire.Target, login string) (string, error) {
+	switch {
+	case login == "":
+		return "", nil
+	case target != wire.TargetSSH && target != wire.TargetRescue:
+		return "", wire.Errorf(wire.Invalid, "A login goes with the targets ssh and rescue only.")
+	case !wire.ValidLogin(login):
+		return "", wire.Errorf(wire.Invalid, "%q is no Unix account.", wire.Printable(login, 32))
+	}
+	return login, nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/store"
@@ -46,16 +47,25 @@ func (a *api) GetDevice(ctx context.Context, r GetDeviceRequestObject) (GetDevic
 	return GetDevice200JSONResponse(out), err
 }
 
-// UpdateDevice renames, tags, sets the default login.
+// UpdateDevice renames, tags, sets the default login and the ping, acknowledges a clone. What the links know of it they
+// learn here.
 func (a *api) UpdateDevice(ctx context.Context, r UpdateDeviceRequestObject) (UpdateDeviceResponseObject, error) {
 	p := principalOf(ctx)
 	d, err := a.Devices.Find(ctx, p, r.Device)
 	if err != nil {
 		return nil, err
 	}
-	d, err = a.Devices.Update(ctx, p, d, devices.Patch{Name: r.Body.Name, DefaultLogin: r.Body.DefaultLogin, Tags: r.Body.Tags})
+	before, acknowledged := d.PingSeconds, value(r.Body.AcknowledgeClone)
+	d, err = a.Devices.Update(ctx, p, d, devices.Patch{Name: r.Body.Name, DefaultLogin: r.Body.DefaultLogin, Tags: r.Body.Tags,
+		PingSeconds: r.Body.PingSeconds, AcknowledgeClone: acknowledged})
 	if err != nil {
 		return nil, err
+	}
+	if acknowledged {
+		a.Tunnel.ForgetClone(d.ID)
+	}
+	if d.PingSeconds != before {
+		a.Tunnel.Renew(d.ID)
 	}
 	out, err := a.fullDevice(ctx, d)
 	return UpdateDevice200JSONResponse(out), err
@@ -123,13 +133,16 @@ func (a *api) fullDevice(ctx context.Context, d store.Device) (Device, error) {
 func (a *api) apiDevice(p *auth.Principal, d store.Device) Device {
 	now, policy := a.Now(), a.Gate.Policy()
 	logins, targets := policy.Reach(p.User.ID, d.ID, now)
+	if !p.Scope.Holds(access.ScopeConnect) {
+		logins, targets = []string{}, []string{}
+	}
 	ping := int(d.PingSeconds)
 	out := Device{
 		ID: d.ID, Name: d.Name, Status: DeviceStatus(d.Status), Via: DeviceVia(d.Via), Tags: nonNil(policy.Devices[d.ID].Tags),
 		DefaultLogin: some(d.DefaultLogin), Fingerprint: some(devices.Fingerprint(d)), CreatedAt: store.Time(d.CreatedAt),
 		LastSeenAt: store.TimeOf(d.LastSeenAt), Address: some(d.Address), ClockOffsetMs: d.ClockOffsetMs,
 		AgentVersion: some(d.AgentVersion), PingSeconds: &ping, Cause: some(d.Cause), Facts: facts(d.Facts),
-		Logins: logins, Targets: targets, MayManage: p.Role().Manages(),
+		Logins: logins, Targets: targets, MayManage: p.Role().Manages() && p.Scope.Holds(access.ScopeAll),
 	}
 	if d.Status == "pending" {
 		out.Cause = some("pending")

@@ -51,6 +51,7 @@ type api struct {
 	origins    origins
 	apiCalls   *auth.Limiter // by client address
 	enrolls    *auth.Limiter // by client address
+	scripts    *auth.Limiter // by client address
 	metered    *metrics
 	carriers   *tunnelDoor
 	pages      *site
@@ -78,6 +79,7 @@ func build(o Options) (*api, *echo.Echo, error) {
 		origins:  newOrigins(o.Config),
 		apiCalls: auth.NewLimiter(1000, 10*time.Millisecond, o.Now),
 		enrolls:  auth.NewLimiter(300, time.Second/5, o.Now),
+		scripts:  auth.NewLimiter(300, time.Second/5, o.Now), // as many machines as may enrol read it before
 		pages:    pages,
 		carriers: newTunnelDoor(o.Tunnel, o.Stopping),
 	}

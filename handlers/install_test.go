@@ -100,6 +100,31 @@ func TestScriptWithCode(t *testing.T) {
 	}
 }
 
+// Whoever reads the install script over and over is sent away, and nobody else is.
+func TestScriptsAreLimited(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	answered := func(from, path string) (n int) {
+		for ; n < 600; n++ {
+			req, w := httptest.NewRequest(http.MethodGet, path, nil), httptest.NewRecorder()
+			req.RemoteAddr = from
+			if r.echo.ServeHTTP(w, req); w.Code != http.StatusOK {
+				return n
+			}
+		}
+		return n
+	}
+	if n := answered("192.0.2.1:1000", "/i"); n < 300 || n == 600 {
+		t.Errorf("%d reads were answered", n)
+	}
+	if n := answered("192.0.2.1:1001", "/i/"+installCode); n > 20 {
+		t.Errorf("%d more, with a code", n)
+	}
+	if n := answered("192.0.2.2:1000", "/i/"+installCode); n < 300 || n == 600 {
+		t.Errorf("%d from another network", n)
+	}
+}
+
 func TestDownload(t *testing.T) {
 	t.Parallel()
 	get, seen, _ := installDoors(t)

@@ -121,6 +121,17 @@ func route(c echo.Context) string {
 	return c.Path()
 }
 
+// limiter counts a request of anybody by their network; nil for what costs no look into the database.
+func (a *api) limiter(c echo.Context) *auth.Limiter {
+	switch {
+	case strings.HasPrefix(c.Request().URL.Path, "/api/"):
+		return a.apiCalls
+	case c.Path() == "/i" || c.Path() == "/i/:code":
+		return a.scripts
+	}
+	return nil
+}
+
 // authorize asks the route's rule before anything of the request is looked at.
 func (a *api) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 	byRoute := rules()
@@ -128,9 +139,9 @@ func (a *api) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 		r := c.Request()
 		if strings.HasPrefix(r.URL.Path, "/api/") {
 			c.Response().Header().Set("Cache-Control", "no-store")
-			if !a.apiCalls.Allow(auth.Network(c.RealIP())) {
-				return wire.Errorf(wire.RateLimited, "Too many requests from your address. Wait a minute.")
-			}
+		}
+		if limiter := a.limiter(c); limiter != nil && !limiter.Allow(auth.Network(c.RealIP())) {
+			return wire.Errorf(wire.RateLimited, "Too many requests from your address. Wait a minute.")
 		}
 		if err := a.origins.check(r); err != nil {
 			return err
@@ -146,8 +157,8 @@ func (a *api) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 		who := callerOf(r.Context())
 		who.principal = p
 		with(c, who)
-		if !rule.admits(p.Role()) {
-			return wire.Errorf(wire.Forbidden, "This takes the role admin or owner; yours is %s.", p.Role())
+		if err := rule.refusal(p); err != nil {
+			return err
 		}
 		return next(c)
 	}

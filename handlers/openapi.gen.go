@@ -303,6 +303,27 @@ func (e ShellState) Valid() bool {
 	}
 }
 
+// Defines values for TokenScope.
+const (
+	All     TokenScope = "all"
+	Connect TokenScope = "connect"
+	Read    TokenScope = "read"
+)
+
+// Valid indicates whether the value is a known member of the TokenScope enum.
+func (e TokenScope) Valid() bool {
+	switch e {
+	case All:
+		return true
+	case Connect:
+		return true
+	case Read:
+		return true
+	default:
+		return false
+	}
+}
+
 // CLILogin defines model for CLILogin.
 type CLILogin struct {
 	ExpiresAt       time.Time `json:"expires_at"`
@@ -385,7 +406,7 @@ type Device struct {
 	Address      *string `json:"address,omitempty"`
 	AgentVersion *string `json:"agent_version,omitempty"`
 
-	// Cause Why it is not usable, where that is known: clone, hub-key, connection-cap, pending
+	// Cause Why it is not usable, where that is known: clone (until a person acknowledges it), hub-key, connection-cap, pending
 	Cause *string `json:"cause,omitempty"`
 
 	// ClockOffsetMs Device's clock minus the hub's; a page warns above 60 s
@@ -407,10 +428,12 @@ type Device struct {
 	Logins []string `json:"logins"`
 
 	// MayManage The caller may rename and remove it
-	MayManage   bool         `json:"may_manage"`
-	Name        string       `json:"name"`
-	Online      bool         `json:"online"`
-	OnlineSince *time.Time   `json:"online_since,omitempty"`
+	MayManage   bool       `json:"may_manage"`
+	Name        string     `json:"name"`
+	Online      bool       `json:"online"`
+	OnlineSince *time.Time `json:"online_since,omitempty"`
+
+	// PingSeconds Between pings; offline is noticed within 2.5 times that, and 40 s at least
 	PingSeconds *int         `json:"ping_seconds,omitempty"`
 	SSHHostKeys *[]HostKey   `json:"ssh_host_keys,omitempty"`
 	Status      DeviceStatus `json:"status"`
@@ -426,9 +449,14 @@ type DeviceVia string
 
 // DevicePatch defines model for DevicePatch.
 type DevicePatch struct {
-	DefaultLogin *string   `json:"default_login,omitempty"`
-	Name         *string   `json:"name,omitempty"`
-	Tags         *[]string `json:"tags,omitempty"`
+	// AcknowledgeClone One machine has the key again: takes the cause clone away until the next one comes
+	AcknowledgeClone *bool   `json:"acknowledge_clone,omitempty"`
+	DefaultLogin     *string `json:"default_login,omitempty"`
+	Name             *string `json:"name,omitempty"`
+
+	// PingSeconds Between pings, for a device on little data. Its carriers are renewed and agree it
+	PingSeconds *int      `json:"ping_seconds,omitempty"`
+	Tags        *[]string `json:"tags,omitempty"`
 }
 
 // DevicePolicy What the device's own agent.toml allows.
@@ -699,6 +727,9 @@ type NewToken struct {
 	ExpiresAt time.Time `json:"expires_at"`
 	ID        string    `json:"id"`
 
+	// Scope all: what its user may. connect: what read may, and streams, shells and certificates. read: devices, known hosts, events and metrics; changes and opens nothing
+	Scope TokenScope `json:"scope"`
+
 	// Token Shown once
 	Token string `json:"token"`
 }
@@ -830,6 +861,9 @@ type Token struct {
 	ID         string     `json:"id"`
 	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
 	Name       string     `json:"name"`
+
+	// Scope all: what its user may. connect: what read may, and streams, shells and certificates. read: devices, known hosts, events and metrics; changes and opens nothing
+	Scope TokenScope `json:"scope"`
 }
 
 // TokenRequest defines model for TokenRequest.
@@ -837,7 +871,13 @@ type TokenRequest struct {
 	// ExpiresIn Seconds; a token without it lasts 90 days
 	ExpiresIn *int   `json:"expires_in,omitempty"`
 	Name      string `json:"name"`
+
+	// Scope all: what its user may. connect: what read may, and streams, shells and certificates. read: devices, known hosts, events and metrics; changes and opens nothing
+	Scope *TokenScope `json:"scope,omitempty"`
 }
+
+// TokenScope all: what its user may. connect: what read may, and streams, shells and certificates. read: devices, known hosts, events and metrics; changes and opens nothing
+type TokenScope string
 
 // User defines model for User.
 type User struct {
@@ -969,7 +1009,7 @@ type ServerInterface interface {
 	// GetDevice One device with its facts
 	// (GET /api/v1/devices/{device})
 	GetDevice(ctx echo.Context, device DevicePath) error
-	// UpdateDevice Rename, tag, set the default login (admin)
+	// UpdateDevice Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 	// (PATCH /api/v1/devices/{device})
 	UpdateDevice(ctx echo.Context, device DevicePath) error
 	// ApproveDevice Let a pending device in (admin); to turn it away, remove it
@@ -3034,7 +3074,7 @@ type StrictServerInterface interface {
 	// GetDevice One device with its facts
 	// (GET /api/v1/devices/{device})
 	GetDevice(ctx context.Context, request GetDeviceRequestObject) (GetDeviceResponseObject, error)
-	// UpdateDevice Rename, tag, set the default login (admin)
+	// UpdateDevice Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 	// (PATCH /api/v1/devices/{device})
 	UpdateDevice(ctx context.Context, request UpdateDeviceRequestObject) (UpdateDeviceResponseObject, error)
 	// ApproveDevice Let a pending device in (admin); to turn it away, remove it

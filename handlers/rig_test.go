@@ -168,7 +168,7 @@ func (r *rig) people() {
 		"viewer": access.Viewer, "other": access.Operator, "revoked": access.Admin} {
 		user, err := r.Accounts.CreateUser(ctx, auth.NewUser{Email: name + "@example.com", Handle: name, Role: role})
 		r.must(err)
-		token, err := r.Accounts.CreateToken(ctx, user.ID, "test", 0)
+		token, err := r.Accounts.CreateToken(ctx, user.ID, auth.TokenRequest{Name: "test"})
 		r.must(err)
 		r.users[name], r.tokens[name] = user, token.Secret
 		if name == "revoked" {

@@ -6,33 +6,59 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/wire"
 )
 
-// rule is who may pass a route. Which devices somebody sees and reaches is decided behind it, by access.
-type rule int
+// rule is who may pass a route, and by a token of which scope at least. Which devices somebody sees and reaches is decided
+// behind it, by access.
+type rule struct {
+	who   who
+	least access.Scope
+}
+
+type who int
 
 const (
-	closed  rule = iota // no rule was written: nobody
-	open                // anybody
-	person              // whoever is signed in
-	manager             // owner and admin
+	nobody who = iota
+	anybody
+	signedIn
+	managing // owner and admin
 )
 
-func (r rule) admits(role access.Role) bool {
-	return r == person || (r == manager && role.Manages())
+// The rules. A route whose rule says nothing of tokens takes one of scope all.
+var (
+	closed  = rule{} // no rule was written
+	open    = rule{who: anybody}
+	person  = rule{who: signedIn, least: access.ScopeAll}
+	manager = rule{who: managing, least: access.ScopeAll}
+)
+
+// by is the rule for narrower tokens too.
+func (r rule) by(least access.Scope) rule { return rule{who: r.who, least: least} }
+
+// refusal says why somebody who is signed in may not pass, or nil.
+func (r rule) refusal(p *auth.Principal) error {
+	switch {
+	case r.who != signedIn && (r.who != managing || !p.Role().Manages()):
+		return wire.Errorf(wire.Forbidden, "This takes the role admin or owner; yours is %s.", p.Role())
+	case !p.Scope.Holds(r.least):
+		return wire.Errorf(wire.Forbidden, "This takes a token of scope %s; the scope of this one is %s.", r.least, p.Scope)
+	}
+	return nil
 }
 
 // rules has a line for each route. One without a line keeps the hub from starting; the permission matrix in
 // matrix_test.go has a line for each of these.
 func rules() map[string]rule {
+	sees, opens := person.by(access.ScopeRead), person.by(access.ScopeConnect)
 	return map[string]rule{
 		"GET /api/v1/setup":                  open,
 		"POST /api/v1/setup":                 open,
 		"POST /api/v1/login":                 open,
 		"POST /api/v1/login/link":            open,
 		"POST /api/v1/logout":                person,
-		"GET /api/v1/me":                     person,
+		"GET /api/v1/me":                     sees,
 		"PUT /api/v1/me/password":            person,
 		"POST /api/v1/cli-logins":            open,
 		"POST /api/v1/cli-logins/poll":       open,
@@ -50,15 +76,15 @@ func rules() map[string]rule {
 		"POST /api/v1/grants":             manager,
 		"DELETE /api/v1/grants/:grant_id": manager,
 
-		"GET /api/v1/devices":                               person,
-		"GET /api/v1/devices/:device":                       person,
+		"GET /api/v1/devices":                               sees,
+		"GET /api/v1/devices/:device":                       sees,
 		"PATCH /api/v1/devices/:device":                     manager,
 		"DELETE /api/v1/devices/:device":                    manager,
 		"POST /api/v1/devices/:device/approve":              manager,
 		"POST /api/v1/devices/:device/ssh-host-keys/accept": manager,
-		"POST /api/v1/devices/:device/ssh-certificate":      person,
-		"GET /api/v1/devices/:device/connect":               person,
-		"GET /api/v1/known-hosts":                           person,
+		"POST /api/v1/devices/:device/ssh-certificate":      opens,
+		"GET /api/v1/devices/:device/connect":               opens,
+		"GET /api/v1/known-hosts":                           sees,
 
 		"GET /api/v1/install-codes":             manager,
 		"POST /api/v1/install-codes":            manager,
@@ -66,11 +92,11 @@ func rules() map[string]rule {
 		"DELETE /api/v1/install-codes/:code_id": manager,
 		"POST /api/v1/enroll":                   open, // the install code is the permission
 
-		"GET /api/v1/shells":                  person,
-		"POST /api/v1/shells":                 person,
-		"DELETE /api/v1/shells/:shell_id":     person,
-		"GET /api/v1/shells/:shell_id/attach": person,
-		"GET /api/v1/events":                  person,
+		"GET /api/v1/shells":                  opens,
+		"POST /api/v1/shells":                 opens,
+		"DELETE /api/v1/shells/:shell_id":     opens,
+		"GET /api/v1/shells/:shell_id/attach": opens,
+		"GET /api/v1/events":                  sees,
 
 		"GET /tunnel":    open, // the device's signature is the permission
 		"GET /i":         open,
@@ -79,7 +105,7 @@ func rules() map[string]rule {
 		"HEAD /dl/:file": open,
 		"GET /healthz":   open,
 		"GET /readyz":    open,
-		"GET /metrics":   manager,
+		"GET /metrics":   manager.by(access.ScopeRead),
 		"GET /*":         open,
 		"HEAD /*":        open,
 	}

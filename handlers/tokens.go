@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/store"
 )
 
@@ -17,7 +19,7 @@ func (a *api) ListTokens(ctx context.Context, _ ListTokensRequestObject) (ListTo
 	out := make(ListTokens200JSONResponse, 0, len(rows))
 	for _, t := range rows {
 		expires := store.Time(t.ExpiresAt)
-		out = append(out, Token{ID: t.ID, Name: t.Name, CreatedAt: store.Time(t.CreatedAt), ExpiresAt: &expires,
+		out = append(out, Token{ID: t.ID, Name: t.Name, Scope: TokenScope(t.Scope), CreatedAt: store.Time(t.CreatedAt), ExpiresAt: &expires,
 			LastUsedAt: store.TimeOf(t.LastUsedAt)})
 	}
 	return out, nil
@@ -25,12 +27,12 @@ func (a *api) ListTokens(ctx context.Context, _ ListTokensRequestObject) (ListTo
 
 // CreateToken makes an API token.
 func (a *api) CreateToken(ctx context.Context, r CreateTokenRequestObject) (CreateTokenResponseObject, error) {
-	life := time.Duration(value(r.Body.ExpiresIn)) * time.Second
-	t, err := a.Accounts.CreateTokenBy(ctx, principalOf(ctx), r.Body.Name, life)
+	t, err := a.Accounts.CreateTokenBy(ctx, principalOf(ctx), auth.TokenRequest{Name: r.Body.Name,
+		Scope: access.Scope(value(r.Body.Scope)), Life: time.Duration(value(r.Body.ExpiresIn)) * time.Second})
 	if err != nil {
 		return nil, err
 	}
-	return CreateToken201JSONResponse{ID: t.ID, Token: t.Secret, ExpiresAt: t.Expires.UTC()}, nil
+	return CreateToken201JSONResponse{ID: t.ID, Token: t.Secret, Scope: TokenScope(t.Scope), ExpiresAt: t.Expires.UTC()}, nil
 }
 
 // RevokeToken ends an own token.

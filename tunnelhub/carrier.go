@@ -32,7 +32,8 @@ type Carrier struct {
 	ping       time.Duration
 	helloAt    time.Time
 	readyAt    time.Time
-	drops      int // of the device, before it was verified
+	drops      int // of the device, before it was verified,
+	renewals   int // likewise
 	device     *device
 	serving    bool // guarded by the hub's mu
 

@@ -25,7 +25,8 @@ type device struct {
 	parked   []*Carrier
 	waiters  []chan *Carrier // opens that wait, first come first served
 	clonedAt time.Time
-	drops    int // counts Drop
+	drops    int // counts Drop,
+	renewals int // and Renew
 	cap      int // connections at which its agent says something refuses more; 0 for none
 	presence Presence
 
@@ -109,6 +110,11 @@ func (h *Hub) park(c *Carrier) {
 	d := c.device
 	if d.carriers[c.nonce] != c {
 		return // replaced meanwhile
+	}
+	if c.renewals != d.renewals {
+		h.closeLocked(c, nil) // in good order: its agent parks another
+		d.removeLocked(c)
+		return
 	}
 	if len(d.waiters) > 0 {
 		d.waiters[0] <- c

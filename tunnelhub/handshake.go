@@ -71,7 +71,7 @@ func (h *Hub) handshake(ctx context.Context, c *Carrier, admitted Admission) err
 
 // conclude verifies the auth and answers it.
 func (h *Hub) conclude(ctx context.Context, c *Carrier, hello []byte, auth wire.Auth, signed []byte) error {
-	c.drops = h.drops(auth.Device)
+	c.drops, c.renewals = h.counts(auth.Device)
 	unsigned, device, err := h.verify(ctx, hello, auth, signed)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package tunnelhub
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -114,14 +115,38 @@ func (h *Hub) Drop(device string, cause error) {
 	h.CloseStreams(func(i Info) bool { return i.Device == device })
 }
 
-// drops is how often a device was dropped so far.
-func (h *Hub) drops(device string) int {
+// Renew has every carrier of a device replaced by one whose handshake agrees what Options.Device says now: parked ones
+// at once, one that carries a stream when that is over.
+func (h *Hub) Renew(device string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	d := h.deviceLocked(device)
+	d.renewals++
+	for _, c := range slices.Clone(d.parked) {
+		h.closeLocked(c, nil)
+		d.removeLocked(c)
+	}
+}
+
+// ForgetClone ends what a clone is remembered for: a person says that one machine has the key. The next that comes beside
+// it is news again.
+func (h *Hub) ForgetClone(device string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if d := h.devices[device]; d != nil {
-		return d.drops
+		d.clonedAt = time.Time{}
+		d.changedLocked()
 	}
-	return 0
+}
+
+// counts is how often a device was dropped and renewed so far.
+func (h *Hub) counts(device string) (drops, renewals int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if d := h.devices[device]; d != nil {
+		return d.drops, d.renewals
+	}
+	return 0, 0
 }
 
 // closeLocked closes a carrier with a word to the agent, in the background: the agent may take its time.

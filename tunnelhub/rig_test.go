@@ -36,6 +36,7 @@ type rig struct {
 
 	mu     sync.Mutex
 	status string
+	ping   time.Duration
 	cloned int
 }
 
@@ -89,7 +90,7 @@ func (r *rig) device(_ context.Context, id string) (tunnelhub.Device, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return tunnelhub.Device{ID: id, Key: r.key.Public().(ed25519.PublicKey), Status: r.status}, nil
+	return tunnelhub.Device{ID: id, Key: r.key.Public().(ed25519.PublicKey), Status: r.status, Ping: r.ping}, nil
 }
 
 func (r *rig) serveHTTP(w http.ResponseWriter, req *http.Request) {

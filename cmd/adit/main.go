@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
@@ -20,9 +21,11 @@ On a machine that is to be reached, paste the line that the hub's page "Add devi
 On your own, begin with:  adit login https://your.hub
 `
 
-const versionUsage = `Usage: adit version
+const versionUsage = `Usage: adit version [--json]
 
 Prints the version and the platform of this program.
+
+  --json   print {version, platform}
 `
 
 func main() {
@@ -45,9 +48,16 @@ func table() []command.Command {
 }
 
 func printVersion(_ context.Context, args []string, stdio command.Stdio) error {
-	if err := command.NewFlags("adit version", versionUsage).Parse(args, 0, 0, stdio); err != nil {
+	f := command.NewFlags("adit version", versionUsage)
+	asJSON := f.Bool("json", false, "")
+	if err := f.Parse(args, 0, 0, stdio); err != nil {
 		return err
 	}
-	fmt.Fprintf(stdio.Out, "adit %s %s\n", command.Version(), command.Platform())
-	return nil
+	if *asJSON {
+		e := json.NewEncoder(stdio.Out)
+		e.SetIndent("", "  ")
+		return e.Encode(map[string]string{"version": command.Version(), "platform": command.Platform()})
+	}
+	_, err := fmt.Fprintf(stdio.Out, "adit %s %s\n", command.Version(), command.Platform())
+	return err
 }

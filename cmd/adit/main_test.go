@@ -17,6 +17,8 @@ func TestRun(t *testing.T) {
 		out, stderr string
 	}{
 		{args: []string{"version"}, out: "adit devel"},
+		{args: []string{"version", "--json"}, out: `"version": "devel`},
+		{args: []string{"version", "--json"}, out: `"platform": "` + command.Platform() + `"`},
 		{args: []string{"version", "x"}, status: 2, stderr: `adit: invalid: adit version does not know what to do with "x"`},
 		{args: []string{"--help"}, out: "Usage: adit COMMAND"},
 		{args: nil, status: 2, stderr: "Usage: adit COMMAND"},

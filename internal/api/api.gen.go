@@ -305,6 +305,27 @@ func (e ShellState) Valid() bool {
 	}
 }
 
+// Defines values for TokenScope.
+const (
+	All     TokenScope = "all"
+	Connect TokenScope = "connect"
+	Read    TokenScope = "read"
+)
+
+// Valid indicates whether the value is a known member of the TokenScope enum.
+func (e TokenScope) Valid() bool {
+	switch e {
+	case All:
+		return true
+	case Connect:
+		return true
+	case Read:
+		return true
+	default:
+		return false
+	}
+}
+
 // CLILogin defines model for CLILogin.
 type CLILogin struct {
 	ExpiresAt       time.Time `json:"expires_at"`
@@ -387,7 +408,7 @@ type Device struct {
 	Address      *string `json:"address,omitempty"`
 	AgentVersion *string `json:"agent_version,omitempty"`
 
-	// Cause Why it is not usable, where that is known: clone, hub-key, connection-cap, pending
+	// Cause Why it is not usable, where that is known: clone (until a person acknowledges it), hub-key, connection-cap, pending
 	Cause *string `json:"cause,omitempty"`
 
 	// ClockOffsetMs Device's clock minus the hub's; a page warns above 60 s
@@ -409,10 +430,12 @@ type Device struct {
 	Logins []string `json:"logins"`
 
 	// MayManage The caller may rename and remove it
-	MayManage   bool         `json:"may_manage"`
-	Name        string       `json:"name"`
-	Online      bool         `json:"online"`
-	OnlineSince *time.Time   `json:"online_since,omitempty"`
+	MayManage   bool       `json:"may_manage"`
+	Name        string     `json:"name"`
+	Online      bool       `json:"online"`
+	OnlineSince *time.Time `json:"online_since,omitempty"`
+
+	// PingSeconds Between pings; offline is noticed within 2.5 times that, and 40 s at least
 	PingSeconds *int         `json:"ping_seconds,omitempty"`
 	SSHHostKeys *[]HostKey   `json:"ssh_host_keys,omitempty"`
 	Status      DeviceStatus `json:"status"`
@@ -428,9 +451,14 @@ type DeviceVia string
 
 // DevicePatch defines model for DevicePatch.
 type DevicePatch struct {
-	DefaultLogin *string   `json:"default_login,omitempty"`
-	Name         *string   `json:"name,omitempty"`
-	Tags         *[]string `json:"tags,omitempty"`
+	// AcknowledgeClone One machine has the key again: takes the cause clone away until the next one comes
+	AcknowledgeClone *bool   `json:"acknowledge_clone,omitempty"`
+	DefaultLogin     *string `json:"default_login,omitempty"`
+	Name             *string `json:"name,omitempty"`
+
+	// PingSeconds Between pings, for a device on little data. Its carriers are renewed and agree it
+	PingSeconds *int      `json:"ping_seconds,omitempty"`
+	Tags        *[]string `json:"tags,omitempty"`
 }
 
 // DevicePolicy What the device's own agent.toml allows.
@@ -701,6 +729,9 @@ type NewToken struct {
 	ExpiresAt time.Time `json:"expires_at"`
 	ID        string    `json:"id"`
 
+	// Scope all: what its user may. connect: what read may, and streams, shells and certificates. read: devices, known hosts, events and metrics; changes and opens nothing
+	Scope TokenScope `json:"scope"`
+
 	// Token Shown once
 	Token string `json:"token"`
 }
@@ -832,6 +863,9 @@ type Token struct {
 	ID         string     `json:"id"`
 	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
 	Name       string     `json:"name"`
+
+	// Scope all: what its user may. connect: what read may, and streams, shells and certificates. read: devices, known hosts, events and metrics; changes and opens nothing
+	Scope TokenScope `json:"scope"`
 }
 
 // TokenRequest defines model for TokenRequest.
@@ -839,7 +873,13 @@ type TokenRequest struct {
 	// ExpiresIn Seconds; a token without it lasts 90 days
 	ExpiresIn *int   `json:"expires_in,omitempty"`
 	Name      string `json:"name"`
+
+	// Scope all: what its user may. connect: what read may, and streams, shells and certificates. read: devices, known hosts, events and metrics; changes and opens nothing
+	Scope *TokenScope `json:"scope,omitempty"`
 }
+
+// TokenScope all: what its user may. connect: what read may, and streams, shells and certificates. read: devices, known hosts, events and metrics; changes and opens nothing
+type TokenScope string
 
 // User defines model for User.
 type User struct {
@@ -1084,14 +1124,14 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/devices/{device} (the `GetDevice` operationId).
 	GetDevice(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// UpdateDeviceWithBody Rename, tag, set the default login (admin)
+	// UpdateDeviceWithBody Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PATCH /api/v1/devices/{device} (the `UpdateDevice` operationId).
 	UpdateDeviceWithBody(ctx context.Context, device DevicePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// UpdateDevice Rename, tag, set the default login (admin)
+	// UpdateDevice Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1529,7 +1569,7 @@ func (c *Client) GetDevice(ctx context.Context, device DevicePath, reqEditors ..
 	return c.Client.Do(req)
 }
 
-// UpdateDeviceWithBody Rename, tag, set the default login (admin)
+// UpdateDeviceWithBody Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 //
 // Takes any type of body and a specified content type.
 //
@@ -1546,7 +1586,7 @@ func (c *Client) UpdateDeviceWithBody(ctx context.Context, device DevicePath, co
 	return c.Client.Do(req)
 }
 
-// UpdateDevice Rename, tag, set the default login (admin)
+// UpdateDevice Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3729,14 +3769,14 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/devices/{device} (the `GetDevice` operationId).
 	GetDeviceWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*GetDeviceResponse, error)
 
-	// UpdateDeviceWithBodyWithResponse Rename, tag, set the default login (admin)
+	// UpdateDeviceWithBodyWithResponse Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PATCH /api/v1/devices/{device} (the `UpdateDevice` operationId).
 	UpdateDeviceWithBodyWithResponse(ctx context.Context, device DevicePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateDeviceResponse, error)
 
-	// UpdateDeviceWithResponse Rename, tag, set the default login (admin)
+	// UpdateDeviceWithResponse Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5901,7 +5941,7 @@ func (c *ClientWithResponses) GetDeviceWithResponse(ctx context.Context, device 
 	return ParseGetDeviceResponse(rsp)
 }
 
-// UpdateDeviceWithBodyWithResponse Rename, tag, set the default login (admin)
+// UpdateDeviceWithBodyWithResponse Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -5914,7 +5954,7 @@ func (c *ClientWithResponses) UpdateDeviceWithBodyWithResponse(ctx context.Conte
 	return ParseUpdateDeviceResponse(rsp)
 }
 
-// UpdateDeviceWithResponse Rename, tag, set the default login (admin)
+// UpdateDeviceWithResponse Rename, tag, set the default login and the ping, acknowledge a clone (admin)
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -30,11 +30,12 @@ const (
 // Principal is who a request comes from. It is read anew for each request.
 type Principal struct {
 	User       store.User
-	Credential string    // id of the login session or API token
-	Session    bool      // by cookie
-	ByLink     bool      // the login session began with a one-time link
-	Since      time.Time // of the login session
-	Until      time.Time // when the API token expires; zero for a login session
+	Credential string       // id of the login session or API token
+	Session    bool         // by cookie
+	ByLink     bool         // the login session began with a one-time link
+	Since      time.Time    // of the login session
+	Until      time.Time    // when the API token expires; zero for a login session
+	Scope      access.Scope // of the API token; a login session may all
 }
 
 // Role is the user's.
@@ -139,7 +140,7 @@ func (a *Accounts) beginSession(ctx context.Context, user store.User, byLink boo
 		return nil, "", fmt.Errorf("begin login session: %w", err)
 	}
 	user.LastLoginAt = &ms
-	return &Principal{User: user, Credential: row.ID, Session: true, ByLink: byLink, Since: now}, secret, nil
+	return &Principal{User: user, Credential: row.ID, Session: true, ByLink: byLink, Since: now, Scope: access.ScopeAll}, secret, nil
 }
 
 // BySession finds who a cookie's secret belongs to, or fails with Unauthenticated.
@@ -153,7 +154,8 @@ func (a *Accounts) BySession(ctx context.Context, secret string) (*Principal, er
 		return nil, fmt.Errorf("find login session: %w", err)
 	}
 	s := row.LoginSession
-	return &Principal{User: row.User, Credential: s.ID, Session: true, ByLink: s.ByLink, Since: store.Time(s.CreatedAt)}, nil
+	return &Principal{User: row.User, Credential: s.ID, Session: true, ByLink: s.ByLink, Since: store.Time(s.CreatedAt),
+		Scope: access.ScopeAll}, nil
 }
 
 // Logout ends a login session and what runs by it.

@@ -91,7 +91,7 @@ func TestSessionsAndTokensExpire(t *testing.T) {
 	u := r.user("ann", access.Operator)
 	_, secret, err := r.Login(t.Context(), u.Email, password, here)
 	r.must(err)
-	token, err := r.CreateToken(t.Context(), u.ID, "ci", time.Hour)
+	token, err := r.CreateToken(t.Context(), u.ID, TokenRequest{Name: "ci", Life: time.Hour})
 	r.must(err)
 	if _, err := r.ByToken(t.Context(), token.Secret); err != nil {
 		t.Fatal(err)
@@ -108,17 +108,46 @@ func TestSessionsAndTokensExpire(t *testing.T) {
 func TestTokensDoNotOutliveTheirMaker(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	first, err := r.CreateToken(t.Context(), r.user("ann", access.Operator).ID, "ci", time.Hour)
+	first, err := r.CreateToken(t.Context(), r.user("ann", access.Operator).ID, TokenRequest{Name: "ci", Life: time.Hour})
 	r.must(err)
 	thief, err := r.ByToken(t.Context(), first.Secret)
 	r.must(err)
 	for _, life := range []time.Duration{0, time.Minute, maxTokenLife} {
-		second, err := r.CreateTokenBy(t.Context(), thief, "mine", life)
+		second, err := r.CreateTokenBy(t.Context(), thief, TokenRequest{Name: "mine", Life: life})
 		r.must(err)
 		if second.Expires.Sub(first.Expires) > 0 {
 			t.Errorf("asked for %s: lives until %s, its maker until %s", life, second.Expires, first.Expires)
 		}
 	}
+}
+
+// Nor must a token that reads make one that opens.
+func TestTokensMayNoMoreThanTheirMaker(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	user := r.user("ann", access.Owner)
+	for _, maker := range []access.Scope{access.ScopeRead, access.ScopeConnect, access.ScopeAll} {
+		first, err := r.CreateToken(t.Context(), user.ID, TokenRequest{Name: "ci", Scope: maker})
+		r.must(err)
+		p, err := r.ByToken(t.Context(), first.Secret)
+		r.must(err)
+		if p.Scope != maker {
+			t.Errorf("a token of scope %s has %s", maker, p.Scope)
+		}
+		for _, asked := range []access.Scope{"", access.ScopeRead, access.ScopeConnect, access.ScopeAll} {
+			second, err := r.CreateTokenBy(t.Context(), p, TokenRequest{Name: "mine", Scope: asked})
+			if wider := !maker.Holds(asked) && asked != ""; wider {
+				r.wants(wire.Forbidden, err)
+				continue
+			}
+			r.must(err)
+			if made, err := r.ByToken(t.Context(), second.Secret); err != nil || !maker.Holds(made.Scope) || made.Scope != second.Scope {
+				t.Errorf("%q by %s: %+v, %v", asked, maker, made, err)
+			}
+		}
+	}
+	_, err := r.CreateToken(t.Context(), user.ID, TokenRequest{Name: "ci", Scope: "everything"})
+	r.wants(wire.Invalid, err)
 }
 
 // Nothing that signs in lies readable in the database.
@@ -128,7 +157,7 @@ func TestSecretsAreHashed(t *testing.T) {
 	u := r.user("ann", access.Operator)
 	_, session, err := r.Login(t.Context(), u.Email, password, here)
 	r.must(err)
-	token, err := r.CreateToken(t.Context(), u.ID, "ci", 0)
+	token, err := r.CreateToken(t.Context(), u.ID, TokenRequest{Name: "ci"})
 	r.must(err)
 	link, err := r.NewLoginLink(t.Context(), u.ID)
 	r.must(err)

@@ -141,7 +141,7 @@ func (a *Accounts) finishCLILogin(ctx context.Context, l store.CLILogin) (CLILog
 	if l.Host == "" {
 		name = "adit login"
 	}
-	t, err := a.CreateToken(ctx, user.ID, name, 0)
+	t, err := a.CreateToken(ctx, user.ID, TokenRequest{Name: name})
 	if err != nil {
 		return CLILoginAnswer{}, err
 	}

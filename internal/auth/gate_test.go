@@ -87,7 +87,7 @@ func TestRevocationEndsWhatRuns(t *testing.T) {
 	} {
 		user, device := r.user(store.NewID("u")[20:], access.Operator), r.newDevice()
 		grant := r.grant(user.ID, device, nil)
-		token, err := r.CreateToken(ctx, user.ID, "x", 0)
+		token, err := r.CreateToken(ctx, user.ID, TokenRequest{Name: "x"})
 		r.must(err)
 		held, release, err := r.gate.Hold(ctx, access.Use{User: user.ID, Credential: token.ID, Device: device, Target: "ssh", Login: "pi"})
 		r.must(err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -14,47 +15,71 @@ import (
 // Token is a new API token, shown once.
 type Token struct {
 	ID, Secret string
+	Scope      access.Scope
 	Expires    time.Time
+}
+
+// TokenRequest is what somebody wants a token to be.
+type TokenRequest struct {
+	Name  string
+	Scope access.Scope  // empty: all that the maker may
+	Life  time.Duration // 0: TokenLife
 }
 
 // maxTokenLife bounds what anybody may ask for.
 const maxTokenLife = 5 * 365 * 24 * time.Hour
 
-// CreateToken makes an API token for a user; life 0 means TokenLife.
-func (a *Accounts) CreateToken(ctx context.Context, user, name string, life time.Duration) (Token, error) {
-	return a.createToken(ctx, user, name, life, time.Time{})
+// CreateToken makes an API token for a user.
+func (a *Accounts) CreateToken(ctx context.Context, user string, r TokenRequest) (Token, error) {
+	return a.createToken(ctx, &Principal{User: store.User{ID: user}, Scope: access.ScopeAll}, r)
 }
 
-// CreateTokenBy is CreateToken for the principal. A token that is made by a token does not outlive its maker: else
-// whoever stole one for an hour had one for years.
-func (a *Accounts) CreateTokenBy(ctx context.Context, p *Principal, name string, life time.Duration) (Token, error) {
-	return a.createToken(ctx, p.User.ID, name, life, p.Until)
+// CreateTokenBy is CreateToken for the principal. A token that is made by a token does not outlive its maker, and may
+// nothing that its maker may not: else whoever stole one for an hour had one for years.
+func (a *Accounts) CreateTokenBy(ctx context.Context, p *Principal, r TokenRequest) (Token, error) {
+	return a.createToken(ctx, p, r)
 }
 
-func (a *Accounts) createToken(ctx context.Context, user, name string, life time.Duration, until time.Time) (Token, error) {
-	if life == 0 {
-		life = TokenLife
-	}
-	if life < time.Minute || life > maxTokenLife {
-		return Token{}, wire.Errorf(wire.Invalid, "A token lives between one minute and five years.")
-	}
-	name = wire.Printable(strings.TrimSpace(name), 100)
-	if name == "" {
-		return Token{}, wire.Errorf(wire.Invalid, "Give the token a name, so that you know later which one to revoke.")
+func (a *Accounts) createToken(ctx context.Context, maker *Principal, r TokenRequest) (Token, error) {
+	r, err := r.checked(maker)
+	if err != nil {
+		return Token{}, err
 	}
 	now := a.now()
-	t := Token{ID: store.NewID("tok"), Secret: TokenPrefix + newSecret(), Expires: now.Add(life)}
-	if !until.IsZero() && t.Expires.After(until) {
-		t.Expires = until
+	t := Token{ID: store.NewID("tok"), Secret: TokenPrefix + newSecret(), Scope: r.Scope, Expires: now.Add(r.Life)}
+	if !maker.Until.IsZero() && t.Expires.After(maker.Until) {
+		t.Expires = maker.Until
 	}
-	err := a.gate.Change(ctx, func(q *store.Queries) error {
-		return q.CreateToken(ctx, store.CreateTokenParams{ID: t.ID, UserID: user, Name: name, SecretHash: Hash(t.Secret),
-			CreatedAt: store.Millis(now), ExpiresAt: store.Millis(t.Expires)})
+	err = a.gate.Change(ctx, func(q *store.Queries) error {
+		return q.CreateToken(ctx, store.CreateTokenParams{ID: t.ID, UserID: maker.User.ID, Name: r.Name, Scope: string(r.Scope),
+			SecretHash: Hash(t.Secret), CreatedAt: store.Millis(now), ExpiresAt: store.Millis(t.Expires)})
 	})
 	if err != nil {
 		return Token{}, fmt.Errorf("make token: %w", err)
 	}
 	return t, nil
+}
+
+// checked fills in what was left out.
+func (r TokenRequest) checked(maker *Principal) (TokenRequest, error) {
+	if r.Life == 0 {
+		r.Life = TokenLife
+	}
+	if r.Scope == "" {
+		r.Scope = maker.Scope
+	}
+	r.Name = wire.Printable(strings.TrimSpace(r.Name), 100)
+	switch {
+	case r.Life < time.Minute || r.Life > maxTokenLife:
+		return r, wire.Errorf(wire.Invalid, "A token lives between one minute and five years.")
+	case r.Name == "":
+		return r, wire.Errorf(wire.Invalid, "Give the token a name, so that you know later which one to revoke.")
+	case !r.Scope.Valid():
+		return r, wire.Errorf(wire.Invalid, "%q is no scope: all, connect or read.", r.Scope)
+	case !maker.Scope.Holds(r.Scope):
+		return r, wire.Errorf(wire.Forbidden, "A token makes none that may more than itself, and the scope of this one is %s.", maker.Scope)
+	}
+	return r, nil
 }
 
 // ByToken finds who an API token belongs to, or fails with Unauthenticated.
@@ -77,7 +102,8 @@ func (a *Accounts) ByToken(ctx context.Context, token string) (*Principal, error
 			return q.TouchToken(ctx, store.TouchTokenParams{ID: row.Token.ID, LastUsedAt: &now})
 		})
 	}
-	return &Principal{User: row.User, Credential: row.Token.ID, Until: store.Time(row.Token.ExpiresAt)}, nil
+	return &Principal{User: row.User, Credential: row.Token.ID, Until: store.Time(row.Token.ExpiresAt),
+		Scope: access.Scope(row.Token.Scope)}, nil
 }
 
 // RevokeToken ends a token of the principal's own and what runs by it.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,12 +19,14 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
-const forwardUsage = `Usage: adit forward DEVICE [[ADDRESS:]PORT:]TARGET…
+const forwardUsage = `Usage: adit forward [--json] DEVICE [[ADDRESS:]PORT:]TARGET…
 
 Listens on this machine and carries every connection to a target on the device. A target is HOST:PORT as seen from the
 device, a port of the device itself, or the name of a service: ssh, mqtt, http. It listens on 127.0.0.1 unless
 another address is named, on the target's port or a free one unless one is named, and says where. Connections
 survive a restart of the hub and a change of network.
+
+  --json   one JSON object {address, target, device} on each line
 
 Examples:
   adit forward kitchen 22883:127.0.0.1:1883
@@ -36,6 +39,7 @@ func forwardCommand() command.Command {
 
 func runForward(ctx context.Context, args []string, stdio command.Stdio) error {
 	f := command.NewFlags("adit forward", forwardUsage)
+	asJSON := f.Bool("json", false, "")
 	if err := parse(f, args, 2, -1, stdio); err != nil {
 		return err
 	}
@@ -62,7 +66,8 @@ func runForward(ctx context.Context, args []string, stdio command.Stdio) error {
 	if err := refusal(r, http.StatusOK); err != nil {
 		return err
 	}
-	return serveForwards(ctx, forwarder{account: h.account, device: device, say: &lines{w: stdio.Err}}, forwards, stdio.Out)
+	fw := forwarder{account: h.account, device: device, json: *asJSON, say: &lines{w: stdio.Err}}
+	return serveForwards(ctx, fw, forwards, stdio.Out)
 }
 
 // forward is one listener and where its connections go.
@@ -142,7 +147,17 @@ func isPort(text string) bool {
 type forwarder struct {
 	account
 	device string
+	json   bool // says for programs where it listens
 	say    *lines
+}
+
+// announce says where it listens: a script waits for this line.
+func (fw forwarder) announce(out io.Writer, address net.Addr, target wire.Target) error {
+	if !fw.json {
+		_, err := fmt.Fprintf(out, "%s -> %s on %s\n", address, target, fw.device)
+		return err
+	}
+	return json.NewEncoder(out).Encode(map[string]string{"address": address.String(), "target": string(target), "device": fw.device})
 }
 
 // lines writes whole lines from several goroutines.
@@ -169,7 +184,10 @@ func serveForwards(ctx context.Context, fw forwarder, forwards []forward, out io
 			return err
 		}
 		defer context.AfterFunc(ctx, func() { _ = l.Close() })()
-		fmt.Fprintf(out, "%s -> %s on %s\n", l.Addr(), f.target, fw.device)
+		if err := fw.announce(out, l.Addr(), f.target); err != nil {
+			cancel(err)
+			return fmt.Errorf("print: %w", err)
+		}
 		serving.Go(func() { cancel(fw.serve(ctx, l, f.target)) })
 	}
 	<-ctx.Done()
@@ -254,7 +272,7 @@ const reachFor = 20 * time.Second
 // reach opens a stream. Where the hub itself is not there it tries for a while: it may be restarting.
 func (fw forwarder) reach(ctx context.Context, target wire.Target) (net.Conn, error) {
 	for end := time.Now().Add(reachFor); ; {
-		conn, err := fw.dialDevice(ctx, fw.device, target, fw.say)
+		conn, err := fw.dialDevice(ctx, fw.device, target, "", fw.say)
 		if err == nil || stream.CauseOf(err) != stream.CauseTCP || time.Now().After(end) {
 			return conn, err
 		}

@@ -18,12 +18,14 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
-const proxyUsage = `Usage: adit proxy [--target TARGET] DEVICE
+const proxyUsage = `Usage: adit proxy [--target TARGET] [--login LOGIN] DEVICE
 
 Connects standard input and output to a target on a device: a ProxyCommand for ssh, which is what adit ssh-config uses
 it for. The connection survives a restart of the hub and a change of network, for two minutes.
 
   --target TARGET   ssh (the default), rescue, mqtt, http, or tcp:HOST:PORT as seen from the device
+  --login LOGIN     with ssh and rescue, as whom ssh logs in (%r in its configuration): the connection needs, and
+                    ends with, a grant for this login
 `
 
 func proxyCommand() command.Command {
@@ -32,7 +34,7 @@ func proxyCommand() command.Command {
 
 func runProxy(ctx context.Context, args []string, stdio command.Stdio) error {
 	f := command.NewFlags("adit proxy", proxyUsage)
-	named := f.String("target", "ssh", "")
+	named, login := f.String("target", "ssh", ""), f.String("login", "", "")
 	if err := parse(f, args, 1, 1, stdio); err != nil {
 		return err
 	}
@@ -44,7 +46,10 @@ func runProxy(ctx context.Context, args []string, stdio command.Stdio) error {
 	if err != nil {
 		return err
 	}
-	return as255(proxy(ctx, device, target, stdio))
+	if *login != "" && !wire.ValidLogin(*login) {
+		return wire.Errorf(wire.Invalid, "%q is no Unix account.", *login)
+	}
+	return as255(proxy(ctx, device, target, *login, stdio))
 }
 
 // proxyTo is a ProxyCommand to a target of a device, for one that is not in the configuration.
@@ -56,14 +61,14 @@ func proxyTo(device, target string) (string, error) {
 	if strings.ContainsAny(program, "'\"\n") {
 		return "", wire.Errorf(wire.Invalid, "ssh takes no quotes in paths: %q", program)
 	}
-	return fmt.Sprintf("'%s' proxy --target %s '%s'", escape(program), target, hostOf(device)), nil
+	return fmt.Sprintf("'%s' proxy --target %s --login '%%r' '%s'", escape(program), target, hostOf(device)), nil
 }
 
 // endTime is how long a proxy whose ssh is gone waits for the device to end the stream in good order: then its carrier
 // is used again, where it would else be thrown away.
 const endTime = 2 * time.Second
 
-func proxy(ctx context.Context, device string, target wire.Target, stdio command.Stdio) error {
+func proxy(ctx context.Context, device string, target wire.Target, login string, stdio command.Stdio) error {
 	a, err := readAccount()
 	if err != nil {
 		return err
@@ -72,7 +77,7 @@ func proxy(ctx context.Context, device string, target wire.Target, stdio command
 	ignored := make(chan os.Signal, 1)
 	signal.Notify(ignored, syscall.SIGHUP, syscall.SIGPIPE)
 	defer signal.Stop(ignored)
-	conn, err := a.dialDevice(ctx, device, target, stdio.Err)
+	conn, err := a.dialDevice(ctx, device, target, login, stdio.Err)
 	if err != nil {
 		return err
 	}
@@ -119,11 +124,11 @@ func closeWrite(conn net.Conn) error {
 	return nil
 }
 
-// dialDevice opens a stream and tells the person when it waits for the hub.
-func (a account) dialDevice(ctx context.Context, device string, target wire.Target, say io.Writer) (net.Conn, error) {
+// dialDevice opens a stream and tells the person when it waits for the hub. login is empty where the target has none.
+func (a account) dialDevice(ctx context.Context, device string, target wire.Target, login string, say io.Writer) (net.Conn, error) {
 	var mu sync.Mutex
 	waiting := false
-	return stream.DialDevice(ctx, a.Hub, a.Token, device, target, stream.DeviceOptions{Waiting: func(cause error) {
+	return stream.DialDevice(ctx, a.Hub, a.Token, device, target, stream.DeviceOptions{Login: login, Waiting: func(cause error) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch {

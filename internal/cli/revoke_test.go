@@ -3,7 +3,9 @@
 package cli_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"io"
 	"testing"
 	"time"
 
@@ -66,4 +68,39 @@ func TestRemovedGrantEndsShellsAtOnce(t *testing.T) {
 		t.Errorf("closed with %d after %v", code, took)
 	}
 	await(t, "the device to end the terminal", func() bool { return w.held() == 0 })
+}
+
+// A grant for one login ends what `adit ssh` has open as that login, though another login is granted still.
+func TestRemovedLoginEndsItsSSH(t *testing.T) {
+	w := newWorld(t)
+	const email = "ada@example.com"
+	w.call("POST", "/api/v1/users", map[string]any{"email": email, "role": "operator", "password": "correct horse battery"}, nil)
+	var grant struct{ ID string }
+	for _, login := range []string{"somebody-else", w.sshd.Login} {
+		w.call("POST", "/api/v1/grants", map[string]any{"user": email, "device": "kitchen", "logins": []string{login}}, &grant)
+	}
+	out, err := w.command("adit-hub", "token", "create", "--user", email, "--scope", "connect").Output()
+	must(t, err)
+	login := w.command("adit", "login", w.url(), "--token-stdin")
+	login.Stdin = bytes.NewReader(out)
+	must(t, login.Run())
+	ssh := w.command("adit", "ssh", "kitchen", "echo here; cat")
+	stdin, err := ssh.StdinPipe()
+	must(t, err)
+	defer stdin.Close()
+	stdout, err := ssh.StdoutPipe()
+	must(t, err)
+	must(t, ssh.Start())
+	defer time.AfterFunc(patience, func() { _ = ssh.Process.Kill() }).Stop()
+	_, err = io.ReadFull(stdout, make([]byte, len("here\n")))
+	must(t, err)
+	w.call("DELETE", "/api/v1/grants/"+grant.ID, nil, nil)
+	began := time.Now()
+	_, _ = io.Copy(io.Discard, stdout) // until ssh ends
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("ended after %v", took)
+	}
+	if err := ssh.Wait(); err == nil || ssh.ProcessState.ExitCode() != 255 {
+		t.Errorf("ended with %v", err)
+	}
 }

@@ -97,8 +97,8 @@ func (s sshFiles) writeConfig() error {
 }
 
 // configText is the configuration. ssh hands the host and the login to a shell: hosts and logins with a quote in them
-// (CVE-2023-51385) match no block, all others stand between quotes. The second block holds even where ssh-prepare
-// fails, so that no other host of that name is ever reached in its place.
+// (CVE-2023-51385) match no block that names them, all others stand between quotes. The blocks behind the first hold even
+// where ssh-prepare fails, so that no other host of that name is ever reached in its place.
 func (s sshFiles) configText() (string, error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -112,13 +112,15 @@ func (s sshFiles) configText() (string, error) {
 		sh = windowsShell
 	}
 	self, hosts := sh.quoted(escape(filepath.ToSlash(program))), quote("*"+hostSuffix+sh.except())
-	host, login := sh.quoted("%h"), sh.quoted("%r")
+	host, login, users := sh.quoted("%h"), sh.quoted("%r"), quote("*"+sh.except())
 	var b strings.Builder
 	b.WriteString("# Written by adit ssh-config, which writes it anew.\n")
-	fmt.Fprintf(&b, "Match host %s user %s exec %s\n", hosts, quote("*"+sh.except()), quote(self+" ssh-prepare "+host+" "+login))
+	fmt.Fprintf(&b, "Match host %s user %s exec %s\n", hosts, users, quote(self+" ssh-prepare "+host+" "+login))
 	fmt.Fprintf(&b, "    Include %s\n", quote(s.devices()))
 	fmt.Fprintf(&b, "    IdentityFile %s\n", quote(escape(s.key())))
 	fmt.Fprintf(&b, "    CertificateFile %s\n", quote(escape(s.path("certs"))+"/%h/%r-cert.pub"))
+	fmt.Fprintf(&b, "Match host %s user %s\n", hosts, users)
+	fmt.Fprintf(&b, "    ProxyCommand %s proxy --login %s %s\n", self, login, host)
 	fmt.Fprintf(&b, "Match host %s\n", hosts)
 	fmt.Fprintf(&b, "    ProxyCommand %s proxy %s\n", self, host)
 	fmt.Fprintf(&b, "    UserKnownHostsFile %s\n", quote(escape(s.knownHosts())))

@@ -76,21 +76,37 @@ func (r *Registry) List(ctx context.Context, p *auth.Principal) ([]store.Device,
 type Patch struct {
 	Name, DefaultLogin *string
 	Tags               *[]string
+	PingSeconds        *int
+	AcknowledgeClone   bool // one machine has the key again: the cause clone goes
 }
 
-// Update changes a device. It fails with Conflict where the name is taken.
+// A device on little data agrees a ping between these, in seconds.
+const (
+	MinPing = int(wire.PingEvery / time.Second)
+	MaxPing = 600
+)
+
+// Update changes a device. It fails with Conflict where the name is taken. A ping is in effect at the next link.
 func (r *Registry) Update(ctx context.Context, p *auth.Principal, d store.Device, patch Patch) (store.Device, error) {
-	row := store.UpdateDeviceParams{ID: d.ID, Name: d.Name, DefaultLogin: d.DefaultLogin}
+	row := store.UpdateDeviceParams{ID: d.ID, Name: d.Name, DefaultLogin: d.DefaultLogin, PingSeconds: d.PingSeconds}
 	if patch.Name != nil {
 		row.Name = *patch.Name
 	}
 	if patch.DefaultLogin != nil {
 		row.DefaultLogin = *patch.DefaultLogin
 	}
+	if patch.PingSeconds != nil {
+		row.PingSeconds = int64(*patch.PingSeconds)
+	}
 	if err := checkDevice(row, patch.Tags); err != nil {
 		return d, err
 	}
 	err := r.Gate.Change(ctx, func(q *store.Queries) (err error) {
+		if patch.AcknowledgeClone && d.Cause == causeClone {
+			if err := q.SetDeviceCause(ctx, store.SetDeviceCauseParams{ID: d.ID, Cause: ""}); err != nil {
+				return err
+			}
+		}
 		if d, err = q.UpdateDevice(ctx, row); store.IsConflict(err) {
 			return wire.Wrap(err, wire.Conflict, "Another device is called %s.", row.Name)
 		}
@@ -114,6 +130,10 @@ func checkDevice(row store.UpdateDeviceParams, tags *[]string) error {
 	if row.DefaultLogin != "" && !wire.ValidLogin(row.DefaultLogin) {
 		return &wire.Error{Code: wire.Invalid, Message: "This is no Unix account's name.",
 			Fields: map[string]string{"default_login": "This is no Unix account's name."}}
+	}
+	if row.PingSeconds < int64(MinPing) || row.PingSeconds > int64(MaxPing) {
+		says := fmt.Sprintf("A device is pinged every %d to %d seconds.", MinPing, MaxPing)
+		return &wire.Error{Code: wire.Invalid, Message: says, Fields: map[string]string{"ping_seconds": says}}
 	}
 	if tags == nil {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -48,6 +49,39 @@ func TestStrangersDoNotCrowdOutSteps(t *testing.T) {
 	r.must(err)
 	if last := steps[len(steps)-1].InstallStep.Step; last != "enrolled" || len(steps) > 200 {
 		t.Errorf("%d steps, the last is %s", len(steps), last)
+	}
+}
+
+// Strangers who read the script over and over do not keep the database's one writer busy.
+func TestScriptReadsStayOutOfTheWriter(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	hash := auth.Hash(r.code(devices.CodeRequest{}).Code)
+	for range 100 {
+		r.ScriptRead(t.Context(), hash, "192.0.2.1", "curl")
+	}
+	r.must(r.Store.Write(t.Context(), func(*store.Queries) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		r.ScriptRead(ctx, hash, "192.0.2.1", "curl")
+		r.ScriptRead(ctx, "", "192.0.2.1", "curl")
+		r.ScriptRead(ctx, auth.Hash("no code"), "192.0.2.1", "curl")
+		r.BinaryRead(ctx, hash, "192.0.2.1", "curl")
+		return ctx.Err()
+	}))
+}
+
+// A code whose steps are full is marked all the same when it stands in a URL.
+func TestFullCodeIsMarkedInURL(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	made := r.code(devices.CodeRequest{})
+	for range 100 {
+		r.ScriptRead(t.Context(), "", "192.0.2.1", "curl")
+	}
+	r.ScriptRead(t.Context(), auth.Hash(made.Code), "192.0.2.1", "curl")
+	if e := r.enroll(machine(made.Code)); e.Status != "pending" {
+		t.Errorf("the code stood in a URL, and the device is %s", e.Status)
 	}
 }
 

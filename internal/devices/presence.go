@@ -141,7 +141,7 @@ func (f *follower) came(ctx context.Context, q *store.Queries, p arrival) error 
 		since = d.OnlineSince
 	}
 	err = q.SetDeviceOnline(ctx, store.SetDeviceOnlineParams{ID: d.ID, OnlineSince: since, LastSeenAt: &now, Address: p.Address,
-		AgentVersion: p.AgentVersion, ClockOffsetMs: &offset, PingSeconds: d.PingSeconds})
+		AgentVersion: p.AgentVersion, ClockOffsetMs: &offset})
 	if err != nil || !p.news {
 		return err
 	}
@@ -224,6 +224,9 @@ func ClockOffset(d store.Device, live tunnelhub.Presence) time.Duration {
 	return 0
 }
 
+// causeClone is kept until a person acknowledges it.
+const causeClone = "clone"
+
 // Cloned notes that two machines have the same key.
 func (r *Registry) Cloned(ctx context.Context, device string) {
 	err := r.Store.Write(ctx, func(q *store.Queries) error {
@@ -231,7 +234,7 @@ func (r *Registry) Cloned(ctx context.Context, device string) {
 		if err != nil {
 			return err
 		}
-		if err := q.SetDeviceCause(ctx, store.SetDeviceCauseParams{ID: device, Cause: "clone"}); err != nil {
+		if err := q.SetDeviceCause(ctx, store.SetDeviceCauseParams{ID: device, Cause: causeClone}); err != nil {
 			return err
 		}
 		return r.Events.Write(ctx, q, events.Event{Type: events.DeviceCloned, Device: device, Data: events.Data{"name": d.Name}})

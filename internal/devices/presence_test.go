@@ -131,4 +131,23 @@ func TestClonesAreSaid(t *testing.T) {
 	if err != nil || d.Cause != "clone" || len(r.logged(events.DeviceCloned)) != 1 {
 		t.Errorf("%+v, %v", d, err)
 	}
+
+	// Whichever of the two machines comes next, it is for a person to say that it is the only one.
+	say := r.watched()
+	say(tunnelhub.Presence{Device: id, Online: true})
+	r.counts(events.DeviceOnline, 1)
+	if d, err = r.Find(t.Context(), r.owner, id); err != nil || d.Cause != "clone" {
+		t.Errorf("after it came online: %q, %v", d.Cause, err)
+	}
+	name := "pantry"
+	if d, err = r.Update(t.Context(), r.owner, d, devices.Patch{Name: &name}); err != nil || d.Cause != "clone" {
+		t.Errorf("after a new name: %q, %v", d.Cause, err)
+	}
+	if d, err = r.Update(t.Context(), r.owner, d, devices.Patch{AcknowledgeClone: true}); err != nil || d.Cause != "" || d.Name != name {
+		t.Errorf("after it was acknowledged: %+v, %v", d, err)
+	}
+	r.Cloned(t.Context(), id)
+	if d, err = r.Find(t.Context(), r.owner, id); err != nil || d.Cause != "clone" {
+		t.Errorf("after the next clone: %q, %v", d.Cause, err)
+	}
 }

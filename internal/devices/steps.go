@@ -39,36 +39,46 @@ func (r *Registry) BinaryRead(ctx context.Context, codeHash, address, program st
 // saw never fails the download that it tells of.
 func (r *Registry) saw(ctx context.Context, codeHash string, inURL bool, s Step) {
 	s.Program = wire.Printable(s.Program, 100)
-	id, err := r.codeFor(ctx, codeHash)
-	if err == nil && id != "" {
-		err = r.Store.Write(ctx, func(q *store.Queries) error {
-			if inURL && codeHash != "" {
-				if err := q.MarkCodeInURL(ctx, id); err != nil {
-					return err
-				}
-			}
-			return r.addStep(ctx, q, id, s)
-		})
+	code, err := r.codeFor(ctx, codeHash)
+	if err == nil && code.ID != "" {
+		err = r.keepRead(ctx, code.ID, inURL && codeHash != "" && !code.InURL, s)
 	}
 	if err != nil {
 		r.Log.Error("install step not kept", "step", s.Step, "cause", err)
 	}
 }
 
-// codeFor gives the id of the code to which a step belongs, or none.
-func (r *Registry) codeFor(ctx context.Context, codeHash string) (string, error) {
+// keepRead keeps a step of which a stranger may be the cause, and marks its code as one that stood in a URL. The database
+// has one writer: where there is nothing to keep, a read finds that out.
+func (r *Registry) keepRead(ctx context.Context, code string, mark bool, s Step) error {
+	n, err := r.Store.Read().CountInstallSteps(ctx, code)
+	if err != nil || (n >= maxReads && !mark) {
+		return err
+	}
+	return r.Store.Write(ctx, func(q *store.Queries) error {
+		if mark {
+			if err := q.MarkCodeInURL(ctx, code); err != nil {
+				return err
+			}
+		}
+		return r.addStep(ctx, q, code, s)
+	})
+}
+
+// codeFor gives the code to which a step belongs, or one without an id.
+func (r *Registry) codeFor(ctx context.Context, codeHash string) (store.InstallCode, error) {
 	if codeHash == "" {
 		ids, err := r.Store.Read().LiveInstallCodes(ctx, r.millis())
 		if err != nil || len(ids) != 1 {
-			return "", err
+			return store.InstallCode{}, err
 		}
-		return ids[0], nil
+		return store.InstallCode{ID: ids[0]}, nil
 	}
 	row, err := r.Store.Read().FindInstallCode(ctx, codeHash)
 	if errors.Is(err, store.ErrNotFound) {
-		return "", nil
+		return store.InstallCode{}, nil
 	}
-	return row.ID, err
+	return row, err
 }
 
 func (r *Registry) addStep(ctx context.Context, q *store.Queries, code string, s Step) error {

@@ -664,8 +664,8 @@ func (q *Queries) SetDeviceOffline(ctx context.Context, arg SetDeviceOfflinePara
 const setDeviceOnline = `-- name: SetDeviceOnline :exec
 UPDATE devices SET online_since = ?1, last_seen_at = ?2, address = ?3,
     agent_version = ?4, clock_offset_ms = ?5,
-    ping_seconds = ?6, cause = ''
-WHERE id = ?7
+    cause = CASE WHEN cause = 'clone' THEN cause ELSE '' END
+WHERE id = ?6
 `
 
 type SetDeviceOnlineParams struct {
@@ -674,10 +674,10 @@ type SetDeviceOnlineParams struct {
 	Address       string
 	AgentVersion  string
 	ClockOffsetMs *int64
-	PingSeconds   int64
 	ID            string
 }
 
+// A clone stays one until a person says otherwise: either of the two machines may be the one that comes.
 func (q *Queries) SetDeviceOnline(ctx context.Context, arg SetDeviceOnlineParams) error {
 	_, err := q.db.ExecContext(ctx, setDeviceOnline,
 		arg.OnlineSince,
@@ -685,7 +685,6 @@ func (q *Queries) SetDeviceOnline(ctx context.Context, arg SetDeviceOnlineParams
 		arg.Address,
 		arg.AgentVersion,
 		arg.ClockOffsetMs,
-		arg.PingSeconds,
 		arg.ID,
 	)
 	return err
@@ -720,18 +719,25 @@ func (q *Queries) SetFacts(ctx context.Context, arg SetFactsParams) error {
 }
 
 const updateDevice = `-- name: UpdateDevice :one
-UPDATE devices SET name = ?1, default_login = ?2 WHERE id = ?3
+UPDATE devices SET name = ?1, default_login = ?2, ping_seconds = ?3
+WHERE id = ?4
 RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since
 `
 
 type UpdateDeviceParams struct {
 	Name         string
 	DefaultLogin string
+	PingSeconds  int64
 	ID           string
 }
 
 func (q *Queries) UpdateDevice(ctx context.Context, arg UpdateDeviceParams) (Device, error) {
-	row := q.db.QueryRowContext(ctx, updateDevice, arg.Name, arg.DefaultLogin, arg.ID)
+	row := q.db.QueryRowContext(ctx, updateDevice,
+		arg.Name,
+		arg.DefaultLogin,
+		arg.PingSeconds,
+		arg.ID,
+	)
 	var i Device
 	err := row.Scan(
 		&i.ID,

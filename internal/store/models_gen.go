@@ -161,6 +161,7 @@ type Token struct {
 	CreatedAt  int64
 	ExpiresAt  int64
 	LastUsedAt *int64
+	Scope      string
 }
 
 type User struct {

@@ -16,10 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pressly/goose/v3"
 	"go.uber.org/goleak"
 
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/store"
+	adsql "github.com/aditdev/adit/sql"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -112,6 +114,36 @@ func TestOlderHubRefusesNewerDatabase(t *testing.T) {
 	_, err := store.Open(t.Context(), dir)
 	if err == nil || !strings.Contains(err.Error(), "newer adit-hub") {
 		t.Fatalf("got %v, want a refusal that names the newer hub", err)
+	}
+}
+
+// Tokens of a hub from before scopes go on as they were.
+func TestOldTokensMayAll(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	migrateTo(t, dir, 1)
+	exec(t, dir, `INSERT INTO users (id, email, handle, role, created_at) VALUES ('usr_1', 'a@example.com', 'a', 'owner', 1);
+		INSERT INTO tokens (id, user_id, name, secret_hash, created_at, expires_at) VALUES ('tok_1', 'usr_1', 'ci', 'x', 1, 9)`)
+	found, err := open(t, dir).Read().FindToken(t.Context(), store.FindTokenParams{SecretHash: "x", Now: 2})
+	if err != nil || found.Token.Scope != "all" {
+		t.Errorf("%+v, %v", found.Token, err)
+	}
+}
+
+// migrateTo makes a database as the hub of that schema left it.
+func migrateTo(t *testing.T, dir string, version int64) {
+	t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(dir, store.File))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	provider, err := goose.NewProvider(goose.DialectSQLite3, db, adsql.Migrations())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := provider.UpTo(t.Context(), version); err != nil {
+		t.Fatal(err)
 	}
 }
 

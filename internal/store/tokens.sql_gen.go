@@ -10,15 +10,16 @@ import (
 )
 
 const createToken = `-- name: CreateToken :exec
-INSERT INTO tokens (id, user_id, name, secret_hash, created_at, expires_at)
-VALUES (?1, ?2, ?3, ?4, ?5,
-        ?6)
+INSERT INTO tokens (id, user_id, name, scope, secret_hash, created_at, expires_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6,
+        ?7)
 `
 
 type CreateTokenParams struct {
 	ID         string
 	UserID     string
 	Name       string
+	Scope      string
 	SecretHash string
 	CreatedAt  int64
 	ExpiresAt  int64
@@ -29,6 +30,7 @@ func (q *Queries) CreateToken(ctx context.Context, arg CreateTokenParams) error 
 		arg.ID,
 		arg.UserID,
 		arg.Name,
+		arg.Scope,
 		arg.SecretHash,
 		arg.CreatedAt,
 		arg.ExpiresAt,
@@ -37,7 +39,7 @@ func (q *Queries) CreateToken(ctx context.Context, arg CreateTokenParams) error 
 }
 
 const findToken = `-- name: FindToken :one
-SELECT tokens.id, tokens.user_id, tokens.name, tokens.secret_hash, tokens.created_at, tokens.expires_at, tokens.last_used_at, users.id, users.email, users.handle, users.role, users.password_hash, users.disabled, users.created_at, users.last_login_at
+SELECT tokens.id, tokens.user_id, tokens.name, tokens.secret_hash, tokens.created_at, tokens.expires_at, tokens.last_used_at, tokens.scope, users.id, users.email, users.handle, users.role, users.password_hash, users.disabled, users.created_at, users.last_login_at
 FROM tokens JOIN users ON users.id = tokens.user_id
 WHERE tokens.secret_hash = ?1 AND tokens.expires_at > ?2 AND NOT users.disabled
 `
@@ -63,6 +65,7 @@ func (q *Queries) FindToken(ctx context.Context, arg FindTokenParams) (FindToken
 		&i.Token.CreatedAt,
 		&i.Token.ExpiresAt,
 		&i.Token.LastUsedAt,
+		&i.Token.Scope,
 		&i.User.ID,
 		&i.User.Email,
 		&i.User.Handle,
@@ -76,7 +79,7 @@ func (q *Queries) FindToken(ctx context.Context, arg FindTokenParams) (FindToken
 }
 
 const listTokensFor = `-- name: ListTokensFor :many
-SELECT id, user_id, name, secret_hash, created_at, expires_at, last_used_at FROM tokens WHERE user_id = ?1 ORDER BY created_at
+SELECT id, user_id, name, secret_hash, created_at, expires_at, last_used_at, scope FROM tokens WHERE user_id = ?1 ORDER BY created_at
 `
 
 func (q *Queries) ListTokensFor(ctx context.Context, principal string) ([]Token, error) {
@@ -96,6 +99,7 @@ func (q *Queries) ListTokensFor(ctx context.Context, principal string) ([]Token,
 			&i.CreatedAt,
 			&i.ExpiresAt,
 			&i.LastUsedAt,
+			&i.Scope,
 		); err != nil {
 			return nil, err
 		}

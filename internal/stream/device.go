@@ -20,6 +20,7 @@ const retryMost = 4 * time.Second
 // DeviceOptions refine DialDevice. The zero value will do.
 type DeviceOptions struct {
 	Dialer  Dialer            // proxy, CA file, address override
+	Login   string            // for ssh and rescue: the account, with whose grant the hub ends the stream; empty names none
 	Early   bool              // return before the device has answered; a refusal is then the error of the first Read
 	Waiting func(cause error) // told when the stream lost its hub and waits for it; nil when all is well again. May be nil
 }
@@ -31,9 +32,13 @@ type DeviceOptions struct {
 //
 // hubURL is the hub's URL (https://hub.example.com), device an id or a name. ctx bounds the opening only.
 func DialDevice(ctx context.Context, hubURL, token, device string, target wire.Target, opts DeviceOptions) (Conn, error) {
+	query := url.Values{"target": {string(target)}}
+	if opts.Login != "" {
+		query.Set("login", opts.Login)
+	}
 	d := &deviceConn{
 		End:    NewEnd(wire.MaxPipelined),
-		url:    strings.TrimSuffix(hubURL, "/") + "/api/v1/devices/" + url.PathEscape(device) + "/connect?target=" + url.QueryEscape(string(target)),
+		url:    strings.TrimSuffix(hubURL, "/") + "/api/v1/devices/" + url.PathEscape(device) + "/connect?" + query.Encode(),
 		header: http.Header{"Authorization": {"Bearer " + token}},
 		target: target, opts: opts,
 		opened: make(chan error, 1),

@@ -60,7 +60,8 @@ WHERE NOT k.pending
 ORDER BY d.name, k.host_key;
 
 -- name: UpdateDevice :one
-UPDATE devices SET name = sqlc.arg(name), default_login = sqlc.arg(default_login) WHERE id = sqlc.arg(id)
+UPDATE devices SET name = sqlc.arg(name), default_login = sqlc.arg(default_login), ping_seconds = sqlc.arg(ping_seconds)
+WHERE id = sqlc.arg(id)
 RETURNING *;
 
 -- name: ApproveDevice :one
@@ -72,10 +73,11 @@ DELETE FROM devices WHERE id = sqlc.arg(id);
 -- name: SetFacts :exec
 UPDATE devices SET facts = sqlc.arg(facts) WHERE id = sqlc.arg(id);
 
+-- A clone stays one until a person says otherwise: either of the two machines may be the one that comes.
 -- name: SetDeviceOnline :exec
 UPDATE devices SET online_since = sqlc.arg(online_since), last_seen_at = sqlc.arg(last_seen_at), address = sqlc.arg(address),
     agent_version = sqlc.arg(agent_version), clock_offset_ms = sqlc.narg(clock_offset_ms),
-    ping_seconds = sqlc.arg(ping_seconds), cause = ''
+    cause = CASE WHEN cause = 'clone' THEN cause ELSE '' END
 WHERE id = sqlc.arg(id);
 
 -- name: SetDeviceOffline :exec

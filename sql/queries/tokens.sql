@@ -1,6 +1,6 @@
 -- name: CreateToken :exec
-INSERT INTO tokens (id, user_id, name, secret_hash, created_at, expires_at)
-VALUES (sqlc.arg(id), sqlc.arg(user_id), sqlc.arg(name), sqlc.arg(secret_hash), sqlc.arg(created_at),
+INSERT INTO tokens (id, user_id, name, scope, secret_hash, created_at, expires_at)
+VALUES (sqlc.arg(id), sqlc.arg(user_id), sqlc.arg(name), sqlc.arg(scope), sqlc.arg(secret_hash), sqlc.arg(created_at),
         sqlc.arg(expires_at));
 
 -- name: FindToken :one

@@ -309,7 +309,7 @@ export interface paths {
         delete: operations["removeDevice"];
         options?: never;
         head?: never;
-        /** Rename, tag, set the default login (admin) */
+        /** Rename, tag, set the default login and the ping, acknowledge a clone (admin) */
         patch: operations["updateDevice"];
         trace?: never;
     };
@@ -377,6 +377,8 @@ export interface paths {
         parameters: {
             query: {
                 target: components["schemas"]["Target"];
+                /** @description With ssh or rescue: the account. The stream then needs, and ends with, a grant for it */
+                login?: string;
             };
             header?: never;
             path: {
@@ -664,7 +666,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Prometheus metrics (admin token) */
+        /** Prometheus metrics (admin; a token of any scope) */
         get: operations["metrics"];
         put?: never;
         post?: never;
@@ -796,9 +798,15 @@ export interface components {
         CLILoginDecision: {
             approve: boolean;
         };
+        /**
+         * @description all: what its user may. connect: what read may, and streams, shells and certificates. read: devices, known hosts, events and metrics; changes and opens nothing
+         * @enum {string}
+         */
+        TokenScope: "all" | "connect" | "read";
         Token: {
             id: string;
             name: string;
+            scope: components["schemas"]["TokenScope"];
             /** Format: date-time */
             created_at: string;
             /** Format: date-time */
@@ -808,11 +816,13 @@ export interface components {
         };
         TokenRequest: {
             name: string;
+            scope?: components["schemas"]["TokenScope"];
             /** @description Seconds; a token without it lasts 90 days */
             expires_in?: number;
         };
         NewToken: {
             id: string;
+            scope: components["schemas"]["TokenScope"];
             /** @description Shown once */
             token: string;
             /** Format: date-time */
@@ -883,8 +893,9 @@ export interface components {
              */
             clock_offset_ms?: number;
             agent_version?: string;
+            /** @description Between pings; offline is noticed within 2.5 times that, and 40 s at least */
             ping_seconds?: number;
-            /** @description Why it is not usable, where that is known: clone, hub-key, connection-cap, pending */
+            /** @description Why it is not usable, where that is known: clone (until a person acknowledges it), hub-key, connection-cap, pending */
             cause?: string;
             facts?: components["schemas"]["Facts"];
             ssh_host_keys?: components["schemas"]["HostKey"][];
@@ -909,6 +920,10 @@ export interface components {
             name?: string;
             tags?: string[];
             default_login?: string;
+            /** @description Between pings, for a device on little data. Its carriers are renewed and agree it */
+            ping_seconds?: number;
+            /** @description One machine has the key again: takes the cause clone away until the next one comes */
+            acknowledge_clone?: boolean;
         };
         /** @description What the device says of itself. All of it is text from a stranger. */
         Facts: {
@@ -1798,6 +1813,8 @@ export interface operations {
         parameters: {
             query: {
                 target: components["schemas"]["Target"];
+                /** @description With ssh or rescue: the account. The stream then needs, and ends with, a grant for it */
+                login?: string;
             };
             header?: never;
             path: {
@@ -2103,6 +2120,7 @@ export interface operations {
                     "text/x-shellscript": string;
                 };
             };
+            default: components["responses"]["Problem"];
         };
     };
     installScriptWithCode: {
@@ -2125,6 +2143,7 @@ export interface operations {
                     "text/x-shellscript": string;
                 };
             };
+            default: components["responses"]["Problem"];
         };
     };
     download: {

@@ -11,6 +11,7 @@ export type Service = Schemas['Service'];
 export type Me = Schemas['Me'];
 export type Token = Schemas['Token'];
 export type NewToken = Schemas['NewToken'];
+export type TokenScope = Schemas['TokenScope'];
 export type InstallCode = Schemas['InstallCode'];
 export type InstallCodeRequest = Schemas['InstallCodeRequest'];
 export type InstallStep = Schemas['InstallStep'];

@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from 'vitest';
 import type { Device } from '../api';
-import { Batch, select, statusOf, tagCounts } from './devices';
+import { Batch, noticedWithin, select, statusOf, tagCounts } from './devices';
 
 function device(name: string, more: Partial<Device> = {}): Device {
   return {
@@ -17,6 +17,10 @@ const all = [
 ];
 const view = { text: '', tag: '', status: '', sort: 'name' as const };
 const names = (devices: Device[]) => devices.map((d) => d.name);
+
+test.each([[15, 40], [16, 40], [17, 43], [60, 150], [600, 1500]])('pinged every %s s, offline is noticed within %s s', (ping, within) => {
+  expect(noticedWithin(ping)).toBe(within);
+});
 
 describe('select', () => {
   test('sorts names as people count', () => expect(names(select(all, view))).toEqual(['gate', 'nas', 'pi2', 'pi10']));

@@ -13,6 +13,14 @@ export function statusOf(device: Pick<Device, 'online' | 'status' | 'cause'>): S
   return device.online ? 'online' : 'offline';
 }
 
+/** What a device's ping may be, in seconds. */
+export const PING = { least: 15, most: 600 };
+
+/** Within how many seconds it is noticed that a device which is pinged so often went offline. */
+export function noticedWithin(ping_seconds: number): number {
+  return Math.max(40, Math.ceil(ping_seconds * 2.5));
+}
+
 /** Why a device is in trouble, in a sentence. */
 export function causeText(cause: string | undefined): string {
   const texts: Record<string, string> = {
