@@ -14,6 +14,7 @@ import (
 
 	"github.com/aditdev/adit/internal/agent/sshserver"
 	"github.com/aditdev/adit/internal/api"
+	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -178,38 +179,12 @@ func dialError(address string, err error) error {
 // builtin hands one end of a new connection to the built-in SSH server and gives the other. It is a socket pair, so
 // that buffers, deadlines and half-closing are the kernel's.
 func (d *device) builtin() (net.Conn, error) {
-	ours, theirs, err := socketPair()
+	ours, theirs, err := stream.SocketPair()
 	if err != nil {
 		return nil, fmt.Errorf("connect to the built-in SSH server: %w", err)
 	}
 	d.wg.Go(func() { d.ssh.Serve(theirs) })
 	return ours, nil
-}
-
-func socketPair() (a, b net.Conn, err error) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	conns := make([]net.Conn, len(fds))
-	for i, fd := range fds {
-		syscall.CloseOnExec(fd)
-		f := os.NewFile(uintptr(fd), "builtin-ssh")
-		conns[i], err = net.FileConn(f)
-		_ = f.Close()
-		if err != nil {
-			break
-		}
-	}
-	if err != nil {
-		for _, c := range conns {
-			if c != nil {
-				_ = c.Close()
-			}
-		}
-		return nil, nil, err
-	}
-	return conns[0], conns[1], nil
 }
 
 // close waits for the built-in server's connections after ending them.

@@ -1,7 +1,6 @@
 package sshca
 
 import (
-	"crypto/rsa"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -38,16 +37,4 @@ func ParseHostKey(line string) (HostKey, error) {
 		Line:        strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))),
 		Fingerprint: ssh.FingerprintSHA256(key),
 	}, nil
-}
-
-func rsaBits(key ssh.PublicKey) int {
-	crypto, ok := key.(ssh.CryptoPublicKey)
-	if !ok {
-		return 0
-	}
-	k, ok := crypto.CryptoPublicKey().(*rsa.PublicKey)
-	if !ok {
-		return 0
-	}
-	return k.N.BitLen()
 }

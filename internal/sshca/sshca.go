@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/aditdev/adit/internal/sshcert"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -35,6 +36,9 @@ func (c *CA) AuthorizedKey() string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(c.signer.PublicKey()))) + " adit-user-ca"
 }
 
+// PublicKey is the CA's public key.
+func (c *CA) PublicKey() ssh.PublicKey { return c.signer.PublicKey() }
+
 // Request is what a certificate says.
 type Request struct {
 	Key    ssh.PublicKey
@@ -51,23 +55,35 @@ func Principal(device, login string) string { return device + "/" + login }
 
 // Sign makes the certificate. It fails with Invalid where the key may not be certified.
 func (c *CA) Sign(r Request) (*ssh.Certificate, error) {
-	if err := checkKey(r.Key); err != nil {
+	if err := sshcert.CheckKey(r.Key, sshcert.MinRSA); err != nil {
 		return nil, err
 	}
 	if r.Device == "" || !wire.ValidLogin(r.Login) {
 		return nil, wire.Errorf(wire.Invalid, "%q is no login.", wire.Printable(r.Login, 32))
 	}
-	clock := certifiable(r.Clock)
-	cert := &ssh.Certificate{
+	return c.sign(&ssh.Certificate{
 		Key:             r.Key,
-		Serial:          serial(),
-		CertType:        ssh.UserCert,
 		KeyId:           r.User,
 		ValidPrincipals: []string{Principal(r.Device, r.Login)},
-		ValidAfter:      seconds(clock.Add(-Life / 2)),
-		ValidBefore:     seconds(clock.Add(Life / 2)),
 		Permissions:     ssh.Permissions{Extensions: extensions(r.Forwards)},
+	}, r.Clock)
+}
+
+// SignGate makes a certificate for the hub's own SSH gate: its one principal is the user's id, which no account on any
+// device has. now is the hub's clock.
+func (c *CA) SignGate(key ssh.PublicKey, user string, now time.Time) (*ssh.Certificate, error) {
+	if err := sshcert.CheckKey(key, sshcert.MinRSA); err != nil {
+		return nil, err
 	}
+	return c.sign(&ssh.Certificate{Key: key, KeyId: user, ValidPrincipals: []string{user},
+		Permissions: ssh.Permissions{Extensions: map[string]string{"permit-pty": "", "permit-port-forwarding": ""}}}, now)
+}
+
+// sign fills in what every certificate has, around a clock.
+func (c *CA) sign(cert *ssh.Certificate, clock time.Time) (*ssh.Certificate, error) {
+	clock = certifiable(clock)
+	cert.Serial, cert.CertType = serial(), ssh.UserCert
+	cert.ValidAfter, cert.ValidBefore = seconds(clock.Add(-Life/2)), seconds(clock.Add(Life/2))
 	if err := cert.SignCert(rand.Reader, c.signer); err != nil {
 		return nil, fmt.Errorf("sign certificate: %w", err)
 	}
@@ -80,22 +96,6 @@ func extensions(forwards bool) map[string]string {
 		e["permit-port-forwarding"], e["permit-agent-forwarding"], e["permit-X11-forwarding"] = "", "", ""
 	}
 	return e
-}
-
-// checkKey takes the kinds that devices take: Ed25519, ECDSA, RSA of 2048 to 4096 bits, and their FIDO forms; never a
-// certificate in place of a key.
-func checkKey(key ssh.PublicKey) error {
-	switch key.Type() {
-	case ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoSKED25519,
-		ssh.KeyAlgoSKECDSA256:
-		return nil
-	case ssh.KeyAlgoRSA:
-		if bits := rsaBits(key); bits >= 2048 && bits <= 4096 {
-			return nil
-		}
-		return wire.Errorf(wire.Invalid, "An RSA key must have 2048 to 4096 bits. An Ed25519 key is the better choice.")
-	}
-	return wire.Errorf(wire.Invalid, "Keys of type %s are not certified. Use an Ed25519 key.", wire.Printable(key.Type(), 40))
 }
 
 // certifiable is the time nearest to t around which a certificate can be valid. Certificates count unsigned seconds from

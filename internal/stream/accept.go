@@ -54,23 +54,23 @@ func (h *smallHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	read := bufio.NewReaderSize(h.out, handshakeBuffer)
 	if n := rw.Reader.Buffered(); n > 0 { // sent right behind the request
 		early, _ := rw.Reader.Peek(n)
-		read = bufio.NewReaderSize(&earlyReader{Conn: h.out, early: append([]byte(nil), early...)}, max(n, handshakeBuffer))
+		read = bufio.NewReaderSize(&EarlyConn{Conn: h.out, Early: append([]byte(nil), early...)}, max(n, handshakeBuffer))
 		_, _ = read.Peek(n)
 	}
 	return h.out, bufio.NewReadWriter(read, bufio.NewWriterSize(h.out, handshakeBuffer)), nil
 }
 
-// earlyReader reads early before the conn.
-type earlyReader struct {
+// EarlyConn reads Early, which came right behind a request, before the conn itself.
+type EarlyConn struct {
 	net.Conn
-	early []byte
+	Early []byte
 }
 
-func (r *earlyReader) Read(p []byte) (int, error) {
-	if len(r.early) == 0 {
-		return r.Conn.Read(p)
+func (c *EarlyConn) Read(p []byte) (int, error) {
+	if len(c.Early) == 0 {
+		return c.Conn.Read(p)
 	}
-	n := copy(p, r.early)
-	r.early = r.early[n:]
+	n := copy(p, c.Early)
+	c.Early = c.Early[n:]
 	return n, nil
 }

@@ -2,11 +2,10 @@ package sshserver
 
 import (
 	"context"
-	"io"
-	"net"
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -42,40 +41,6 @@ func (c *connection) forward(ctx context.Context, n ssh.NewChannel) {
 		return
 	}
 	c.wg.Go(func() { ssh.DiscardRequests(requests) })
-	copyBoth(ctx, channel, conn)
-}
-
-// copyBoth copies in both directions until both have ended; the end of one half-closes its other side, an error or the
-// end of ctx closes both.
-func copyBoth(ctx context.Context, channel ssh.Channel, conn net.Conn) {
-	stop := context.AfterFunc(ctx, func() {
-		_ = channel.Close()
-		_ = conn.Close()
-	})
-	defer stop()
-	up := make(chan struct{})
-	go func() {
-		defer close(up)
-		_, err := io.Copy(conn, channel)
-		closeWrite(conn, err)
-	}()
-	_, err := io.Copy(channel, conn)
-	if err == nil {
-		err = channel.CloseWrite()
-	}
-	if err != nil {
-		_ = channel.Close()
-	}
-	<-up
-	_ = channel.Close()
-	_ = conn.Close()
-}
-
-func closeWrite(conn net.Conn, err error) {
-	half, ok := conn.(interface{ CloseWrite() error })
-	if err != nil || !ok {
-		_ = conn.Close()
-		return
-	}
-	_ = half.CloseWrite()
+	defer context.AfterFunc(ctx, func() { _, _ = channel.Close(), conn.Close() })()
+	_ = stream.Copy(channel, conn)
 }
