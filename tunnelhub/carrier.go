@@ -11,8 +11,7 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
-// Link is a live connection to a device: one carrier of its agent (Handshake gives one), or later the SSH connection
-// of a stock client.
+// Link is a live connection to a device: one carrier of its agent (Handshake gives one), or a StockLink.
 type Link interface {
 	serve(ctx context.Context, h *Hub) error
 }

@@ -22,6 +22,7 @@ type device struct {
 	id       string
 	instance wire.Instance // of the carriers, while there are any
 	carriers map[string]*Carrier
+	stock    *StockLink // of a device without our agent; nil for none
 	parked   []*Carrier
 	waiters  []chan *Carrier // opens that wait, first come first served
 	clonedAt time.Time
@@ -124,7 +125,7 @@ func (h *Hub) park(c *Carrier) {
 	d.parked = append(d.parked, c)
 }
 
-// wakeLocked ends every wait for a carrier: the hub is stopping.
+// wakeLocked ends every wait for a carrier: the hub is stopping, or the device came without carriers.
 func (d *device) wakeLocked() {
 	for _, w := range d.waiters {
 		close(w)
@@ -140,6 +141,10 @@ func (h *Hub) acquire(ctx context.Context, id string) (c *Carrier, want int, err
 		return nil, 0, errStopping
 	}
 	d := h.deviceLocked(id)
+	if d.stock != nil {
+		h.mu.Unlock()
+		return nil, 0, errStock
+	}
 	cloned := h.options.Now().Sub(d.clonedAt) < cloneMark
 	if c = d.takeLocked(); c != nil && !cloned {
 		want = len(d.waiters)
@@ -182,6 +187,8 @@ func (h *Hub) await(ctx context.Context, d *device, wait chan *Carrier) (*Carrie
 		return got, len(d.waiters), nil
 	case h.stopping:
 		return nil, 0, errStopping
+	case d.stock != nil:
+		return nil, 0, errStock
 	case ctx.Err() != nil:
 		return nil, 0, wire.Wrap(context.Cause(ctx), wire.Offline, "The wait for the device was given up.")
 	}

@@ -24,9 +24,15 @@ func (e *carrierError) Unwrap() error { return e.err }
 
 // Dial opens a stream and is its end. The stream outlives its carrier for wire.ResumeFor, and is the caller's to close.
 // ctx bounds the opening only. It waits up to 10 s for a carrier. Errors are *wire.Error: offline where no carrier
-// came, else what the device answered.
+// came, else what the device answered. A stream through a stock link ends with that link.
 func (h *Hub) Dial(ctx context.Context, r Request) (stream.Conn, error) {
+	if l := h.stockOf(r.Device); l != nil {
+		return h.dialStock(ctx, l, r)
+	}
 	c, want, err := h.acquire(ctx, r.Device)
+	if errors.Is(err, errStock) { // it came while we waited
+		return h.Dial(ctx, r)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -66,6 +66,9 @@ func (h *Hub) stop() {
 		for _, c := range d.carriers {
 			leaving = append(leaving, c)
 		}
+		if l := d.stock; l != nil {
+			h.serving.Go(func() { l.Close(stream.Restarting) })
+		}
 		d.wakeLocked()
 	}
 	streams := make([]*running, 0, len(h.running))
@@ -110,6 +113,11 @@ func (h *Hub) Drop(device string, cause error) {
 	for _, c := range d.carriers {
 		h.closeLocked(c, cause)
 		d.removeLocked(c)
+	}
+	if l := d.stock; l != nil && !h.stopping {
+		d.stock = nil
+		d.changedLocked()
+		h.serving.Go(func() { l.Close(cause) })
 	}
 	h.mu.Unlock()
 	h.CloseStreams(func(i Info) bool { return i.Device == device })

@@ -20,6 +20,9 @@ func (h *Hub) Relay(ctx context.Context, r Request, door *stream.FrameConn) erro
 		door.Close(err)
 		return err
 	}
+	if h.stockOf(r.Device) != nil {
+		return h.relayStock(ctx, r, door, open)
+	}
 	y := &relay{hub: h, request: r, door: door, open: open, over: make(chan error, 1)}
 	unregister := h.register(r, h.ids.Add(1), y.bytes, y.revoke)
 	h.pings.add(door, wire.PingEvery)

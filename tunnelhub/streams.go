@@ -16,7 +16,7 @@ type running struct {
 // register lists a stream until the returned function is called, which also logs its end.
 func (h *Hub) register(r Request, number uint64, bytes func() (in, out int64), end func(error)) (unregister func(cause error)) {
 	entry := &running{
-		info:  Info{ID: number, Device: r.Device, User: r.User, Target: r.Target, Via: r.Via, Opened: h.options.Now()},
+		info:  Info{ID: number, Device: r.Device, User: r.User, Target: r.Target, Via: r.Via, From: r.From, Shell: r.Shell, Opened: h.options.Now()},
 		bytes: bytes,
 		end:   end,
 	}
@@ -24,7 +24,7 @@ func (h *Hub) register(r Request, number uint64, bytes func() (in, out int64), e
 	h.running[number] = entry
 	h.mu.Unlock()
 	log := h.options.Log.With("stream", number, "device", r.Device, "user", r.User, "target", r.Target)
-	log.Info("stream opened", "via", r.Via)
+	log.Info("stream opened", "via", r.Via, "from", r.From)
 	return func(cause error) {
 		h.mu.Lock()
 		delete(h.running, number)
@@ -50,6 +50,18 @@ func (h *Hub) Streams() []Info {
 	}
 	slices.SortFunc(infos, func(a, b Info) int { return cmp.Compare(a.ID, b.ID) })
 	return infos
+}
+
+// CloseStream resets the stream with this number, with cause for both ends. It reports whether there was one.
+func (h *Hub) CloseStream(number uint64, cause error) bool {
+	h.mu.Lock()
+	r := h.running[number]
+	h.mu.Unlock()
+	if r == nil {
+		return false
+	}
+	r.end(cause)
+	return true
 }
 
 // CloseStreams resets every running stream for which end is true and says how many. It is how a revoked grant, token

@@ -58,9 +58,21 @@ type Request struct {
 	Device string
 	Target wire.Target
 	User   string // who asks, as the device may log it; also the key for CloseStreams
-	Via    string // the door that asks, for the list of streams: "ssh", "shell", "binary", …
+	Via    string // the door that asks, for the list of streams: ViaCLI, ViaShell, …
+	From   string // the address of who asks, where the door knows it
+	Shell  string // the id of the shell that it carries, where it carries one: that would open another in its place
 	Early  bool   // Dial returns before the device has answered; a refusal is then the error of the first Read
 }
+
+// The doors that streams come through, as Request.Via says them.
+const (
+	ViaCLI    = "cli"    // `adit`: frames that can be taken up again
+	ViaShell  = "shell"  // a browser's shell
+	ViaGate   = "gate"   // stock OpenSSH
+	ViaPort   = "port"   // a dedicated TCP port
+	ViaBinary = "binary" // a WebSocket of plain bytes
+	ViaMQTT   = "mqtt"   // the same for an MQTT client
+)
 
 // Info describes a running stream.
 type Info struct {
@@ -69,6 +81,8 @@ type Info struct {
 	User     string      `json:"user"`
 	Target   wire.Target `json:"target"`
 	Via      string      `json:"via"`
+	From     string      `json:"from"`
+	Shell    string      `json:"shell"`
 	Opened   time.Time   `json:"opened"`
 	BytesIn  int64       `json:"bytes_in"`  // from the device
 	BytesOut int64       `json:"bytes_out"` // to the device
@@ -85,4 +99,5 @@ type Presence struct {
 	ClockOffset  time.Duration // the device's clock minus the hub's, from the last auth
 	Cloned       bool          // two machines with its key were seen within ten minutes
 	Carriers     int           // parked or carrying
+	Offers       []wire.Target // what a link that is not our agent's forwards; nil for an agent's
 }

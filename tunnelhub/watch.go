@@ -26,7 +26,7 @@ func (d *device) arrivedLocked(c *Carrier, a wire.Auth) {
 
 // changedLocked tells the watchers where a carrier's coming or going changed whether the device is online.
 func (d *device) changedLocked() {
-	online := len(d.carriers) > 0
+	online := len(d.carriers) > 0 || d.stock != nil
 	cloned := !d.clonedAt.IsZero() && d.hub.options.Now().Sub(d.clonedAt) < cloneMark
 	news := online != d.presence.Online || cloned != d.presence.Cloned
 	if online != d.presence.Online {
@@ -54,6 +54,9 @@ func (d *device) presenceLocked() Presence {
 			p.Heard = heard
 		}
 	}
+	if d.stock != nil {
+		p.Heard, p.Offers = d.stock.Heard(), d.stock.Offers()
+	}
 	return p
 }
 
@@ -69,7 +72,7 @@ func (h *Hub) Presence(device string) Presence {
 	return Presence{Device: device}
 }
 
-// Online reports whether a carrier of the device was heard in time.
+// Online reports whether a link of the device was heard in time.
 func (h *Hub) Online(device string) bool { return h.Presence(device).Online }
 
 // watcher holds the last state of each device that its consumer has not seen. The hub's mu guards it.
