@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/aditdev/adit/handlers"
 	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/auth"
@@ -20,9 +22,11 @@ import (
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/dist"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/ports"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
+	"github.com/aditdev/adit/internal/sshgate"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/static"
@@ -41,6 +45,9 @@ type hub struct {
 	ca       *sshca.CA
 	tunnel   *tunnelhub.Hub
 	shells   *shell.Shells
+	gateKey  ssh.Signer // the host key of sshGate
+	sshGate  *sshgate.Gate
+	ports    *ports.Ports
 }
 
 func newHub(ctx context.Context, c config.Config, log *slog.Logger) (*hub, error) {
@@ -56,12 +63,15 @@ func newHub(ctx context.Context, c config.Config, log *slog.Logger) (*hub, error
 }
 
 func (h *hub) wire(ctx context.Context) (err error) {
-	tunnelKey, caKey, err := h.keys(ctx)
+	keys, err := h.keys(ctx)
 	if err != nil {
 		return err
 	}
-	if h.ca, err = sshca.New(caKey); err != nil {
+	if h.ca, err = sshca.New(keys.userCA); err != nil {
 		return err
+	}
+	if h.gateKey, err = ssh.NewSignerFromKey(keys.gate); err != nil {
+		return fmt.Errorf("ssh gate key: %w", err)
 	}
 	if h.gate, err = auth.NewGate(ctx, h.store, time.Now); err != nil {
 		return err
@@ -71,38 +81,47 @@ func (h *hub) wire(ctx context.Context) (err error) {
 	}
 	h.events = events.New(h.store, time.Now)
 	h.devices = devices.New(devices.Options{Store: h.store, Gate: h.gate, Events: h.events, Now: time.Now, Log: h.log,
-		Key: tunnelKey, UserCA: h.ca.AuthorizedKey(), URLs: h.config.URLs,
+		Key: keys.tunnel, UserCA: h.ca.AuthorizedKey(), GateKey: wire.SSHKey(keys.gate.Public().(ed25519.PublicKey)), URLs: h.config.URLs,
 		Drop: func(device string, cause error) { h.tunnel.Drop(device, cause) }})
 	name, err := h.devices.HubName(ctx)
 	if err != nil {
 		return err
 	}
-	h.tunnel = tunnelhub.New(tunnelhub.Options{Log: h.log, Key: tunnelKey, Hosts: h.hosts(), Name: name,
+	h.tunnel = tunnelhub.New(tunnelhub.Options{Log: h.log, Key: keys.tunnel, Hosts: h.hosts(), Name: name,
 		Version: command.Version(), Device: h.device, Cloned: h.cloned, Handle: h.handle})
 	h.shells = h.newShells()
+	h.sshGate = sshgate.New(sshgate.Options{Log: h.log, Now: time.Now, HostKey: h.gateKey, UserCA: h.ca.PublicKey(),
+		URL: h.config.URLs[0].String(), Gate: h.gate, Accounts: h.accounts, Devices: h.devices, Tunnel: h.tunnel})
+	h.ports = ports.New(ports.Options{Log: h.log, Range: h.config.TCPPorts, Store: h.store, Gate: h.gate, Events: h.events,
+		Now: time.Now, Dial: h.tunnel.Dial})
 	return nil
 }
 
-// keys opens the hub's two keys, each of one use, and makes them at the first start.
-func (h *hub) keys(ctx context.Context) (tunnel, ca ed25519.PrivateKey, err error) {
+// gateKeySecret names the SSH gate's host key among the sealed secrets.
+const gateKeySecret = "ssh_gate_key"
+
+// keys are the hub's own, each of one use.
+type keys struct{ tunnel, userCA, gate ed25519.PrivateKey }
+
+// keys opens the hub's keys, and makes them at the first start.
+func (h *hub) keys(ctx context.Context) (k keys, err error) {
 	sealer, err := seal.New(h.config.Secret)
 	if err != nil {
-		return nil, nil, err
+		return k, err
 	}
 	seed := func() []byte {
 		raw := make([]byte, ed25519.SeedSize)
 		_, _ = rand.Read(raw) // never fails
 		return raw
 	}
-	tunnelSeed, err := h.store.Secret(ctx, sealer, "tunnel_key", seed)
-	if err != nil {
-		return nil, nil, err
+	for name, key := range map[string]*ed25519.PrivateKey{"tunnel_key": &k.tunnel, "user_ca_key": &k.userCA, gateKeySecret: &k.gate} {
+		kept, err := h.store.Secret(ctx, sealer, name, seed)
+		if err != nil {
+			return k, err
+		}
+		*key = ed25519.NewKeyFromSeed(kept)
 	}
-	caSeed, err := h.store.Secret(ctx, sealer, "user_ca_key", seed)
-	if err != nil {
-		return nil, nil, err
-	}
-	return ed25519.NewKeyFromSeed(tunnelSeed), ed25519.NewKeyFromSeed(caSeed), nil
+	return k, nil
 }
 
 func (h *hub) hosts() []string {
@@ -145,8 +164,8 @@ func (h *hub) handler(stopping context.Context) (http.Handler, error) {
 	install := &handlers.Install{Dist: dist.New(), Steps: h.devices,
 		Hub: dist.Hub{URL: h.config.URLs[0].String(), Key: h.devices.HubFingerprint()}}
 	return handlers.New(handlers.Options{Config: h.config, Version: command.Version(), Log: h.log, Now: time.Now, Store: h.store,
-		Gate: h.gate, Accounts: h.accounts, Events: h.events, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Shells: h.shells, Install: install,
-		Site: static.Files(), Stopping: stopping})
+		Gate: h.gate, Accounts: h.accounts, Events: h.events, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Shells: h.shells, Ports: h.ports, Install: install,
+		Site: static.Files(), SSH: h.sshGate.Serve, GateKey: h.gateKey.PublicKey(), Stopping: stopping})
 }
 
 // devOwner is who the sign-in link of --dev belongs to.

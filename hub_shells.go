@@ -16,7 +16,6 @@ import (
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
-	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
 )
 
@@ -24,8 +23,8 @@ import (
 func (h *hub) newShells() *shell.Shells {
 	return shell.New(shell.Options{
 		Log: h.log, Store: shellRows{h.store}, Device: h.shellDevice, Certify: h.certifyShell,
-		Dial: func(ctx context.Context, device string, target wire.Target, user string) (net.Conn, error) {
-			return h.tunnel.Dial(ctx, tunnelhub.Request{Device: device, Target: target, User: user, Via: "shell"})
+		Dial: func(ctx context.Context, r shell.Record) (net.Conn, error) {
+			return h.tunnel.Dial(ctx, tunnelhub.Request{Device: r.Device, Target: r.Target(), User: r.User, Via: tunnelhub.ViaShell, Shell: r.ID})
 		},
 		Hold: func(ctx context.Context, r shell.Record) (context.Context, context.CancelFunc, error) {
 			return h.gate.Hold(ctx, access.Use{User: r.User, Device: r.Device, Target: string(r.Target()), Login: r.Login})

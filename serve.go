@@ -82,7 +82,11 @@ func (h *hub) serve(ctx context.Context, listener net.Listener, p program) error
 		IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug)}
 	background, end := context.WithCancel(base)
 	defer end()
-	parts := h.start(background, stopping, func() error { return server.Serve(listener) })
+	ssh, err := h.listenSSH(ctx)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	parts := h.start(background, stopping, func() error { return server.Serve(listener) }, ssh)
 	if err := h.welcome(ctx, p); err != nil {
 		h.log.Error("no link printed", "cause", err)
 	}
@@ -107,6 +111,19 @@ func (h *hub) serve(ctx context.Context, listener net.Listener, p program) error
 	return parts.group.Wait()
 }
 
+// listenSSH opens the listener of ADIT_SSH_ADDR; nil where it is not set.
+func (h *hub) listenSSH(ctx context.Context) (net.Listener, error) {
+	if h.config.SSHListen == "" {
+		return nil, nil
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", h.config.SSHListen)
+	if err != nil {
+		return nil, fmt.Errorf("ADIT_SSH_ADDR: %w", err)
+	}
+	h.log.Info("serving ssh", "address", l.Addr().String())
+	return l, nil
+}
+
 // parts are the loops of a hub. The first that fails closes failed.
 type parts struct {
 	group  errgroup.Group
@@ -115,7 +132,7 @@ type parts struct {
 }
 
 // start begins the loops: those that run to the very end, and those that end when the hub begins to stop.
-func (h *hub) start(background, stopping context.Context, http func() error) *parts {
+func (h *hub) start(background, stopping context.Context, http func() error, ssh net.Listener) *parts {
 	p := &parts{failed: make(chan struct{})}
 	p.run("policy", func() error { return h.gate.Run(background) })
 	p.run("events", func() error { return h.events.Run(background) })
@@ -123,6 +140,11 @@ func (h *hub) start(background, stopping context.Context, http func() error) *pa
 	p.run("sweep", func() error { return h.sweep(background) })
 	p.run("links", func() error { return h.tunnel.Run(stopping) })
 	p.run("shells", func() error { return h.shells.Run(stopping) })
+	p.run("ssh", func() error { return h.sshGate.Run(stopping) })
+	if ssh != nil {
+		p.run("ssh listener", func() error { return h.sshGate.Listen(stopping, ssh) })
+	}
+	p.run("ports", func() error { return h.ports.Run(stopping) })
 	p.run("http", http)
 	return p
 }

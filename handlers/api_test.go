@@ -137,6 +137,33 @@ func TestInstallCode(t *testing.T) {
 	}
 }
 
+// A machine without our agent: its line, the hash of its script, and the answer that it can check.
+func TestInstallByOpenSSH(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	var made NewInstallCode
+	r.call("admin", "POST", v1("install-codes"), object{"name": "attic"}, 201, &made)
+	if !strings.HasPrefix(made.CommandOpenssh, "curl -fsSL '"+r.url+"/i?via=openssh' | ADIT_CODE="+made.Code+" ") || made.CommandOpenssl != "" { // the rig has no TLS
+		t.Errorf("%q %q", made.CommandOpenssh, made.CommandOpenssl)
+	}
+	var me Me
+	r.call("admin", "GET", v1("me"), nil, 200, &me)
+	if script := r.do("", "GET", "/i?via=openssh", nil); sha256Hex(script.body) != me.Hub.ScriptOpensshSha256 || me.Hub.ScriptSha256 == me.Hub.ScriptOpensshSha256 {
+		t.Errorf("%+v", me.Hub)
+	}
+	enrol := object{"code": made.Code, "public_key": sshKey(t), "hostname": "attic", "facts": object{}, "ssh_host_keys": []string{}, "via": "openssh"}
+	var result EnrollResult
+	r.call("", "POST", v1("enroll"), enrol, 200, &result)
+	if result.Name != "attic" || !strings.HasPrefix(value(result.SSHGateKey), "ssh-ed25519 ") || value(result.SSHSignature) == "" {
+		t.Errorf("%+v", result)
+	}
+	var device Device
+	r.call("admin", "GET", v1("devices/attic"), nil, 200, &device)
+	if device.Via != "openssh" {
+		t.Errorf("%+v", device)
+	}
+}
+
 // A narrow token is made, listed, and told what it may: no more than that.
 func TestNarrowToken(t *testing.T) {
 	t.Parallel()

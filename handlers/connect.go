@@ -33,11 +33,16 @@ func (a *api) connect(c echo.Context) error {
 	if err != nil {
 		return nil // Accept has answered
 	}
-	r := tunnelhub.Request{Device: device.ID, Target: target, User: p.User.ID, Via: ws.Subprotocol()}
-	switch r.Via {
+	r := tunnelhub.Request{Device: device.ID, Target: target, User: p.User.ID, From: c.RealIP()}
+	switch ws.Subprotocol() {
 	case wire.SubprotocolStream:
+		r.Via = tunnelhub.ViaCLI
 		_ = a.Tunnel.Relay(held, r, ws) // tells the peer itself
-	case wire.SubprotocolBinary, wire.SubprotocolMQTT:
+	case wire.SubprotocolBinary:
+		r.Via = tunnelhub.ViaBinary
+		_ = a.Tunnel.RelayBytes(held, r, ws)
+	case wire.SubprotocolMQTT:
+		r.Via = tunnelhub.ViaMQTT
 		_ = a.Tunnel.RelayBytes(held, r, ws)
 	default:
 		ws.Close(wire.Errorf(wire.Invalid, "Name one of the subprotocols adit.stream.v1, binary and mqtt."))

@@ -169,6 +169,13 @@ func (a *api) addPresence(out *Device, d store.Device) {
 	if live.AgentVersion != "" {
 		out.AgentVersion = &live.AgentVersion
 	}
+	if live.Offers != nil {
+		offers := make([]Target, 0, len(live.Offers))
+		for _, target := range live.Offers {
+			offers = append(offers, string(target))
+		}
+		out.Offers = &offers
+	}
 }
 
 // facts are nil where what is kept does not fit the schema any more.

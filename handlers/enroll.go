@@ -41,13 +41,13 @@ func (a *api) CreateInstallCode(ctx context.Context, r CreateInstallCodeRequestO
 	if err != nil {
 		return nil, err
 	}
-	hash, err := a.scriptHash()
+	hashes, err := a.scriptHashes(ctx)
 	if err != nil {
 		return nil, err
 	}
-	lines := a.Devices.Lines(made.Code, store.List(made.Row.Allow), hash)
+	lines := a.Devices.Lines(made.Code, store.List(made.Row.Allow), hashes)
 	return CreateInstallCode201JSONResponse{ID: made.Row.ID, Code: made.Code, Command: lines.Command, CommandWget: lines.Wget,
-		CommandShort: lines.Short, CommandCheck: lines.Check, ApprovalShort: made.Row.ApprovalShort,
+		CommandShort: lines.Short, CommandCheck: lines.Check, CommandOpenssh: lines.OpenSSH, CommandOpenssl: lines.OpenSSL, ApprovalShort: made.Row.ApprovalShort,
 		ExpiresAt: store.Time(made.Row.ExpiresAt), Uses: int(made.Row.Uses)}, nil
 }
 
@@ -98,5 +98,6 @@ func (a *api) Enroll(ctx context.Context, r EnrollRequestObject) (EnrollResponse
 		return nil, err
 	}
 	return Enroll200JSONResponse{DeviceID: e.DeviceID, Name: e.Name, Status: DeviceStatus(e.Status), HubName: e.HubName,
-		HubUrls: e.HubURLs, HubKeys: e.HubKeys, UserCa: e.UserCA, Allow: nonNil(e.Allow), Signature: e.Signature}, nil
+		HubUrls: e.HubURLs, HubKeys: e.HubKeys, UserCa: e.UserCA, Allow: nonNil(e.Allow), Signature: e.Signature,
+		SSHGateKey: some(e.GateKey), SSHSignature: some(e.SSHSignature)}, nil
 }

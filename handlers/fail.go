@@ -27,9 +27,13 @@ func (a *api) fail(err error, c echo.Context) {
 		return
 	}
 	p := problem(e, who.requestID)
-	if store.IsFull(err) {
-		p.Status, p.Title = http.StatusInsufficientStorage, http.StatusText(http.StatusInsufficientStorage)
+	switch {
+	case store.IsFull(err):
+		p.Status = http.StatusInsufficientStorage
+	case wantsUpgrade(err):
+		p.Status = http.StatusUpgradeRequired // by which the agent knows that a proxy has stripped the header
 	}
+	p.Title = http.StatusText(p.Status)
 	a.writeProblem(c.Response(), p)
 }
 
@@ -57,6 +61,12 @@ func problem(e *wire.Error, requestID string) Problem {
 	return p
 }
 
+// wantsUpgrade reports whether a door said so that takes nothing but an upgrade; its message is for whoever looks in.
+func wantsUpgrade(err error) bool {
+	e, ok := errors.AsType[*echo.HTTPError](err)
+	return ok && e.Code == http.StatusUpgradeRequired
+}
+
 // domainError finds the Error in err's chain, or says what the router or the server meant by theirs.
 func domainError(err error) *wire.Error {
 	if e, ok := errors.AsType[*wire.Error](err); ok {
@@ -70,6 +80,8 @@ func domainError(err error) *wire.Error {
 			return wire.Wrap(err, wire.NotFound, "There is nothing at this address for this method.")
 		case http.StatusInternalServerError:
 			return wire.Wrap(err, wire.Internal, "%s", wire.MessageOf(err))
+		case http.StatusUpgradeRequired:
+			return wire.Wrap(err, wire.Invalid, "%v", e.Message)
 		}
 		if e.Code < http.StatusInternalServerError {
 			return wire.Wrap(err, wire.Invalid, "The request has a parameter that cannot be read.")

@@ -6,16 +6,19 @@ import (
 	"context"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/config"
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/ports"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
@@ -36,8 +39,13 @@ type Options struct {
 	CA       *sshca.CA
 	Tunnel   *tunnelhub.Hub
 	Shells   *shell.Shells
+	Ports    *ports.Ports
 	Install  *Install
 	Site     fs.FS
+
+	// SSH serves a connection of stock OpenSSH from an address; GateKey is the host key that it shows there.
+	SSH     func(conn net.Conn, address string)
+	GateKey ssh.PublicKey
 
 	// Stopping ends when the hub begins to stop: streams that would never end by themselves end then.
 	Stopping context.Context
@@ -84,6 +92,7 @@ func build(o Options) (*api, *echo.Echo, error) {
 		carriers: newTunnelDoor(o.Tunnel, o.Stopping),
 	}
 	a.metered = newMetrics(a)
+	a.Install.Form = a.sshForm
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.Binder = binder{}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -30,23 +31,43 @@ type Install struct {
 	Dist  *dist.Dist
 	Hub   dist.Hub
 	Steps InstallSteps
+	// Form is that of the ProxyCommand in the script for machines without our agent; nil means the patient one.
+	Form func(context.Context) (dist.Form, error)
 }
 
 const scriptType = "text/x-shellscript; charset=utf-8"
 
+// script is the install script for machines that come by via; empty means agent.
+func (i *Install) script(ctx context.Context, via EnrollRequestVia, code string) (text string, err error) {
+	switch via {
+	case "", EnrollRequestViaAgent:
+		text, err = i.Dist.Script(i.Hub, code)
+	case EnrollRequestViaOpenssh:
+		hub := i.Hub
+		if i.Form != nil {
+			if hub.Form, err = i.Form(ctx); err != nil {
+				return "", fmt.Errorf("find the form of ssh's way in: %w", err)
+			}
+		}
+		text, err = dist.OpenSSHScript(hub, code)
+	default:
+		return "", wire.Errorf(wire.Invalid, "There is no such install script: via is agent, or openssh for a machine without our agent.")
+	}
+	if err != nil {
+		return "", fmt.Errorf("make the install script: %w", err)
+	}
+	return text, nil
+}
+
 // Script is GET /i: the same for everybody, so that its hash can stand on the page.
 func (i *Install) Script(c echo.Context) error {
-	script, err := i.Dist.Script(i.Hub, "")
+	script, err := i.script(c.Request().Context(), EnrollRequestVia(c.QueryParam("via")), "")
 	if err != nil {
-		return fmt.Errorf("make the install script: %w", err)
+		return err
 	}
 	i.Steps.ScriptRead(c.Request().Context(), "", c.RealIP(), program(c))
-	h := c.Response().Header()
-	h.Set(echo.HeaderContentType, scriptType)
-	h.Set("Cache-Control", "public, max-age=60")
-	return serveTagged(c, sha256Hex(script), func() error {
-		return c.Blob(http.StatusOK, scriptType, []byte(script))
-	})
+	c.Response().Header().Set("Cache-Control", "public, max-age=60")
+	return serveTagged(c, sha256Hex(script), func() error { return sendScript(c, script) })
 }
 
 // ScriptWithCode is GET /i/{code}: the script with the code inside. Reading it consumes nothing, and it says nothing
@@ -56,14 +77,20 @@ func (i *Install) ScriptWithCode(c echo.Context) error {
 	if !dist.ValidCode(code) {
 		return wire.Errorf(wire.NotFound, "This is no install code. The page \"Add device\" shows one; it has 26 letters and digits.")
 	}
-	script, err := i.Dist.Script(i.Hub, code)
+	script, err := i.script(c.Request().Context(), EnrollRequestVia(c.QueryParam("via")), code)
 	if err != nil {
-		return fmt.Errorf("make the install script: %w", err)
+		return err
 	}
 	i.Steps.ScriptRead(c.Request().Context(), sha256Hex(code), c.RealIP(), program(c))
 	h := c.Response().Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
+	return sendScript(c, script)
+}
+
+// sendScript names the length: who reads this by openssl alone takes no other form of body.
+func sendScript(c echo.Context, script string) error {
+	c.Response().Header().Set(echo.HeaderContentLength, strconv.Itoa(len(script)))
 	return c.Blob(http.StatusOK, scriptType, []byte(script))
 }
 

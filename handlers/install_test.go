@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -80,6 +81,38 @@ func TestScriptForEverybody(t *testing.T) {
 	}
 	if seen.steps[0] != "script  curl/8" {
 		t.Errorf("told %q", seen.steps)
+	}
+}
+
+// The script for machines without our agent is another text with another hash, in the same places and with the same steps.
+func TestScriptByOpenSSH(t *testing.T) {
+	t.Parallel()
+	get, seen, install := installDoors(t)
+	want, err := dist.OpenSSHScript(install.Hub, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := get("/i?via=openssh")
+	if w.Code != http.StatusOK || w.Body.String() != want || w.Header().Get("ETag") != `"`+sha256Hex(want)+`"` ||
+		w.Header().Get("Content-Length") != strconv.Itoa(len(want)) || w.Header().Get("Cache-Control") != "public, max-age=60" {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+	if w := get("/i?via=agent"); w.Body.String() != get("/i").Body.String() || w.Body.String() == want {
+		t.Error("via=agent is not the script for our agent")
+	}
+	w = get("/i/" + installCode + "?via=openssh")
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "adit_code=${ADIT_CODE:-'"+installCode+"'}") || w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("with a code: %d %v", w.Code, w.Header())
+	}
+	install.Form = func(context.Context) (dist.Form, error) { return dist.FormRaw, nil }
+	if w := get("/i?via=openssh"); w.Body.String() == want || !strings.Contains(w.Body.String(), "GET /ssh?raw ") {
+		t.Error("it does not take the form that passes what stands before the hub")
+	}
+	if w := get("/i?via=carrier-pigeon"); w.Code != http.StatusBadRequest {
+		t.Errorf("by something else: %d", w.Code)
+	}
+	if diff := cmp.Diff([]string{"script  curl/8", "script  curl/8", "script  curl/8", "script " + sha256Hex(installCode) + " curl/8", "script  curl/8"}, seen.steps); diff != "" {
+		t.Error(diff)
 	}
 }
 

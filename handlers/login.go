@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
@@ -99,22 +100,24 @@ func (a *api) me(ctx context.Context, p *auth.Principal) (Me, error) {
 	if err != nil {
 		return Me{}, err
 	}
-	hash, err := a.scriptHash()
+	hashes, err := a.scriptHashes(ctx)
 	if err != nil {
 		return Me{}, err
 	}
 	return Me{User: apiUser(p.User), Hub: HubInfo{
 		Name: name, URL: a.Config.URLs[0].String(), Version: a.Version, TunnelKey: a.Devices.HubFingerprint(),
-		UserCa: a.CA.AuthorizedKey(), ScriptSha256: hash, Dev: a.Config.Dev, Targets: nonNil(a.Install.Dist.Targets()),
+		UserCa: a.CA.AuthorizedKey(), ScriptSha256: hashes.Agent, ScriptOpensshSha256: hashes.OpenSSH, Dev: a.Config.Dev, Targets: nonNil(a.Install.Dist.Targets()),
+		TCPPorts: some(a.Config.TCPPorts.String()),
 	}}, nil
 }
 
-func (a *api) scriptHash() (string, error) {
-	script, err := a.Install.Dist.Script(a.Install.Hub, "")
+func (a *api) scriptHashes(ctx context.Context) (devices.ScriptHashes, error) {
+	agent, err := a.Install.script(ctx, EnrollRequestViaAgent, "")
 	if err != nil {
-		return "", err
+		return devices.ScriptHashes{}, err
 	}
-	return sha256Hex(script), nil
+	openssh, err := a.Install.script(ctx, EnrollRequestViaOpenssh, "")
+	return devices.ScriptHashes{Agent: sha256Hex(agent), OpenSSH: sha256Hex(openssh)}, err
 }
 
 // ChangePassword sets the own password.

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -29,7 +30,7 @@ var (
 
 type object map[string]any
 
-// matrix has a line for each route. A route without one fails the test.
+// matrix has a line for each route. A route without one fails the test. Long because it is a table.
 func matrix(t *testing.T) map[string]line {
 	return map[string]line{
 		"GET /api/v1/setup":                  {nil, everybody(200)},
@@ -65,6 +66,18 @@ func matrix(t *testing.T) map[string]line {
 		"GET /api/v1/devices/:device/connect":               {nil, ofDevice(101)},
 		"GET /api/v1/known-hosts":                           {nil, persons(200)},
 
+		"GET /api/v1/ssh-gate":            {nil, persons(200)},
+		"POST /api/v1/ssh-certificate":    {object{"public_key": sshKey(t)}, persons(200)},
+		"GET /api/v1/ssh-keys":            {nil, persons(200)},
+		"POST /api/v1/ssh-keys":           {object{"key": sshKey(t), "signature": "none"}, persons(400)},
+		"DELETE /api/v1/ssh-keys/:key_id": {nil, persons(404)}, // the owner's
+
+		"GET /api/v1/streams":               {nil, persons(200)},
+		"DELETE /api/v1/streams/:stream_id": {nil, persons(404)},
+		"GET /api/v1/ports":                 {nil, persons(200)},
+		"POST /api/v1/ports":                {object{"device": "kitchen", "target": "ssh"}, managers(201)},
+		"DELETE /api/v1/ports/:port":        {nil, managers(204)},
+
 		"GET /api/v1/install-codes":             {nil, managers(200)},
 		"POST /api/v1/install-codes":            {object{}, managers(201)},
 		"GET /api/v1/install-codes/:code_id":    {nil, managers(200)},
@@ -78,16 +91,19 @@ func matrix(t *testing.T) map[string]line {
 		"GET /api/v1/shells/:shell_id/attach": {nil, persons(101)}, // a page reads the refusal from the close code
 		"GET /api/v1/events":                  {nil, persons(200)},
 
-		"GET /tunnel":    {nil, everybody(101)}, // a stranger gets no further than hello
-		"GET /i":         {nil, everybody(200)},
-		"GET /i/:code":   {nil, everybody(200)},
-		"GET /dl/:file":  {nil, everybody(404)},
-		"HEAD /dl/:file": {nil, everybody(404)},
-		"GET /healthz":   {nil, everybody(200)},
-		"GET /readyz":    {nil, everybody(200)},
-		"GET /metrics":   {nil, managers(200)},
-		"GET /*":         {nil, everybody(200)},
-		"HEAD /*":        {nil, everybody(200)},
+		"GET /tunnel": {nil, everybody(101)}, // a stranger gets no further than hello
+		"GET /ssh":    {nil, everybody(101)}, // nor than SSH's own question for a key
+
+		"GET /ssh/known_hosts": {nil, everybody(200)},
+		"GET /i":               {nil, everybody(200)},
+		"GET /i/:code":         {nil, everybody(200)},
+		"GET /dl/:file":        {nil, everybody(404)},
+		"HEAD /dl/:file":       {nil, everybody(404)},
+		"GET /healthz":         {nil, everybody(200)},
+		"GET /readyz":          {nil, everybody(200)},
+		"GET /metrics":         {nil, managers(200)},
+		"GET /*":               {nil, everybody(200)},
+		"HEAD /*":              {nil, everybody(200)},
 	}
 }
 
@@ -124,7 +140,13 @@ var narrow = map[string]access.Scope{
 	"GET /api/v1/known-hosts":     access.ScopeRead,
 	"GET /api/v1/events":          access.ScopeRead,
 	"GET /metrics":                access.ScopeRead,
+	"GET /api/v1/ssh-gate":        access.ScopeRead,
+	"GET /api/v1/ssh-keys":        access.ScopeRead,
+	"GET /api/v1/streams":         access.ScopeRead,
+	"GET /api/v1/ports":           access.ScopeRead,
 
+	"POST /api/v1/ssh-certificate":                 access.ScopeConnect,
+	"DELETE /api/v1/streams/:stream_id":            access.ScopeConnect,
 	"POST /api/v1/devices/:device/ssh-certificate": access.ScopeConnect,
 	"GET /api/v1/devices/:device/connect":          access.ScopeConnect,
 	"GET /api/v1/shells":                           access.ScopeConnect,
@@ -168,7 +190,7 @@ func upgrade(want int) []string {
 		return nil
 	}
 	return []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13",
-		"Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol", "adit.tunnel.v1, adit.stream.v1, adit.shell.v1"}
+		"Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol", "adit.tunnel.v1, adit.stream.v1, adit.shell.v1, ssh"}
 }
 
 // fill puts something that exists in the place of each parameter; what the route removes is made for it.
@@ -210,5 +232,10 @@ func (r *rig) fillMade(p string) string {
 		r.must(err)
 		p = strings.ReplaceAll(p, ":token_id", token.ID)
 	}
-	return strings.ReplaceAll(p, ":shell_id", "shl_none")
+	if strings.Contains(p, ":port") {
+		row, err := r.reserve(r.enrol("spare"), "owner")
+		r.must(err)
+		p = strings.ReplaceAll(p, ":port", strconv.FormatInt(row.Port, 10))
+	}
+	return strings.NewReplacer(":shell_id", "shl_none", ":key_id", "key_none", ":stream_id", "1").Replace(p)
 }

@@ -252,6 +252,30 @@ func (e SSHFactsTrust) Valid() bool {
 	}
 }
 
+// Defines values for SSHGateForm.
+const (
+	SSHGateFormNone    SSHGateForm = "none"
+	SSHGateFormPatient SSHGateForm = "patient"
+	SSHGateFormRaw     SSHGateForm = "raw"
+	SSHGateFormUpgrade SSHGateForm = "upgrade"
+)
+
+// Valid indicates whether the value is a known member of the SSHGateForm enum.
+func (e SSHGateForm) Valid() bool {
+	switch e {
+	case SSHGateFormNone:
+		return true
+	case SSHGateFormPatient:
+		return true
+	case SSHGateFormRaw:
+		return true
+	case SSHGateFormUpgrade:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ServiceProtocol.
 const (
 	HTTP  ServiceProtocol = "http"
@@ -428,8 +452,11 @@ type Device struct {
 	Logins []string `json:"logins"`
 
 	// MayManage The caller may rename and remove it
-	MayManage   bool       `json:"may_manage"`
-	Name        string     `json:"name"`
+	MayManage bool   `json:"may_manage"`
+	Name      string `json:"name"`
+
+	// Offers What a device that comes by stock OpenSSH forwards now
+	Offers      *[]Target  `json:"offers,omitempty"`
 	Online      bool       `json:"online"`
 	OnlineSince *time.Time `json:"online_since,omitempty"`
 
@@ -480,7 +507,7 @@ type EnrollRequest struct {
 	Facts    Facts  `json:"facts"`
 	Hostname string `json:"hostname"`
 
-	// PublicKey Ed25519, 32 bytes, base64url without padding
+	// PublicKey Ed25519: 32 bytes in base64url without padding, or an ssh-ed25519 line
 	PublicKey string `json:"public_key"`
 
 	// Short The code came inside the script
@@ -504,8 +531,14 @@ type EnrollResult struct {
 	Name    string   `json:"name"`
 
 	// Signature base64url; see docs/protocol.md
-	Signature string       `json:"signature"`
-	Status    DeviceStatus `json:"status"`
+	Signature string `json:"signature"`
+
+	// SSHGateKey The gate's SSH host key, type and base64
+	SSHGateKey *string `json:"ssh_gate_key,omitempty"`
+
+	// SSHSignature For via openssh: an SSH signature (PROTOCOL.sshsig), base64 without armor, of the tunnel key in namespace adit-enroll; see docs/protocol.md
+	SSHSignature *string      `json:"ssh_signature,omitempty"`
+	Status       DeviceStatus `json:"status"`
 
 	// UserCa An authorized_keys line
 	UserCa string `json:"user_ca"`
@@ -560,6 +593,22 @@ type Facts struct {
 
 // FactsInstall Service of the system, of a user, or run by hand
 type FactsInstall string
+
+// GateCertificate defines model for GateCertificate.
+type GateCertificate struct {
+	// Certificate One line, as in id_ed25519-cert.pub
+	Certificate string `json:"certificate"`
+
+	// Handle The SSH user name that it opens
+	Handle      string    `json:"handle"`
+	ValidBefore time.Time `json:"valid_before"`
+}
+
+// GateCertificateRequest defines model for GateCertificateRequest.
+type GateCertificateRequest struct {
+	// PublicKey An authorized_keys line
+	PublicKey string `json:"public_key"`
+}
 
 // Grant defines model for Grant.
 type Grant struct {
@@ -618,11 +667,17 @@ type HubInfo struct {
 	Dev  bool   `json:"dev"`
 	Name string `json:"name"`
 
+	// ScriptOpensshSha256 Hex digest of GET /i?via=openssh
+	ScriptOpensshSha256 string `json:"script_openssh_sha256"`
+
 	// ScriptSha256 Hex digest of GET /i
 	ScriptSha256 string `json:"script_sha256"`
 
 	// Targets Platforms of `adit` that this hub can hand out, as linux-amd64
 	Targets []string `json:"targets"`
+
+	// TCPPorts ADDRESS:FIRST-LAST that dedicated ports are taken from; absent where there are none
+	TCPPorts *string `json:"tcp_ports,omitempty"`
 
 	// TunnelKey Fingerprint, SHA256:…, as in the install line
 	TunnelKey string `json:"tunnel_key"`
@@ -714,6 +769,12 @@ type NewInstallCode struct {
 	// CommandCheck Only looks
 	CommandCheck string `json:"command_check"`
 
+	// CommandOpenssh Needs no agent: stock OpenSSH keeps the way in
+	CommandOpenssh string `json:"command_openssh"`
+
+	// CommandOpenssl The same, fetched by openssl where neither curl nor wget is
+	CommandOpenssl string `json:"command_openssl"`
+
 	// CommandShort For typing by hand; its code is in a URL
 	CommandShort string    `json:"command_short"`
 	CommandWget  string    `json:"command_wget"`
@@ -753,6 +814,42 @@ type PasswordChange struct {
 	NewPassword     string  `json:"new_password"`
 }
 
+// Port defines model for Port.
+type Port struct {
+	// Address HOST:PORT on which the hub listens
+	Address string `json:"address"`
+
+	// Cause Why the hub does not listen on it
+	Cause      *string   `json:"cause,omitempty"`
+	CreatedAt  time.Time `json:"created_at"`
+	DeviceID   string    `json:"device_id"`
+	DeviceName string    `json:"device_name"`
+	Listening  bool      `json:"listening"`
+	Port       int       `json:"port"`
+
+	// Target `ssh`, `mqtt`, `http`, `rescue`, or `tcp:HOST:PORT` as seen from the device
+	//
+	// Example: tcp:127.0.0.1:1883
+	Target Target `json:"target"`
+
+	// UserHandle Who reserved it: what comes through is bound to their grants
+	UserHandle string `json:"user_handle"`
+}
+
+// PortRequest defines model for PortRequest.
+type PortRequest struct {
+	// Device Id or name
+	Device string `json:"device"`
+
+	// Port One of the range; the lowest free one where absent
+	Port *int `json:"port,omitempty"`
+
+	// Target `ssh`, `mqtt`, `http`, `rescue`, or `tcp:HOST:PORT` as seen from the device
+	//
+	// Example: tcp:127.0.0.1:1883
+	Target Target `json:"target"`
+}
+
 // Problem defines model for Problem.
 type Problem struct {
 	Code ProblemCode `json:"code"`
@@ -774,6 +871,13 @@ type Problem struct {
 
 // ProblemCode defines model for Problem.Code.
 type ProblemCode string
+
+// ProxyCommands ProxyCommand lines of stock OpenSSH and openssl, by form; all empty where the hub has no TLS.
+type ProxyCommands struct {
+	Patient string `json:"patient"`
+	Raw     string `json:"raw"`
+	Upgrade string `json:"upgrade"`
+}
 
 // Role defines model for Role.
 type Role string
@@ -797,6 +901,70 @@ type SSHFactsServer string
 
 // SSHFactsTrust How the device trusts the user CA
 type SSHFactsTrust string
+
+// SSHGate defines model for SSHGate.
+type SSHGate struct {
+	// Address HOST:PORT of ADIT_SSH_ADDR, for ssh without a ProxyCommand; absent where it is not set
+	Address *string `json:"address,omitempty"`
+
+	// Challenge What `ssh-keygen -Y sign` signs to add a key
+	Challenge string `json:"challenge"`
+
+	// Fingerprint SHA256:… of the host key
+	Fingerprint string `json:"fingerprint"`
+
+	// Form Which ProxyCommand works through what stands before this hub, as `adit-hub doctor` found; patient where it has not looked
+	Form SSHGateForm `json:"form"`
+
+	// Handle The caller's SSH user name at the gate
+	Handle string `json:"handle"`
+
+	// Host The hub's host name: HostName in ssh's configuration
+	Host string `json:"host"`
+
+	// HostKey Type and base64
+	HostKey string `json:"host_key"`
+
+	// KnownHosts Lines for a known_hosts file
+	KnownHosts string `json:"known_hosts"`
+
+	// Namespace With which namespace (-n)
+	Namespace string `json:"namespace"`
+
+	// ProxyCommands ProxyCommand lines of stock OpenSSH and openssl, by form; all empty where the hub has no TLS.
+	ProxyCommands ProxyCommands `json:"proxy_commands"`
+}
+
+// SSHGateForm Which ProxyCommand works through what stands before this hub, as `adit-hub doctor` found; patient where it has not looked
+type SSHGateForm string
+
+// SSHKey defines model for SSHKey.
+type SSHKey struct {
+	CreatedAt   time.Time  `json:"created_at"`
+	ExpiresAt   *time.Time `json:"expires_at,omitempty"`
+	Fingerprint string     `json:"fingerprint"`
+	ID          string     `json:"id"`
+
+	// Key Type and base64
+	Key        string     `json:"key"`
+	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
+	Name       string     `json:"name"`
+
+	// Options As in authorized_keys
+	Options string `json:"options"`
+}
+
+// SSHKeyRequest defines model for SSHKeyRequest.
+type SSHKeyRequest struct {
+	// Key A line of authorized_keys, with its options where it has some
+	Key string `json:"key"`
+
+	// Name The line's comment where absent
+	Name *string `json:"name,omitempty"`
+
+	// Signature Of the challenge, as `ssh-keygen -Y sign` prints it
+	Signature string `json:"signature"`
+}
 
 // Service defines model for Service.
 type Service struct {
@@ -847,6 +1015,32 @@ type ShellRequest struct {
 	// Rescue Through the agent's built-in server, when sshd is broken
 	Rescue *bool `json:"rescue,omitempty"`
 	Rows   int   `json:"rows"`
+}
+
+// Stream defines model for Stream.
+type Stream struct {
+	// Address IP address it came from, where the door knows it
+	Address *string `json:"address,omitempty"`
+
+	// BytesIn From the device
+	BytesIn int64 `json:"bytes_in"`
+
+	// BytesOut To the device
+	BytesOut   int64     `json:"bytes_out"`
+	DeviceID   string    `json:"device_id"`
+	DeviceName string    `json:"device_name"`
+	ID         string    `json:"id"`
+	OpenedAt   time.Time `json:"opened_at"`
+
+	// Target `ssh`, `mqtt`, `http`, `rescue`, or `tcp:HOST:PORT` as seen from the device
+	//
+	// Example: tcp:127.0.0.1:1883
+	Target     Target `json:"target"`
+	UserHandle string `json:"user_handle"`
+	UserID     string `json:"user_id"`
+
+	// Via The door that it came through: cli, shell, gate, port, binary or mqtt
+	Via string `json:"via"`
 }
 
 // Target `ssh`, `mqtt`, `http`, `rescue`, or `tcp:HOST:PORT` as seen from the device
@@ -914,8 +1108,17 @@ type GrantPath = string
 // InstallCodePath defines model for InstallCodePath.
 type InstallCodePath = string
 
+// PortPath defines model for PortPath.
+type PortPath = int
+
+// SSHKeyPath defines model for SSHKeyPath.
+type SSHKeyPath = string
+
 // ShellPath defines model for ShellPath.
 type ShellPath = string
+
+// StreamPath defines model for StreamPath.
+type StreamPath = string
 
 // TokenPath defines model for TokenPath.
 type TokenPath = string
@@ -933,6 +1136,21 @@ type SignedIn = Me
 type ListDevicesParams struct {
 	Tag    *string       `form:"tag,omitempty" json:"tag,omitempty"`
 	Status *DeviceStatus `form:"status,omitempty" json:"status,omitempty"`
+}
+
+// ListPortsParams defines parameters for ListPorts.
+type ListPortsParams struct {
+	// Device Id or name
+	Device *string `form:"device,omitempty" json:"device,omitempty"`
+}
+
+// ListStreamsParams defines parameters for ListStreams.
+type ListStreamsParams struct {
+	// Device Id or name
+	Device *string `form:"device,omitempty" json:"device,omitempty"`
+
+	// User Id, e-mail or handle
+	User *string `form:"user,omitempty" json:"user,omitempty"`
 }
 
 // StartCLILoginJSONRequestBody defines body for StartCLILogin for application/json ContentType.
@@ -971,11 +1189,20 @@ type LoginByLinkJSONRequestBody = LinkRequest
 // ChangePasswordJSONRequestBody defines body for ChangePassword for application/json ContentType.
 type ChangePasswordJSONRequestBody = PasswordChange
 
+// AddPortJSONRequestBody defines body for AddPort for application/json ContentType.
+type AddPortJSONRequestBody = PortRequest
+
 // CreateOwnerJSONRequestBody defines body for CreateOwner for application/json ContentType.
 type CreateOwnerJSONRequestBody = OwnerRequest
 
 // OpenShellJSONRequestBody defines body for OpenShell for application/json ContentType.
 type OpenShellJSONRequestBody = ShellRequest
+
+// SignGateCertificateJSONRequestBody defines body for SignGateCertificate for application/json ContentType.
+type SignGateCertificateJSONRequestBody = GateCertificateRequest
+
+// AddSSHKeyJSONRequestBody defines body for AddSSHKey for application/json ContentType.
+type AddSSHKeyJSONRequestBody = SSHKeyRequest
 
 // CreateTokenJSONRequestBody defines body for CreateToken for application/json ContentType.
 type CreateTokenJSONRequestBody = TokenRequest
@@ -1063,6 +1290,15 @@ type ServerInterface interface {
 	// ChangePassword Change the own password; ends every other login session
 	// (PUT /api/v1/me/password)
 	ChangePassword(ctx echo.Context) error
+	// ListPorts Dedicated TCP ports of the devices that the caller may see
+	// (GET /api/v1/ports)
+	ListPorts(ctx echo.Context, params ListPortsParams) error
+	// AddPort Reserve a TCP port of the hub for one target of one device (admin)
+	// (POST /api/v1/ports)
+	AddPort(ctx echo.Context) error
+	// RemovePort Give a reserved port back and end what runs through it (admin)
+	// (DELETE /api/v1/ports/{port})
+	RemovePort(ctx echo.Context, port PortPath) error
 	// GetSetup Whether the hub still waits for its owner
 	// (GET /api/v1/setup)
 	GetSetup(ctx echo.Context) error
@@ -1078,6 +1314,27 @@ type ServerInterface interface {
 	// CloseShell End a shell
 	// (DELETE /api/v1/shells/{shell_id})
 	CloseShell(ctx echo.Context, shellID ShellPath) error
+	// SignGateCertificate A ten-minute user certificate for the hub's own SSH gate
+	// (POST /api/v1/ssh-certificate)
+	SignGateCertificate(ctx echo.Context) error
+	// GetSSHGate How stock OpenSSH reaches this hub, for the signed-in user
+	// (GET /api/v1/ssh-gate)
+	GetSSHGate(ctx echo.Context) error
+	// ListSSHKeys The own SSH public keys
+	// (GET /api/v1/ssh-keys)
+	ListSSHKeys(ctx echo.Context) error
+	// AddSSHKey Add an SSH public key to the own profile, with proof that its private half is at hand
+	// (POST /api/v1/ssh-keys)
+	AddSSHKey(ctx echo.Context) error
+	// RemoveSSHKey Remove an own key; what runs by it ends within 2 s
+	// (DELETE /api/v1/ssh-keys/{key_id})
+	RemoveSSHKey(ctx echo.Context, keyID SSHKeyPath) error
+	// ListStreams Open streams; an admin sees all, others their own
+	// (GET /api/v1/streams)
+	ListStreams(ctx echo.Context, params ListStreamsParams) error
+	// CloseStream End a stream at once
+	// (DELETE /api/v1/streams/{stream_id})
+	CloseStream(ctx echo.Context, streamID StreamPath) error
 	// ListTokens The own API tokens
 	// (GET /api/v1/tokens)
 	ListTokens(ctx echo.Context) error
@@ -1424,6 +1681,49 @@ func (w *ServerInterfaceWrapper) ChangePassword(ctx echo.Context) error {
 	return err
 }
 
+// ListPorts converts echo context to params.
+func (w *ServerInterfaceWrapper) ListPorts(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListPortsParams
+	// ------------- Optional query parameter "device" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "device", ctx.QueryParams(), &params.Device, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter device: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListPorts(ctx, params)
+	return err
+}
+
+// AddPort converts echo context to params.
+func (w *ServerInterfaceWrapper) AddPort(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AddPort(ctx)
+	return err
+}
+
+// RemovePort converts echo context to params.
+func (w *ServerInterfaceWrapper) RemovePort(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "port" -------------
+	var port PortPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "port", ctx.Param("port"), &port, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter port: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RemovePort(ctx, port)
+	return err
+}
+
 // GetSetup converts echo context to params.
 func (w *ServerInterfaceWrapper) GetSetup(ctx echo.Context) error {
 	var err error
@@ -1473,6 +1773,99 @@ func (w *ServerInterfaceWrapper) CloseShell(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.CloseShell(ctx, shellID)
+	return err
+}
+
+// SignGateCertificate converts echo context to params.
+func (w *ServerInterfaceWrapper) SignGateCertificate(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.SignGateCertificate(ctx)
+	return err
+}
+
+// GetSSHGate converts echo context to params.
+func (w *ServerInterfaceWrapper) GetSSHGate(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetSSHGate(ctx)
+	return err
+}
+
+// ListSSHKeys converts echo context to params.
+func (w *ServerInterfaceWrapper) ListSSHKeys(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListSSHKeys(ctx)
+	return err
+}
+
+// AddSSHKey converts echo context to params.
+func (w *ServerInterfaceWrapper) AddSSHKey(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AddSSHKey(ctx)
+	return err
+}
+
+// RemoveSSHKey converts echo context to params.
+func (w *ServerInterfaceWrapper) RemoveSSHKey(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "key_id" -------------
+	var keyID SSHKeyPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "key_id", ctx.Param("key_id"), &keyID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter key_id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RemoveSSHKey(ctx, keyID)
+	return err
+}
+
+// ListStreams converts echo context to params.
+func (w *ServerInterfaceWrapper) ListStreams(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListStreamsParams
+	// ------------- Optional query parameter "device" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "device", ctx.QueryParams(), &params.Device, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter device: %s", err))
+	}
+
+	// ------------- Optional query parameter "user" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "user", ctx.QueryParams(), &params.User, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListStreams(ctx, params)
+	return err
+}
+
+// CloseStream converts echo context to params.
+func (w *ServerInterfaceWrapper) CloseStream(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "stream_id" -------------
+	var streamID StreamPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "stream_id", ctx.Param("stream_id"), &streamID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter stream_id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CloseStream(ctx, streamID)
 	return err
 }
 
@@ -1636,6 +2029,16 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/api/v1/devices/:device/ssh-host-keys/accept", wrapper.AcceptHostKeys, options.OperationMiddlewares["acceptHostKeys"]...)
 	router.POST(options.BaseURL+"/api/v1/devices/:device/ssh-certificate", wrapper.SignCertificate, options.OperationMiddlewares["signCertificate"]...)
 	router.GET(options.BaseURL+"/api/v1/known-hosts", wrapper.KnownHosts, options.OperationMiddlewares["knownHosts"]...)
+	router.GET(options.BaseURL+"/api/v1/ssh-gate", wrapper.GetSSHGate, options.OperationMiddlewares["getSSHGate"]...)
+	router.POST(options.BaseURL+"/api/v1/ssh-certificate", wrapper.SignGateCertificate, options.OperationMiddlewares["signGateCertificate"]...)
+	router.GET(options.BaseURL+"/api/v1/ssh-keys", wrapper.ListSSHKeys, options.OperationMiddlewares["listSSHKeys"]...)
+	router.POST(options.BaseURL+"/api/v1/ssh-keys", wrapper.AddSSHKey, options.OperationMiddlewares["addSSHKey"]...)
+	router.DELETE(options.BaseURL+"/api/v1/ssh-keys/:key_id", wrapper.RemoveSSHKey, options.OperationMiddlewares["removeSSHKey"]...)
+	router.GET(options.BaseURL+"/api/v1/streams", wrapper.ListStreams, options.OperationMiddlewares["listStreams"]...)
+	router.DELETE(options.BaseURL+"/api/v1/streams/:stream_id", wrapper.CloseStream, options.OperationMiddlewares["closeStream"]...)
+	router.GET(options.BaseURL+"/api/v1/ports", wrapper.ListPorts, options.OperationMiddlewares["listPorts"]...)
+	router.POST(options.BaseURL+"/api/v1/ports", wrapper.AddPort, options.OperationMiddlewares["addPort"]...)
+	router.DELETE(options.BaseURL+"/api/v1/ports/:port", wrapper.RemovePort, options.OperationMiddlewares["removePort"]...)
 	router.GET(options.BaseURL+"/api/v1/install-codes", wrapper.ListInstallCodes, options.OperationMiddlewares["listInstallCodes"]...)
 	router.POST(options.BaseURL+"/api/v1/install-codes", wrapper.CreateInstallCode, options.OperationMiddlewares["createInstallCode"]...)
 	router.DELETE(options.BaseURL+"/api/v1/install-codes/:code_id", wrapper.RevokeInstallCode, options.OperationMiddlewares["revokeInstallCode"]...)
@@ -2601,6 +3004,117 @@ func (response ChangePassworddefaultApplicationProblemPlusJSONResponse) VisitCha
 	return err
 }
 
+type ListPortsRequestObject struct {
+	Params ListPortsParams
+}
+
+type ListPortsResponseObject interface {
+	VisitListPortsResponse(w http.ResponseWriter) error
+}
+
+type ListPorts200JSONResponse []Port
+
+func (response ListPorts200JSONResponse) VisitListPortsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPortsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListPortsdefaultApplicationProblemPlusJSONResponse) VisitListPortsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddPortRequestObject struct {
+	Body *AddPortJSONRequestBody
+}
+
+type AddPortResponseObject interface {
+	VisitAddPortResponse(w http.ResponseWriter) error
+}
+
+type AddPort201JSONResponse Port
+
+func (response AddPort201JSONResponse) VisitAddPortResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddPortdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AddPortdefaultApplicationProblemPlusJSONResponse) VisitAddPortResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RemovePortRequestObject struct {
+	Port PortPath `json:"port"`
+}
+
+type RemovePortResponseObject interface {
+	VisitRemovePortResponse(w http.ResponseWriter) error
+}
+
+type RemovePort204Response struct {
+}
+
+func (response RemovePort204Response) VisitRemovePortResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RemovePortdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RemovePortdefaultApplicationProblemPlusJSONResponse) VisitRemovePortResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetSetupRequestObject struct {
 }
 
@@ -2780,6 +3294,265 @@ type CloseShelldefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response CloseShelldefaultApplicationProblemPlusJSONResponse) VisitCloseShellResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SignGateCertificateRequestObject struct {
+	Body *SignGateCertificateJSONRequestBody
+}
+
+type SignGateCertificateResponseObject interface {
+	VisitSignGateCertificateResponse(w http.ResponseWriter) error
+}
+
+type SignGateCertificate200JSONResponse GateCertificate
+
+func (response SignGateCertificate200JSONResponse) VisitSignGateCertificateResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SignGateCertificatedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SignGateCertificatedefaultApplicationProblemPlusJSONResponse) VisitSignGateCertificateResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSSHGateRequestObject struct {
+}
+
+type GetSSHGateResponseObject interface {
+	VisitGetSSHGateResponse(w http.ResponseWriter) error
+}
+
+type GetSSHGate200JSONResponse SSHGate
+
+func (response GetSSHGate200JSONResponse) VisitGetSSHGateResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSSHGatedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetSSHGatedefaultApplicationProblemPlusJSONResponse) VisitGetSSHGateResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSSHKeysRequestObject struct {
+}
+
+type ListSSHKeysResponseObject interface {
+	VisitListSSHKeysResponse(w http.ResponseWriter) error
+}
+
+type ListSSHKeys200JSONResponse []SSHKey
+
+func (response ListSSHKeys200JSONResponse) VisitListSSHKeysResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSSHKeysdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListSSHKeysdefaultApplicationProblemPlusJSONResponse) VisitListSSHKeysResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddSSHKeyRequestObject struct {
+	Body *AddSSHKeyJSONRequestBody
+}
+
+type AddSSHKeyResponseObject interface {
+	VisitAddSSHKeyResponse(w http.ResponseWriter) error
+}
+
+type AddSSHKey201JSONResponse SSHKey
+
+func (response AddSSHKey201JSONResponse) VisitAddSSHKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddSSHKeydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AddSSHKeydefaultApplicationProblemPlusJSONResponse) VisitAddSSHKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RemoveSSHKeyRequestObject struct {
+	KeyID SSHKeyPath `json:"key_id"`
+}
+
+type RemoveSSHKeyResponseObject interface {
+	VisitRemoveSSHKeyResponse(w http.ResponseWriter) error
+}
+
+type RemoveSSHKey204Response struct {
+}
+
+func (response RemoveSSHKey204Response) VisitRemoveSSHKeyResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RemoveSSHKeydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RemoveSSHKeydefaultApplicationProblemPlusJSONResponse) VisitRemoveSSHKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListStreamsRequestObject struct {
+	Params ListStreamsParams
+}
+
+type ListStreamsResponseObject interface {
+	VisitListStreamsResponse(w http.ResponseWriter) error
+}
+
+type ListStreams200JSONResponse []Stream
+
+func (response ListStreams200JSONResponse) VisitListStreamsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListStreamsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListStreamsdefaultApplicationProblemPlusJSONResponse) VisitListStreamsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CloseStreamRequestObject struct {
+	StreamID StreamPath `json:"stream_id"`
+}
+
+type CloseStreamResponseObject interface {
+	VisitCloseStreamResponse(w http.ResponseWriter) error
+}
+
+type CloseStream204Response struct {
+}
+
+func (response CloseStream204Response) VisitCloseStreamResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type CloseStreamdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CloseStreamdefaultApplicationProblemPlusJSONResponse) VisitCloseStreamResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3128,6 +3901,15 @@ type StrictServerInterface interface {
 	// ChangePassword Change the own password; ends every other login session
 	// (PUT /api/v1/me/password)
 	ChangePassword(ctx context.Context, request ChangePasswordRequestObject) (ChangePasswordResponseObject, error)
+	// ListPorts Dedicated TCP ports of the devices that the caller may see
+	// (GET /api/v1/ports)
+	ListPorts(ctx context.Context, request ListPortsRequestObject) (ListPortsResponseObject, error)
+	// AddPort Reserve a TCP port of the hub for one target of one device (admin)
+	// (POST /api/v1/ports)
+	AddPort(ctx context.Context, request AddPortRequestObject) (AddPortResponseObject, error)
+	// RemovePort Give a reserved port back and end what runs through it (admin)
+	// (DELETE /api/v1/ports/{port})
+	RemovePort(ctx context.Context, request RemovePortRequestObject) (RemovePortResponseObject, error)
 	// GetSetup Whether the hub still waits for its owner
 	// (GET /api/v1/setup)
 	GetSetup(ctx context.Context, request GetSetupRequestObject) (GetSetupResponseObject, error)
@@ -3143,6 +3925,27 @@ type StrictServerInterface interface {
 	// CloseShell End a shell
 	// (DELETE /api/v1/shells/{shell_id})
 	CloseShell(ctx context.Context, request CloseShellRequestObject) (CloseShellResponseObject, error)
+	// SignGateCertificate A ten-minute user certificate for the hub's own SSH gate
+	// (POST /api/v1/ssh-certificate)
+	SignGateCertificate(ctx context.Context, request SignGateCertificateRequestObject) (SignGateCertificateResponseObject, error)
+	// GetSSHGate How stock OpenSSH reaches this hub, for the signed-in user
+	// (GET /api/v1/ssh-gate)
+	GetSSHGate(ctx context.Context, request GetSSHGateRequestObject) (GetSSHGateResponseObject, error)
+	// ListSSHKeys The own SSH public keys
+	// (GET /api/v1/ssh-keys)
+	ListSSHKeys(ctx context.Context, request ListSSHKeysRequestObject) (ListSSHKeysResponseObject, error)
+	// AddSSHKey Add an SSH public key to the own profile, with proof that its private half is at hand
+	// (POST /api/v1/ssh-keys)
+	AddSSHKey(ctx context.Context, request AddSSHKeyRequestObject) (AddSSHKeyResponseObject, error)
+	// RemoveSSHKey Remove an own key; what runs by it ends within 2 s
+	// (DELETE /api/v1/ssh-keys/{key_id})
+	RemoveSSHKey(ctx context.Context, request RemoveSSHKeyRequestObject) (RemoveSSHKeyResponseObject, error)
+	// ListStreams Open streams; an admin sees all, others their own
+	// (GET /api/v1/streams)
+	ListStreams(ctx context.Context, request ListStreamsRequestObject) (ListStreamsResponseObject, error)
+	// CloseStream End a stream at once
+	// (DELETE /api/v1/streams/{stream_id})
+	CloseStream(ctx context.Context, request CloseStreamRequestObject) (CloseStreamResponseObject, error)
 	// ListTokens The own API tokens
 	// (GET /api/v1/tokens)
 	ListTokens(ctx context.Context, request ListTokensRequestObject) (ListTokensResponseObject, error)
@@ -3969,6 +4772,95 @@ func (sh *strictHandler) ChangePassword(ctx echo.Context) error {
 	return nil
 }
 
+// ListPorts operation middleware
+func (sh *strictHandler) ListPorts(ctx echo.Context, params ListPortsParams) error {
+	var request ListPortsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListPorts(ctx.Request().Context(), request.(ListPortsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListPorts")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListPortsResponseObject); ok {
+		return validResponse.VisitListPortsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// AddPort operation middleware
+func (sh *strictHandler) AddPort(ctx echo.Context) error {
+	var request AddPortRequestObject
+
+	var body AddPortJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AddPort(ctx.Request().Context(), request.(AddPortRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AddPort")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AddPortResponseObject); ok {
+		return validResponse.VisitAddPortResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RemovePort operation middleware
+func (sh *strictHandler) RemovePort(ctx echo.Context, port PortPath) error {
+	var request RemovePortRequestObject
+
+	request.Port = port
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RemovePort(ctx.Request().Context(), request.(RemovePortRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RemovePort")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RemovePortResponseObject); ok {
+		return validResponse.VisitRemovePortResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // GetSetup operation middleware
 func (sh *strictHandler) GetSetup(ctx echo.Context) error {
 	var request GetSetupRequestObject
@@ -4112,6 +5004,205 @@ func (sh *strictHandler) CloseShell(ctx echo.Context, shellID ShellPath) error {
 		return err
 	} else if validResponse, ok := response.(CloseShellResponseObject); ok {
 		return validResponse.VisitCloseShellResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// SignGateCertificate operation middleware
+func (sh *strictHandler) SignGateCertificate(ctx echo.Context) error {
+	var request SignGateCertificateRequestObject
+
+	var body SignGateCertificateJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SignGateCertificate(ctx.Request().Context(), request.(SignGateCertificateRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SignGateCertificate")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(SignGateCertificateResponseObject); ok {
+		return validResponse.VisitSignGateCertificateResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetSSHGate operation middleware
+func (sh *strictHandler) GetSSHGate(ctx echo.Context) error {
+	var request GetSSHGateRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetSSHGate(ctx.Request().Context(), request.(GetSSHGateRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetSSHGate")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetSSHGateResponseObject); ok {
+		return validResponse.VisitGetSSHGateResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListSSHKeys operation middleware
+func (sh *strictHandler) ListSSHKeys(ctx echo.Context) error {
+	var request ListSSHKeysRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListSSHKeys(ctx.Request().Context(), request.(ListSSHKeysRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListSSHKeys")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListSSHKeysResponseObject); ok {
+		return validResponse.VisitListSSHKeysResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// AddSSHKey operation middleware
+func (sh *strictHandler) AddSSHKey(ctx echo.Context) error {
+	var request AddSSHKeyRequestObject
+
+	var body AddSSHKeyJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AddSSHKey(ctx.Request().Context(), request.(AddSSHKeyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AddSSHKey")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AddSSHKeyResponseObject); ok {
+		return validResponse.VisitAddSSHKeyResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RemoveSSHKey operation middleware
+func (sh *strictHandler) RemoveSSHKey(ctx echo.Context, keyID SSHKeyPath) error {
+	var request RemoveSSHKeyRequestObject
+
+	request.KeyID = keyID
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RemoveSSHKey(ctx.Request().Context(), request.(RemoveSSHKeyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RemoveSSHKey")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RemoveSSHKeyResponseObject); ok {
+		return validResponse.VisitRemoveSSHKeyResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListStreams operation middleware
+func (sh *strictHandler) ListStreams(ctx echo.Context, params ListStreamsParams) error {
+	var request ListStreamsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListStreams(ctx.Request().Context(), request.(ListStreamsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListStreams")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListStreamsResponseObject); ok {
+		return validResponse.VisitListStreamsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CloseStream operation middleware
+func (sh *strictHandler) CloseStream(ctx echo.Context, streamID StreamPath) error {
+	var request CloseStreamRequestObject
+
+	request.StreamID = streamID
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CloseStream(ctx.Request().Context(), request.(CloseStreamRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CloseStream")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CloseStreamResponseObject); ok {
+		return validResponse.VisitCloseStreamResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

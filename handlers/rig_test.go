@@ -23,11 +23,13 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/agent/carrier"
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/config"
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/dist"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/ports"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
@@ -49,6 +51,7 @@ type rig struct {
 	users  map[string]store.User
 	tokens map[string]string
 	device map[string]store.Device
+	keys   map[string]ed25519.PrivateKey // of devices, by id
 	log    *syncBuffer
 }
 
@@ -72,7 +75,7 @@ func (b *syncBuffer) String() string {
 
 func newRig(t *testing.T, change ...func(*Options)) *rig {
 	t.Helper()
-	r := &rig{t: t, users: map[string]store.User{}, tokens: map[string]string{}, device: map[string]store.Device{}, log: &syncBuffer{}}
+	r := &rig{t: t, users: map[string]store.User{}, tokens: map[string]string{}, device: map[string]store.Device{}, keys: map[string]ed25519.PrivateKey{}, log: &syncBuffer{}}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	r.must(err)
 	r.url = "http://" + listener.Addr().String()
@@ -117,14 +120,22 @@ func (r *rig) options() Options {
 	o := Options{Config: config.Config{URLs: []*url.URL{base}}, Version: "test", Log: log, Now: time.Now, Store: st, Gate: gate,
 		Accounts: accounts, Events: events.New(st, time.Now), CA: ca}
 	o.Devices = devices.New(devices.Options{Store: st, Gate: gate, Events: o.Events, Now: time.Now, Log: log, Key: key,
-		UserCA: ca.AuthorizedKey(), URLs: o.Config.URLs, Drop: func(id string, err error) { o.Tunnel.Drop(id, err) }})
+		UserCA: ca.AuthorizedKey(), GateKey: wire.SSHKey(key.Public().(ed25519.PublicKey)), URLs: o.Config.URLs, Drop: func(id string, err error) { o.Tunnel.Drop(id, err) }})
 	o.Tunnel = tunnelhub.New(tunnelhub.Options{Log: log, Key: key, Hosts: []string{base.Host}, Name: "test", Version: "test",
-		Device: func(context.Context, string) (tunnelhub.Device, error) {
-			return tunnelhub.Device{}, wire.Errorf(wire.NotFound, "none")
+		Device: func(ctx context.Context, id string) (tunnelhub.Device, error) {
+			d, err := st.Read().GetDevice(ctx, id)
+			if err != nil {
+				return tunnelhub.Device{}, wire.Wrap(err, wire.NotFound, "none")
+			}
+			key, err := wire.DecodeKey(d.PublicKey)
+			return tunnelhub.Device{ID: d.ID, Key: key, Status: d.Status}, err
 		}})
 	o.Shells = shell.New(shell.Options{Log: log, Store: noShells{}, Hold: func(ctx context.Context, s shell.Record) (context.Context, context.CancelFunc, error) {
 		return gate.Hold(ctx, access.Use{User: s.User, Device: s.Device, Target: string(s.Target()), Login: s.Login})
 	}})
+	o.Config.TCPPorts = onePort(r.t)
+	o.Ports = ports.New(ports.Options{Log: log, Store: st, Gate: gate, Events: o.Events, Now: time.Now, Dial: o.Tunnel.Dial,
+		Range: o.Config.TCPPorts})
 	o.Install = &Install{Dist: dist.From(fstest.MapFS{}), Hub: dist.Hub{URL: r.url, Key: o.Devices.HubFingerprint()}, Steps: o.Devices}
 	o.Site = fstest.MapFS{
 		"index.html":     {Data: []byte("<title>landing</title>")},
@@ -134,10 +145,38 @@ func (r *rig) options() Options {
 		"assets/a-1.js":  {Data: []byte("console.log(1)")},
 		"assets/a-1.css": {Data: []byte("a{}")},
 	}
+	o.GateKey, o.SSH = newSSHSigner(r.t).PublicKey(), sayBack
 	stopping, stop := context.WithCancel(ctx)
 	o.Stopping = stopping
-	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run)
+	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run)
 	return o
+}
+
+// onePort is a range of one free port.
+func onePort(t *testing.T) config.TCPPorts {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	at := l.Addr().(*net.TCPAddr).AddrPort()
+	return config.TCPPorts{Address: at.Addr(), First: int(at.Port()), Last: int(at.Port())}
+}
+
+// reserve puts a reservation for a device's ssh into the database: one from before a narrower range, whose port is not
+// listened on.
+func (r *rig) reserve(d store.Device, user string) (row store.TCPPort, err error) {
+	err = r.Store.WriteAccess(r.t.Context(), func(q *store.Queries) error {
+		rows, err := q.TCPPorts(r.t.Context())
+		if err != nil {
+			return err
+		}
+		row, err = q.AddTCPPort(r.t.Context(), store.AddTCPPortParams{Port: int64(len(rows) + 1), DeviceID: d.ID, Target: "ssh",
+			UserID: r.users[user].ID, CreatedAt: 1})
+		return err
+	})
+	return row, err
 }
 
 func (r *rig) background(stop context.CancelFunc, st *store.Store, parts ...func(context.Context) error) {
@@ -191,11 +230,48 @@ func (r *rig) enrol(name string) store.Device {
 	r.t.Helper()
 	made, err := r.Devices.CreateCode(r.t.Context(), r.principal("owner"), devices.CodeRequest{Name: name})
 	r.must(err)
-	e, err := r.Devices.Enroll(r.t.Context(), candidate(r.t, made.Code))
+	public, private, err := ed25519.GenerateKey(nil)
+	r.must(err)
+	c := candidate(r.t, made.Code)
+	c.PublicKey = wire.EncodeKey(public)
+	e, err := r.Devices.Enroll(r.t.Context(), c)
 	r.must(err)
 	d, err := r.Store.Read().GetDevice(r.t.Context(), e.DeviceID)
 	r.must(err)
+	r.keys[d.ID] = private
 	return d
+}
+
+// connect runs the tunnel of a device's agent until the test ends. Its streams reach whatever address they name.
+func (r *rig) connect(name string) {
+	r.t.Helper()
+	id := r.device[name].ID
+	pool := carrier.New(carrier.Config{Log: r.Log, URL: r.url, Device: id, Key: r.keys[id], HubKeys: []ed25519.PublicKey{r.Devices.Key.Public().(ed25519.PublicKey)},
+		Instance: wire.Instance{Counter: 1, Random: wire.NewID()}, AgentVersion: "test", Handler: anyAddress{}})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = pool.Run(ctx) })
+	r.t.Cleanup(func() { cancel(); running.Wait() })
+	for p := range r.Tunnel.Watch(r.t.Context()) {
+		if p.Device == id && p.Online {
+			return
+		}
+	}
+}
+
+// anyAddress is a device that allows everything.
+type anyAddress struct{}
+
+func (anyAddress) Open(ctx context.Context, open wire.Open) (net.Conn, error) {
+	address, ok := open.Target.Address()
+	if !ok {
+		return nil, wire.Errorf(wire.Forbidden, "no %s here", open.Target)
+	}
+	return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+}
+
+func (anyAddress) Call(context.Context, string, json.RawMessage) (any, error) {
+	return nil, wire.Errorf(wire.NotFound, "none")
 }
 
 func candidate(t *testing.T, code string) devices.Candidate {
@@ -211,15 +287,27 @@ func candidate(t *testing.T, code string) devices.Candidate {
 // sshKey is a fresh public key as a line.
 func sshKey(t *testing.T) string {
 	t.Helper()
-	public, _, err := ed25519.GenerateKey(nil)
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(newSSHSigner(t).PublicKey())))
+}
+
+func newSSHSigner(t *testing.T) ssh.Signer {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := ssh.NewPublicKey(public)
+	signer, err := ssh.NewSignerFromKey(private)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+	return signer
+}
+
+// sayBack stands for the gate, whose own tests speak SSH: it says from where somebody comes, then what it hears.
+func sayBack(conn net.Conn, address string) {
+	_, _ = fmt.Fprintf(conn, "from %s\n", address)
+	_, _ = io.Copy(conn, conn)
+	_ = conn.Close()
 }
 
 // reply is an answer, read whole.

@@ -49,7 +49,7 @@ func (r rule) refusal(p *auth.Principal) error {
 }
 
 // rules has a line for each route. One without a line keeps the hub from starting; the permission matrix in
-// matrix_test.go has a line for each of these.
+// matrix_test.go has a line for each of these. Long because it is a table.
 func rules() map[string]rule {
 	sees, opens := person.by(access.ScopeRead), person.by(access.ScopeConnect)
 	return map[string]rule{
@@ -86,6 +86,18 @@ func rules() map[string]rule {
 		"GET /api/v1/devices/:device/connect":               opens,
 		"GET /api/v1/known-hosts":                           sees,
 
+		"GET /api/v1/streams":               sees, // their own; managers all
+		"DELETE /api/v1/streams/:stream_id": opens,
+		"GET /api/v1/ports":                 sees,
+		"POST /api/v1/ports":                manager,
+		"DELETE /api/v1/ports/:port":        manager,
+
+		"GET /api/v1/ssh-gate":            sees,
+		"POST /api/v1/ssh-certificate":    opens,
+		"GET /api/v1/ssh-keys":            sees,
+		"POST /api/v1/ssh-keys":           person,
+		"DELETE /api/v1/ssh-keys/:key_id": person,
+
 		"GET /api/v1/install-codes":             manager,
 		"POST /api/v1/install-codes":            manager,
 		"GET /api/v1/install-codes/:code_id":    manager,
@@ -98,16 +110,18 @@ func rules() map[string]rule {
 		"GET /api/v1/shells/:shell_id/attach": opens,
 		"GET /api/v1/events":                  sees,
 
-		"GET /tunnel":    open, // the device's signature is the permission
-		"GET /i":         open,
-		"GET /i/:code":   open,
-		"GET /dl/:file":  open,
-		"HEAD /dl/:file": open,
-		"GET /healthz":   open,
-		"GET /readyz":    open,
-		"GET /metrics":   manager.by(access.ScopeRead),
-		"GET /*":         open,
-		"HEAD /*":        open,
+		"GET /tunnel":          open, // the device's signature is the permission
+		"GET /ssh":             open, // the key that SSH asks for is the permission
+		"GET /ssh/known_hosts": open,
+		"GET /i":               open,
+		"GET /i/:code":         open,
+		"GET /dl/:file":        open,
+		"HEAD /dl/:file":       open,
+		"GET /healthz":         open,
+		"GET /readyz":          open,
+		"GET /metrics":         manager.by(access.ScopeRead),
+		"GET /*":               open,
+		"HEAD /*":              open,
 	}
 }
 
@@ -118,6 +132,8 @@ func (a *api) register(e *echo.Echo) error {
 	e.GET("/api/v1/devices/:device/connect", a.connect)
 	e.GET("/api/v1/shells/:shell_id/attach", a.attachShell)
 	e.GET(wire.PathTunnel, a.carriers.Open)
+	e.GET("/ssh", a.ssh)
+	e.GET("/ssh/known_hosts", a.sshKnownHosts)
 	e.GET("/i", a.Install.Script)
 	e.GET("/i/:code", a.Install.ScriptWithCode)
 	e.GET("/dl/:file", a.Install.Download)

@@ -52,6 +52,7 @@ func (d *tunnelDoor) Open(c echo.Context) error {
 	}
 	defer d.leave(network)
 	if !isUpgrade(c.Request()) {
+		c.Response().Header().Set("Upgrade", "websocket")
 		return echo.NewHTTPError(http.StatusUpgradeRequired, "This door takes WebSockets only; a proxy before the hub may have stripped the Upgrade header.")
 	}
 	ws, err := stream.Accept(c.Response(), c.Request(), wire.SubprotocolTunnel)

@@ -35,10 +35,10 @@ type User struct {
 	Disabled bool
 }
 
-// Credential is a login session or an API token that lives.
+// Credential is a login session, an API token or an SSH key that lives.
 type Credential struct {
 	User    string
-	Expires time.Time
+	Expires time.Time // zero: never
 }
 
 // Device is the part of a device that decides.
@@ -109,7 +109,7 @@ func (p *Policy) SignedIn(user, credential string, now time.Time) bool {
 		return true
 	}
 	c, ok := p.Credentials[credential]
-	return ok && c.User == user && now.Before(c.Expires)
+	return ok && c.User == user && (c.Expires.IsZero() || now.Before(c.Expires))
 }
 
 // Sees reports whether the device is in the user's view: whoever manages sees every device, others those of a grant,

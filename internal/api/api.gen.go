@@ -254,6 +254,30 @@ func (e SSHFactsTrust) Valid() bool {
 	}
 }
 
+// Defines values for SSHGateForm.
+const (
+	SSHGateFormNone    SSHGateForm = "none"
+	SSHGateFormPatient SSHGateForm = "patient"
+	SSHGateFormRaw     SSHGateForm = "raw"
+	SSHGateFormUpgrade SSHGateForm = "upgrade"
+)
+
+// Valid indicates whether the value is a known member of the SSHGateForm enum.
+func (e SSHGateForm) Valid() bool {
+	switch e {
+	case SSHGateFormNone:
+		return true
+	case SSHGateFormPatient:
+		return true
+	case SSHGateFormRaw:
+		return true
+	case SSHGateFormUpgrade:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ServiceProtocol.
 const (
 	HTTP  ServiceProtocol = "http"
@@ -430,8 +454,11 @@ type Device struct {
 	Logins []string `json:"logins"`
 
 	// MayManage The caller may rename and remove it
-	MayManage   bool       `json:"may_manage"`
-	Name        string     `json:"name"`
+	MayManage bool   `json:"may_manage"`
+	Name      string `json:"name"`
+
+	// Offers What a device that comes by stock OpenSSH forwards now
+	Offers      *[]Target  `json:"offers,omitempty"`
 	Online      bool       `json:"online"`
 	OnlineSince *time.Time `json:"online_since,omitempty"`
 
@@ -482,7 +509,7 @@ type EnrollRequest struct {
 	Facts    Facts  `json:"facts"`
 	Hostname string `json:"hostname"`
 
-	// PublicKey Ed25519, 32 bytes, base64url without padding
+	// PublicKey Ed25519: 32 bytes in base64url without padding, or an ssh-ed25519 line
 	PublicKey string `json:"public_key"`
 
 	// Short The code came inside the script
@@ -506,8 +533,14 @@ type EnrollResult struct {
 	Name    string   `json:"name"`
 
 	// Signature base64url; see docs/protocol.md
-	Signature string       `json:"signature"`
-	Status    DeviceStatus `json:"status"`
+	Signature string `json:"signature"`
+
+	// SSHGateKey The gate's SSH host key, type and base64
+	SSHGateKey *string `json:"ssh_gate_key,omitempty"`
+
+	// SSHSignature For via openssh: an SSH signature (PROTOCOL.sshsig), base64 without armor, of the tunnel key in namespace adit-enroll; see docs/protocol.md
+	SSHSignature *string      `json:"ssh_signature,omitempty"`
+	Status       DeviceStatus `json:"status"`
 
 	// UserCa An authorized_keys line
 	UserCa string `json:"user_ca"`
@@ -562,6 +595,22 @@ type Facts struct {
 
 // FactsInstall Service of the system, of a user, or run by hand
 type FactsInstall string
+
+// GateCertificate defines model for GateCertificate.
+type GateCertificate struct {
+	// Certificate One line, as in id_ed25519-cert.pub
+	Certificate string `json:"certificate"`
+
+	// Handle The SSH user name that it opens
+	Handle      string    `json:"handle"`
+	ValidBefore time.Time `json:"valid_before"`
+}
+
+// GateCertificateRequest defines model for GateCertificateRequest.
+type GateCertificateRequest struct {
+	// PublicKey An authorized_keys line
+	PublicKey string `json:"public_key"`
+}
 
 // Grant defines model for Grant.
 type Grant struct {
@@ -620,11 +669,17 @@ type HubInfo struct {
 	Dev  bool   `json:"dev"`
 	Name string `json:"name"`
 
+	// ScriptOpensshSha256 Hex digest of GET /i?via=openssh
+	ScriptOpensshSha256 string `json:"script_openssh_sha256"`
+
 	// ScriptSha256 Hex digest of GET /i
 	ScriptSha256 string `json:"script_sha256"`
 
 	// Targets Platforms of `adit` that this hub can hand out, as linux-amd64
 	Targets []string `json:"targets"`
+
+	// TCPPorts ADDRESS:FIRST-LAST that dedicated ports are taken from; absent where there are none
+	TCPPorts *string `json:"tcp_ports,omitempty"`
 
 	// TunnelKey Fingerprint, SHA256:…, as in the install line
 	TunnelKey string `json:"tunnel_key"`
@@ -716,6 +771,12 @@ type NewInstallCode struct {
 	// CommandCheck Only looks
 	CommandCheck string `json:"command_check"`
 
+	// CommandOpenssh Needs no agent: stock OpenSSH keeps the way in
+	CommandOpenssh string `json:"command_openssh"`
+
+	// CommandOpenssl The same, fetched by openssl where neither curl nor wget is
+	CommandOpenssl string `json:"command_openssl"`
+
 	// CommandShort For typing by hand; its code is in a URL
 	CommandShort string    `json:"command_short"`
 	CommandWget  string    `json:"command_wget"`
@@ -755,6 +816,42 @@ type PasswordChange struct {
 	NewPassword     string  `json:"new_password"`
 }
 
+// Port defines model for Port.
+type Port struct {
+	// Address HOST:PORT on which the hub listens
+	Address string `json:"address"`
+
+	// Cause Why the hub does not listen on it
+	Cause      *string   `json:"cause,omitempty"`
+	CreatedAt  time.Time `json:"created_at"`
+	DeviceID   string    `json:"device_id"`
+	DeviceName string    `json:"device_name"`
+	Listening  bool      `json:"listening"`
+	Port       int       `json:"port"`
+
+	// Target `ssh`, `mqtt`, `http`, `rescue`, or `tcp:HOST:PORT` as seen from the device
+	//
+	// Example: tcp:127.0.0.1:1883
+	Target Target `json:"target"`
+
+	// UserHandle Who reserved it: what comes through is bound to their grants
+	UserHandle string `json:"user_handle"`
+}
+
+// PortRequest defines model for PortRequest.
+type PortRequest struct {
+	// Device Id or name
+	Device string `json:"device"`
+
+	// Port One of the range; the lowest free one where absent
+	Port *int `json:"port,omitempty"`
+
+	// Target `ssh`, `mqtt`, `http`, `rescue`, or `tcp:HOST:PORT` as seen from the device
+	//
+	// Example: tcp:127.0.0.1:1883
+	Target Target `json:"target"`
+}
+
 // Problem defines model for Problem.
 type Problem struct {
 	Code ProblemCode `json:"code"`
@@ -776,6 +873,13 @@ type Problem struct {
 
 // ProblemCode defines model for Problem.Code.
 type ProblemCode string
+
+// ProxyCommands ProxyCommand lines of stock OpenSSH and openssl, by form; all empty where the hub has no TLS.
+type ProxyCommands struct {
+	Patient string `json:"patient"`
+	Raw     string `json:"raw"`
+	Upgrade string `json:"upgrade"`
+}
 
 // Role defines model for Role.
 type Role string
@@ -799,6 +903,70 @@ type SSHFactsServer string
 
 // SSHFactsTrust How the device trusts the user CA
 type SSHFactsTrust string
+
+// SSHGate defines model for SSHGate.
+type SSHGate struct {
+	// Address HOST:PORT of ADIT_SSH_ADDR, for ssh without a ProxyCommand; absent where it is not set
+	Address *string `json:"address,omitempty"`
+
+	// Challenge What `ssh-keygen -Y sign` signs to add a key
+	Challenge string `json:"challenge"`
+
+	// Fingerprint SHA256:… of the host key
+	Fingerprint string `json:"fingerprint"`
+
+	// Form Which ProxyCommand works through what stands before this hub, as `adit-hub doctor` found; patient where it has not looked
+	Form SSHGateForm `json:"form"`
+
+	// Handle The caller's SSH user name at the gate
+	Handle string `json:"handle"`
+
+	// Host The hub's host name: HostName in ssh's configuration
+	Host string `json:"host"`
+
+	// HostKey Type and base64
+	HostKey string `json:"host_key"`
+
+	// KnownHosts Lines for a known_hosts file
+	KnownHosts string `json:"known_hosts"`
+
+	// Namespace With which namespace (-n)
+	Namespace string `json:"namespace"`
+
+	// ProxyCommands ProxyCommand lines of stock OpenSSH and openssl, by form; all empty where the hub has no TLS.
+	ProxyCommands ProxyCommands `json:"proxy_commands"`
+}
+
+// SSHGateForm Which ProxyCommand works through what stands before this hub, as `adit-hub doctor` found; patient where it has not looked
+type SSHGateForm string
+
+// SSHKey defines model for SSHKey.
+type SSHKey struct {
+	CreatedAt   time.Time  `json:"created_at"`
+	ExpiresAt   *time.Time `json:"expires_at,omitempty"`
+	Fingerprint string     `json:"fingerprint"`
+	ID          string     `json:"id"`
+
+	// Key Type and base64
+	Key        string     `json:"key"`
+	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
+	Name       string     `json:"name"`
+
+	// Options As in authorized_keys
+	Options string `json:"options"`
+}
+
+// SSHKeyRequest defines model for SSHKeyRequest.
+type SSHKeyRequest struct {
+	// Key A line of authorized_keys, with its options where it has some
+	Key string `json:"key"`
+
+	// Name The line's comment where absent
+	Name *string `json:"name,omitempty"`
+
+	// Signature Of the challenge, as `ssh-keygen -Y sign` prints it
+	Signature string `json:"signature"`
+}
 
 // Service defines model for Service.
 type Service struct {
@@ -849,6 +1017,32 @@ type ShellRequest struct {
 	// Rescue Through the agent's built-in server, when sshd is broken
 	Rescue *bool `json:"rescue,omitempty"`
 	Rows   int   `json:"rows"`
+}
+
+// Stream defines model for Stream.
+type Stream struct {
+	// Address IP address it came from, where the door knows it
+	Address *string `json:"address,omitempty"`
+
+	// BytesIn From the device
+	BytesIn int64 `json:"bytes_in"`
+
+	// BytesOut To the device
+	BytesOut   int64     `json:"bytes_out"`
+	DeviceID   string    `json:"device_id"`
+	DeviceName string    `json:"device_name"`
+	ID         string    `json:"id"`
+	OpenedAt   time.Time `json:"opened_at"`
+
+	// Target `ssh`, `mqtt`, `http`, `rescue`, or `tcp:HOST:PORT` as seen from the device
+	//
+	// Example: tcp:127.0.0.1:1883
+	Target     Target `json:"target"`
+	UserHandle string `json:"user_handle"`
+	UserID     string `json:"user_id"`
+
+	// Via The door that it came through: cli, shell, gate, port, binary or mqtt
+	Via string `json:"via"`
 }
 
 // Target `ssh`, `mqtt`, `http`, `rescue`, or `tcp:HOST:PORT` as seen from the device
@@ -916,8 +1110,17 @@ type GrantPath = string
 // InstallCodePath defines model for InstallCodePath.
 type InstallCodePath = string
 
+// PortPath defines model for PortPath.
+type PortPath = int
+
+// SSHKeyPath defines model for SSHKeyPath.
+type SSHKeyPath = string
+
 // ShellPath defines model for ShellPath.
 type ShellPath = string
+
+// StreamPath defines model for StreamPath.
+type StreamPath = string
 
 // TokenPath defines model for TokenPath.
 type TokenPath = string
@@ -935,6 +1138,21 @@ type SignedIn = Me
 type ListDevicesParams struct {
 	Tag    *string       `form:"tag,omitempty" json:"tag,omitempty"`
 	Status *DeviceStatus `form:"status,omitempty" json:"status,omitempty"`
+}
+
+// ListPortsParams defines parameters for ListPorts.
+type ListPortsParams struct {
+	// Device Id or name
+	Device *string `form:"device,omitempty" json:"device,omitempty"`
+}
+
+// ListStreamsParams defines parameters for ListStreams.
+type ListStreamsParams struct {
+	// Device Id or name
+	Device *string `form:"device,omitempty" json:"device,omitempty"`
+
+	// User Id, e-mail or handle
+	User *string `form:"user,omitempty" json:"user,omitempty"`
 }
 
 // StartCLILoginJSONRequestBody defines body for StartCLILogin for application/json ContentType.
@@ -973,11 +1191,20 @@ type LoginByLinkJSONRequestBody = LinkRequest
 // ChangePasswordJSONRequestBody defines body for ChangePassword for application/json ContentType.
 type ChangePasswordJSONRequestBody = PasswordChange
 
+// AddPortJSONRequestBody defines body for AddPort for application/json ContentType.
+type AddPortJSONRequestBody = PortRequest
+
 // CreateOwnerJSONRequestBody defines body for CreateOwner for application/json ContentType.
 type CreateOwnerJSONRequestBody = OwnerRequest
 
 // OpenShellJSONRequestBody defines body for OpenShell for application/json ContentType.
 type OpenShellJSONRequestBody = ShellRequest
+
+// SignGateCertificateJSONRequestBody defines body for SignGateCertificate for application/json ContentType.
+type SignGateCertificateJSONRequestBody = GateCertificateRequest
+
+// AddSSHKeyJSONRequestBody defines body for AddSSHKey for application/json ContentType.
+type AddSSHKeyJSONRequestBody = SSHKeyRequest
 
 // CreateTokenJSONRequestBody defines body for CreateToken for application/json ContentType.
 type CreateTokenJSONRequestBody = TokenRequest
@@ -1301,6 +1528,30 @@ type ClientInterface interface {
 	// Corresponds with PUT /api/v1/me/password (the `ChangePassword` operationId).
 	ChangePassword(ctx context.Context, body ChangePasswordJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListPorts Dedicated TCP ports of the devices that the caller may see
+	//
+	// Corresponds with GET /api/v1/ports (the `ListPorts` operationId).
+	ListPorts(ctx context.Context, params *ListPortsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddPortWithBody Reserve a TCP port of the hub for one target of one device (admin)
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/ports (the `AddPort` operationId).
+	AddPortWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddPort Reserve a TCP port of the hub for one target of one device (admin)
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/ports (the `AddPort` operationId).
+	AddPort(ctx context.Context, body AddPortJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemovePort Give a reserved port back and end what runs through it (admin)
+	//
+	// Corresponds with DELETE /api/v1/ports/{port} (the `RemovePort` operationId).
+	RemovePort(ctx context.Context, port PortPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetSetup Whether the hub still waits for its owner
 	//
 	// Corresponds with GET /api/v1/setup (the `GetSetup` operationId).
@@ -1343,6 +1594,59 @@ type ClientInterface interface {
 	//
 	// Corresponds with DELETE /api/v1/shells/{shell_id} (the `CloseShell` operationId).
 	CloseShell(ctx context.Context, shellID ShellPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SignGateCertificateWithBody A ten-minute user certificate for the hub's own SSH gate
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/ssh-certificate (the `SignGateCertificate` operationId).
+	SignGateCertificateWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SignGateCertificate A ten-minute user certificate for the hub's own SSH gate
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/ssh-certificate (the `SignGateCertificate` operationId).
+	SignGateCertificate(ctx context.Context, body SignGateCertificateJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetSSHGate How stock OpenSSH reaches this hub, for the signed-in user
+	//
+	// Corresponds with GET /api/v1/ssh-gate (the `GetSSHGate` operationId).
+	GetSSHGate(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListSSHKeys The own SSH public keys
+	//
+	// Corresponds with GET /api/v1/ssh-keys (the `ListSSHKeys` operationId).
+	ListSSHKeys(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddSSHKeyWithBody Add an SSH public key to the own profile, with proof that its private half is at hand
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/ssh-keys (the `AddSSHKey` operationId).
+	AddSSHKeyWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddSSHKey Add an SSH public key to the own profile, with proof that its private half is at hand
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/ssh-keys (the `AddSSHKey` operationId).
+	AddSSHKey(ctx context.Context, body AddSSHKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemoveSSHKey Remove an own key; what runs by it ends within 2 s
+	//
+	// Corresponds with DELETE /api/v1/ssh-keys/{key_id} (the `RemoveSSHKey` operationId).
+	RemoveSSHKey(ctx context.Context, keyID SSHKeyPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListStreams Open streams; an admin sees all, others their own
+	//
+	// Corresponds with GET /api/v1/streams (the `ListStreams` operationId).
+	ListStreams(ctx context.Context, params *ListStreamsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CloseStream End a stream at once
+	//
+	// Corresponds with DELETE /api/v1/streams/{stream_id} (the `CloseStream` operationId).
+	CloseStream(ctx context.Context, streamID StreamPath, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListTokens The own API tokens
 	//
@@ -2016,6 +2320,70 @@ func (c *Client) ChangePassword(ctx context.Context, body ChangePasswordJSONRequ
 	return c.Client.Do(req)
 }
 
+// ListPorts Dedicated TCP ports of the devices that the caller may see
+//
+// Corresponds with GET /api/v1/ports (the `ListPorts` operationId).
+func (c *Client) ListPorts(ctx context.Context, params *ListPortsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListPortsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AddPortWithBody Reserve a TCP port of the hub for one target of one device (admin)
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/ports (the `AddPort` operationId).
+func (c *Client) AddPortWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddPortRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AddPort Reserve a TCP port of the hub for one target of one device (admin)
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/ports (the `AddPort` operationId).
+func (c *Client) AddPort(ctx context.Context, body AddPortJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddPortRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RemovePort Give a reserved port back and end what runs through it (admin)
+//
+// Corresponds with DELETE /api/v1/ports/{port} (the `RemovePort` operationId).
+func (c *Client) RemovePort(ctx context.Context, port PortPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemovePortRequest(c.Server, port)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetSetup Whether the hub still waits for its owner
 //
 // Corresponds with GET /api/v1/setup (the `GetSetup` operationId).
@@ -2119,6 +2487,149 @@ func (c *Client) OpenShell(ctx context.Context, body OpenShellJSONRequestBody, r
 // Corresponds with DELETE /api/v1/shells/{shell_id} (the `CloseShell` operationId).
 func (c *Client) CloseShell(ctx context.Context, shellID ShellPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewCloseShellRequest(c.Server, shellID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SignGateCertificateWithBody A ten-minute user certificate for the hub's own SSH gate
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/ssh-certificate (the `SignGateCertificate` operationId).
+func (c *Client) SignGateCertificateWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSignGateCertificateRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SignGateCertificate A ten-minute user certificate for the hub's own SSH gate
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/ssh-certificate (the `SignGateCertificate` operationId).
+func (c *Client) SignGateCertificate(ctx context.Context, body SignGateCertificateJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSignGateCertificateRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetSSHGate How stock OpenSSH reaches this hub, for the signed-in user
+//
+// Corresponds with GET /api/v1/ssh-gate (the `GetSSHGate` operationId).
+func (c *Client) GetSSHGate(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetSSHGateRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListSSHKeys The own SSH public keys
+//
+// Corresponds with GET /api/v1/ssh-keys (the `ListSSHKeys` operationId).
+func (c *Client) ListSSHKeys(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListSSHKeysRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AddSSHKeyWithBody Add an SSH public key to the own profile, with proof that its private half is at hand
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/ssh-keys (the `AddSSHKey` operationId).
+func (c *Client) AddSSHKeyWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddSSHKeyRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AddSSHKey Add an SSH public key to the own profile, with proof that its private half is at hand
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/ssh-keys (the `AddSSHKey` operationId).
+func (c *Client) AddSSHKey(ctx context.Context, body AddSSHKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddSSHKeyRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RemoveSSHKey Remove an own key; what runs by it ends within 2 s
+//
+// Corresponds with DELETE /api/v1/ssh-keys/{key_id} (the `RemoveSSHKey` operationId).
+func (c *Client) RemoveSSHKey(ctx context.Context, keyID SSHKeyPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveSSHKeyRequest(c.Server, keyID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListStreams Open streams; an admin sees all, others their own
+//
+// Corresponds with GET /api/v1/streams (the `ListStreams` operationId).
+func (c *Client) ListStreams(ctx context.Context, params *ListStreamsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListStreamsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CloseStream End a stream at once
+//
+// Corresponds with DELETE /api/v1/streams/{stream_id} (the `CloseStream` operationId).
+func (c *Client) CloseStream(ctx context.Context, streamID StreamPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCloseStreamRequest(c.Server, streamID)
 	if err != nil {
 		return nil, err
 	}
@@ -3238,6 +3749,134 @@ func NewChangePasswordRequestWithBody(server string, contentType string, body io
 	return req, nil
 }
 
+// NewListPortsRequest constructs an http.Request for the ListPorts method
+func NewListPortsRequest(server string, params *ListPortsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/ports")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Device != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "device", *params.Device, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAddPortRequest calls the generic AddPort builder with application/json body
+func NewAddPortRequest(server string, body AddPortJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAddPortRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewAddPortRequestWithBody constructs an http.Request for the AddPort method, with any body, and a specified content type
+func NewAddPortRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/ports")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRemovePortRequest constructs an http.Request for the RemovePort method
+func NewRemovePortRequest(server string, port PortPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "port", port, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/ports/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewGetSetupRequest constructs an http.Request for the GetSetup method
 func NewGetSetupRequest(server string) (*http.Request, error) {
 	var err error
@@ -3389,6 +4028,274 @@ func NewCloseShellRequest(server string, shellID ShellPath) (*http.Request, erro
 	}
 
 	operationPath := fmt.Sprintf("/api/v1/shells/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSignGateCertificateRequest calls the generic SignGateCertificate builder with application/json body
+func NewSignGateCertificateRequest(server string, body SignGateCertificateJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSignGateCertificateRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewSignGateCertificateRequestWithBody constructs an http.Request for the SignGateCertificate method, with any body, and a specified content type
+func NewSignGateCertificateRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/ssh-certificate")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetSSHGateRequest constructs an http.Request for the GetSSHGate method
+func NewGetSSHGateRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/ssh-gate")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListSSHKeysRequest constructs an http.Request for the ListSSHKeys method
+func NewListSSHKeysRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/ssh-keys")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAddSSHKeyRequest calls the generic AddSSHKey builder with application/json body
+func NewAddSSHKeyRequest(server string, body AddSSHKeyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAddSSHKeyRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewAddSSHKeyRequestWithBody constructs an http.Request for the AddSSHKey method, with any body, and a specified content type
+func NewAddSSHKeyRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/ssh-keys")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRemoveSSHKeyRequest constructs an http.Request for the RemoveSSHKey method
+func NewRemoveSSHKeyRequest(server string, keyID SSHKeyPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "key_id", keyID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/ssh-keys/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListStreamsRequest constructs an http.Request for the ListStreams method
+func NewListStreamsRequest(server string, params *ListStreamsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/streams")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Device != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "device", *params.Device, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.User != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "user", *params.User, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCloseStreamRequest constructs an http.Request for the CloseStream method
+func NewCloseStreamRequest(server string, streamID StreamPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "stream_id", streamID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/streams/%s", pathParam0)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -3964,6 +4871,34 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /api/v1/me/password (the `ChangePassword` operationId).
 	ChangePasswordWithResponse(ctx context.Context, body ChangePasswordJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangePasswordResponse, error)
 
+	// ListPortsWithResponse Dedicated TCP ports of the devices that the caller may see
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/ports (the `ListPorts` operationId).
+	ListPortsWithResponse(ctx context.Context, params *ListPortsParams, reqEditors ...RequestEditorFn) (*ListPortsResponse, error)
+
+	// AddPortWithBodyWithResponse Reserve a TCP port of the hub for one target of one device (admin)
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/ports (the `AddPort` operationId).
+	AddPortWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddPortResponse, error)
+
+	// AddPortWithResponse Reserve a TCP port of the hub for one target of one device (admin)
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/ports (the `AddPort` operationId).
+	AddPortWithResponse(ctx context.Context, body AddPortJSONRequestBody, reqEditors ...RequestEditorFn) (*AddPortResponse, error)
+
+	// RemovePortWithResponse Give a reserved port back and end what runs through it (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/v1/ports/{port} (the `RemovePort` operationId).
+	RemovePortWithResponse(ctx context.Context, port PortPath, reqEditors ...RequestEditorFn) (*RemovePortResponse, error)
+
 	// GetSetupWithResponse Whether the hub still waits for its owner
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -4012,6 +4947,69 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with DELETE /api/v1/shells/{shell_id} (the `CloseShell` operationId).
 	CloseShellWithResponse(ctx context.Context, shellID ShellPath, reqEditors ...RequestEditorFn) (*CloseShellResponse, error)
+
+	// SignGateCertificateWithBodyWithResponse A ten-minute user certificate for the hub's own SSH gate
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/ssh-certificate (the `SignGateCertificate` operationId).
+	SignGateCertificateWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SignGateCertificateResponse, error)
+
+	// SignGateCertificateWithResponse A ten-minute user certificate for the hub's own SSH gate
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/ssh-certificate (the `SignGateCertificate` operationId).
+	SignGateCertificateWithResponse(ctx context.Context, body SignGateCertificateJSONRequestBody, reqEditors ...RequestEditorFn) (*SignGateCertificateResponse, error)
+
+	// GetSSHGateWithResponse How stock OpenSSH reaches this hub, for the signed-in user
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/ssh-gate (the `GetSSHGate` operationId).
+	GetSSHGateWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetSSHGateResponse, error)
+
+	// ListSSHKeysWithResponse The own SSH public keys
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/ssh-keys (the `ListSSHKeys` operationId).
+	ListSSHKeysWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListSSHKeysResponse, error)
+
+	// AddSSHKeyWithBodyWithResponse Add an SSH public key to the own profile, with proof that its private half is at hand
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/ssh-keys (the `AddSSHKey` operationId).
+	AddSSHKeyWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddSSHKeyResponse, error)
+
+	// AddSSHKeyWithResponse Add an SSH public key to the own profile, with proof that its private half is at hand
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/ssh-keys (the `AddSSHKey` operationId).
+	AddSSHKeyWithResponse(ctx context.Context, body AddSSHKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*AddSSHKeyResponse, error)
+
+	// RemoveSSHKeyWithResponse Remove an own key; what runs by it ends within 2 s
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/v1/ssh-keys/{key_id} (the `RemoveSSHKey` operationId).
+	RemoveSSHKeyWithResponse(ctx context.Context, keyID SSHKeyPath, reqEditors ...RequestEditorFn) (*RemoveSSHKeyResponse, error)
+
+	// ListStreamsWithResponse Open streams; an admin sees all, others their own
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/streams (the `ListStreams` operationId).
+	ListStreamsWithResponse(ctx context.Context, params *ListStreamsParams, reqEditors ...RequestEditorFn) (*ListStreamsResponse, error)
+
+	// CloseStreamWithResponse End a stream at once
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/v1/streams/{stream_id} (the `CloseStream` operationId).
+	CloseStreamWithResponse(ctx context.Context, streamID StreamPath, reqEditors ...RequestEditorFn) (*CloseStreamResponse, error)
 
 	// ListTokensWithResponse The own API tokens
 	//
@@ -5249,6 +6247,143 @@ func (r ChangePasswordResponse) ContentType() string {
 	return ""
 }
 
+type ListPortsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Port
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListPortsResponse) GetJSON200() *[]Port {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListPortsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListPortsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListPortsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListPortsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListPortsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AddPortResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Port
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r AddPortResponse) GetJSON201() *Port {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AddPortResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AddPortResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AddPortResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AddPortResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AddPortResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RemovePortResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RemovePortResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RemovePortResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RemovePortResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemovePortResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RemovePortResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetSetupResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5483,6 +6618,328 @@ func (r CloseShellResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r CloseShellResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SignGateCertificateResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *GateCertificate
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SignGateCertificateResponse) GetJSON200() *GateCertificate {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SignGateCertificateResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SignGateCertificateResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SignGateCertificateResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SignGateCertificateResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SignGateCertificateResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetSSHGateResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *SSHGate
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetSSHGateResponse) GetJSON200() *SSHGate {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetSSHGateResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetSSHGateResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetSSHGateResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetSSHGateResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetSSHGateResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListSSHKeysResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]SSHKey
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListSSHKeysResponse) GetJSON200() *[]SSHKey {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListSSHKeysResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListSSHKeysResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListSSHKeysResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListSSHKeysResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListSSHKeysResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AddSSHKeyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *SSHKey
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r AddSSHKeyResponse) GetJSON201() *SSHKey {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AddSSHKeyResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AddSSHKeyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AddSSHKeyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AddSSHKeyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AddSSHKeyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RemoveSSHKeyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RemoveSSHKeyResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RemoveSSHKeyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RemoveSSHKeyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemoveSSHKeyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RemoveSSHKeyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListStreamsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]Stream
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListStreamsResponse) GetJSON200() *[]Stream {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListStreamsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListStreamsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListStreamsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListStreamsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListStreamsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CloseStreamResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CloseStreamResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CloseStreamResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CloseStreamResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CloseStreamResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CloseStreamResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6298,6 +7755,58 @@ func (c *ClientWithResponses) ChangePasswordWithResponse(ctx context.Context, bo
 	return ParseChangePasswordResponse(rsp)
 }
 
+// ListPortsWithResponse Dedicated TCP ports of the devices that the caller may see
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/ports (the `ListPorts` operationId).
+func (c *ClientWithResponses) ListPortsWithResponse(ctx context.Context, params *ListPortsParams, reqEditors ...RequestEditorFn) (*ListPortsResponse, error) {
+	rsp, err := c.ListPorts(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListPortsResponse(rsp)
+}
+
+// AddPortWithBodyWithResponse Reserve a TCP port of the hub for one target of one device (admin)
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/ports (the `AddPort` operationId).
+func (c *ClientWithResponses) AddPortWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddPortResponse, error) {
+	rsp, err := c.AddPortWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddPortResponse(rsp)
+}
+
+// AddPortWithResponse Reserve a TCP port of the hub for one target of one device (admin)
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/ports (the `AddPort` operationId).
+func (c *ClientWithResponses) AddPortWithResponse(ctx context.Context, body AddPortJSONRequestBody, reqEditors ...RequestEditorFn) (*AddPortResponse, error) {
+	rsp, err := c.AddPort(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddPortResponse(rsp)
+}
+
+// RemovePortWithResponse Give a reserved port back and end what runs through it (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/v1/ports/{port} (the `RemovePort` operationId).
+func (c *ClientWithResponses) RemovePortWithResponse(ctx context.Context, port PortPath, reqEditors ...RequestEditorFn) (*RemovePortResponse, error) {
+	rsp, err := c.RemovePort(ctx, port, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemovePortResponse(rsp)
+}
+
 // GetSetupWithResponse Whether the hub still waits for its owner
 //
 // Returns a wrapper object for the known response body format(s).
@@ -6387,6 +7896,123 @@ func (c *ClientWithResponses) CloseShellWithResponse(ctx context.Context, shellI
 		return nil, err
 	}
 	return ParseCloseShellResponse(rsp)
+}
+
+// SignGateCertificateWithBodyWithResponse A ten-minute user certificate for the hub's own SSH gate
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/ssh-certificate (the `SignGateCertificate` operationId).
+func (c *ClientWithResponses) SignGateCertificateWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SignGateCertificateResponse, error) {
+	rsp, err := c.SignGateCertificateWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSignGateCertificateResponse(rsp)
+}
+
+// SignGateCertificateWithResponse A ten-minute user certificate for the hub's own SSH gate
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/ssh-certificate (the `SignGateCertificate` operationId).
+func (c *ClientWithResponses) SignGateCertificateWithResponse(ctx context.Context, body SignGateCertificateJSONRequestBody, reqEditors ...RequestEditorFn) (*SignGateCertificateResponse, error) {
+	rsp, err := c.SignGateCertificate(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSignGateCertificateResponse(rsp)
+}
+
+// GetSSHGateWithResponse How stock OpenSSH reaches this hub, for the signed-in user
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/ssh-gate (the `GetSSHGate` operationId).
+func (c *ClientWithResponses) GetSSHGateWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetSSHGateResponse, error) {
+	rsp, err := c.GetSSHGate(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetSSHGateResponse(rsp)
+}
+
+// ListSSHKeysWithResponse The own SSH public keys
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/ssh-keys (the `ListSSHKeys` operationId).
+func (c *ClientWithResponses) ListSSHKeysWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListSSHKeysResponse, error) {
+	rsp, err := c.ListSSHKeys(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListSSHKeysResponse(rsp)
+}
+
+// AddSSHKeyWithBodyWithResponse Add an SSH public key to the own profile, with proof that its private half is at hand
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/ssh-keys (the `AddSSHKey` operationId).
+func (c *ClientWithResponses) AddSSHKeyWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddSSHKeyResponse, error) {
+	rsp, err := c.AddSSHKeyWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddSSHKeyResponse(rsp)
+}
+
+// AddSSHKeyWithResponse Add an SSH public key to the own profile, with proof that its private half is at hand
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/ssh-keys (the `AddSSHKey` operationId).
+func (c *ClientWithResponses) AddSSHKeyWithResponse(ctx context.Context, body AddSSHKeyJSONRequestBody, reqEditors ...RequestEditorFn) (*AddSSHKeyResponse, error) {
+	rsp, err := c.AddSSHKey(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddSSHKeyResponse(rsp)
+}
+
+// RemoveSSHKeyWithResponse Remove an own key; what runs by it ends within 2 s
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/v1/ssh-keys/{key_id} (the `RemoveSSHKey` operationId).
+func (c *ClientWithResponses) RemoveSSHKeyWithResponse(ctx context.Context, keyID SSHKeyPath, reqEditors ...RequestEditorFn) (*RemoveSSHKeyResponse, error) {
+	rsp, err := c.RemoveSSHKey(ctx, keyID, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemoveSSHKeyResponse(rsp)
+}
+
+// ListStreamsWithResponse Open streams; an admin sees all, others their own
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/streams (the `ListStreams` operationId).
+func (c *ClientWithResponses) ListStreamsWithResponse(ctx context.Context, params *ListStreamsParams, reqEditors ...RequestEditorFn) (*ListStreamsResponse, error) {
+	rsp, err := c.ListStreams(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListStreamsResponse(rsp)
+}
+
+// CloseStreamWithResponse End a stream at once
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/v1/streams/{stream_id} (the `CloseStream` operationId).
+func (c *ClientWithResponses) CloseStreamWithResponse(ctx context.Context, streamID StreamPath, reqEditors ...RequestEditorFn) (*CloseStreamResponse, error) {
+	rsp, err := c.CloseStream(ctx, streamID, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCloseStreamResponse(rsp)
 }
 
 // ListTokensWithResponse The own API tokens
@@ -7339,6 +8965,101 @@ func ParseChangePasswordResponse(rsp *http.Response) (*ChangePasswordResponse, e
 	return response, nil
 }
 
+// ParseListPortsResponse parses an HTTP response from a ListPortsWithResponse call
+func ParseListPortsResponse(rsp *http.Response) (*ListPortsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListPortsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Port
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAddPortResponse parses an HTTP response from a AddPortWithResponse call
+func ParseAddPortResponse(rsp *http.Response) (*AddPortResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AddPortResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Port
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRemovePortResponse parses an HTTP response from a RemovePortWithResponse call
+func ParseRemovePortResponse(rsp *http.Response) (*RemovePortResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemovePortResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetSetupResponse parses an HTTP response from a GetSetupWithResponse call
 func ParseGetSetupResponse(rsp *http.Response) (*GetSetupResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7493,6 +9214,229 @@ func ParseCloseShellResponse(rsp *http.Response) (*CloseShellResponse, error) {
 	}
 
 	response := &CloseShellResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSignGateCertificateResponse parses an HTTP response from a SignGateCertificateWithResponse call
+func ParseSignGateCertificateResponse(rsp *http.Response) (*SignGateCertificateResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SignGateCertificateResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest GateCertificate
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetSSHGateResponse parses an HTTP response from a GetSSHGateWithResponse call
+func ParseGetSSHGateResponse(rsp *http.Response) (*GetSSHGateResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetSSHGateResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest SSHGate
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListSSHKeysResponse parses an HTTP response from a ListSSHKeysWithResponse call
+func ParseListSSHKeysResponse(rsp *http.Response) (*ListSSHKeysResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListSSHKeysResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []SSHKey
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAddSSHKeyResponse parses an HTTP response from a AddSSHKeyWithResponse call
+func ParseAddSSHKeyResponse(rsp *http.Response) (*AddSSHKeyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AddSSHKeyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest SSHKey
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRemoveSSHKeyResponse parses an HTTP response from a RemoveSSHKeyWithResponse call
+func ParseRemoveSSHKeyResponse(rsp *http.Response) (*RemoveSSHKeyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemoveSSHKeyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListStreamsResponse parses an HTTP response from a ListStreamsWithResponse call
+func ParseListStreamsResponse(rsp *http.Response) (*ListStreamsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListStreamsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []Stream
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCloseStreamResponse parses an HTTP response from a CloseStreamWithResponse call
+func ParseCloseStreamResponse(rsp *http.Response) (*CloseStreamResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CloseStreamResponse{
 		Body:         bodyBytes,
 		HTTPResponse: rsp,
 	}

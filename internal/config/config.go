@@ -6,6 +6,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -20,15 +21,18 @@ type Config struct {
 	Secret         string         // ADIT_SECRET; empty with Dev until it is made
 	Data           string         // ADIT_DATA, a directory
 	TrustedProxies []netip.Prefix // ADIT_TRUSTED_PROXIES
+	SSHListen      string         // ADIT_SSH_ADDR, HOST:PORT of the listener for SSH without HTTPS; empty for none
 	LogLevel       string         // debug, info, warn, error
 	LogJSON        bool
+	TCPPorts       TCPPorts // ADIT_TCP_PORTS
 }
 
 // known names every setting. Those with false are reserved for parts that this version does not have: naming one is an
 // error rather than a silence.
 var known = map[string]bool{
 	"ADIT_URL": true, "ADIT_SECRET": true, "ADIT_DATA": true, "ADIT_TRUSTED_PROXIES": true, "ADIT_LOG": true,
-	"ADIT_SSH_ADDR": false, "ADIT_MQTT_ADDR": false, "ADIT_SERVICE_DOMAIN": false,
+	"ADIT_TCP_PORTS": true, "ADIT_SSH_ADDR": true,
+	"ADIT_MQTT_ADDR": false, "ADIT_SERVICE_DOMAIN": false,
 }
 
 // Load reads environ (as os.Environ gives it). All faults are reported at once.
@@ -46,6 +50,8 @@ func Load(environ []string, dev bool) (Config, error) {
 	read("ADIT_SECRET", c.checkSecret)
 	read("ADIT_TRUSTED_PROXIES", c.setProxies)
 	read("ADIT_LOG", c.setLog)
+	read("ADIT_SSH_ADDR", c.setSSH)
+	read("ADIT_TCP_PORTS", c.setTCPPorts)
 	return c, errors.Join(errs...)
 }
 
@@ -162,6 +168,18 @@ func parsePrefix(text string) (netip.Prefix, error) {
 		return ip.Prefix(ip.BitLen())
 	}
 	return netip.ParsePrefix(text)
+}
+
+func (c *Config) setSSH(value string) error {
+	if value == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(value)
+	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || n == 0 && !c.Dev {
+		return fmt.Errorf("%q is no address to listen on, such as :2222 or 127.0.0.1:2222", value)
+	}
+	c.SSHListen = value
+	return nil
 }
 
 func (c *Config) setLog(value string) error {

@@ -56,12 +56,43 @@ func TestLoadFailsClosed(t *testing.T) {
 		"port":              {env("PORT=http"), "no port number"},
 		"port out of range": {env("PORT=70000"), "no port number"},
 		"proxies":           {env("ADIT_TRUSTED_PROXIES=everybody"), "neither loopback nor private"},
+		"ssh address":       {env("ADIT_SSH_ADDR=2222"), "no address to listen on"},
+		"ssh port":          {env("ADIT_SSH_ADDR=:ssh"), "no address to listen on"},
 		"log":               {env("ADIT_LOG=loud"), "no level"},
 		"log format":        {env("ADIT_LOG=info,xml"), "no format"},
+		"one port":          {env("ADIT_TCP_PORTS=20000"), "no range of ports"},
+		"ports by a name":   {env("ADIT_TCP_PORTS=localhost:20000-20999"), "no range of ports"},
+		"ports everywhere":  {env("ADIT_TCP_PORTS=:20000-20999"), "no range of ports"},
+		"two ranges":        {env("ADIT_TCP_PORTS=20000-20999,21000-21999"), "no range of ports"},
+		"port 0":            {env("ADIT_TCP_PORTS=0-10"), "no range of ports"},
+		"ports too high":    {env("ADIT_TCP_PORTS=65000-70000"), "no range of ports"},
+		"ports backwards":   {env("ADIT_TCP_PORTS=20999-20000"), "ends before it begins"},
+		"the hub's port":    {env("PORT=20500", "ADIT_TCP_PORTS=20000-20999"), "20500, which is the hub's own (PORT)"},
+		"the gate's port":   {env("ADIT_SSH_ADDR=:20001", "ADIT_TCP_PORTS=20000-20999"), "20001, which is the hub's own (ADIT_SSH_ADDR)"},
 	} {
 		_, err := Load(test.environ, false)
 		if err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: got %v, want %q", name, err, test.says)
 		}
+	}
+}
+
+func TestTCPPorts(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]string{
+		"": "", "20000-20999": "127.0.0.1:20000-20999", "0.0.0.0:20000-20999": "0.0.0.0:20000-20999", "7-7": "127.0.0.1:7-7",
+		"[::]:20000-20999": "[::]:20000-20999", "[::ffff:10.0.0.1]:1-9": "10.0.0.1:1-9",
+	} {
+		c, err := Load(env("ADIT_TCP_PORTS="+value), false)
+		if err != nil || c.TCPPorts.String() != want {
+			t.Errorf("%q: %q, %v", value, c.TCPPorts, err)
+		}
+	}
+	p := TCPPorts{Address: netip.IPv6Loopback(), First: 20000, Last: 20001}
+	if p.Has(19999) || !p.Has(20000) || !p.Has(20001) || p.Has(20002) || p.Len() != 2 {
+		t.Errorf("%+v", p)
+	}
+	if none := (TCPPorts{}); none.Has(0) || none.Len() != 0 {
+		t.Error("there are ports in no range")
 	}
 }

@@ -19,14 +19,15 @@ import (
 
 // Options make a Registry; every field must be set.
 type Options struct {
-	Store  *store.Store
-	Gate   *auth.Gate
-	Events *events.Log
-	Now    func() time.Time
-	Log    *slog.Logger
-	Key    ed25519.PrivateKey // the hub's tunnel key, which signs enrolments
-	UserCA string             // an authorized_keys line
-	URLs   []*url.URL         // the first is canonical
+	Store   *store.Store
+	Gate    *auth.Gate
+	Events  *events.Log
+	Now     func() time.Time
+	Log     *slog.Logger
+	Key     ed25519.PrivateKey // the hub's tunnel key, which signs enrolments
+	UserCA  string             // an authorized_keys line
+	GateKey string             // host key of the SSH gate, type and base64
+	URLs    []*url.URL         // the first is canonical
 	// Drop ends the links of a device that is removed or replaced.
 	Drop func(device string, cause error)
 }

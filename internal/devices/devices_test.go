@@ -21,6 +21,7 @@ import (
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/sshsig"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -49,7 +50,7 @@ func newRig(t *testing.T) *rig {
 	_, key, err := ed25519.GenerateKey(nil)
 	r.must(err)
 	r.Registry = devices.New(devices.Options{Store: st, Gate: gate, Events: events.New(st, now), Now: now,
-		Log: slog.New(slog.DiscardHandler), Key: key, UserCA: "ssh-ed25519 AAAA adit-user-ca",
+		Log: slog.New(slog.DiscardHandler), Key: key, UserCA: "ssh-ed25519 AAAA adit-user-ca", GateKey: "ssh-ed25519 BBBB",
 		URLs: []*url.URL{{Scheme: "https", Host: "adit.example.com"}, {Scheme: "https", Host: "two.example.com"}},
 		Drop: func(device string, cause error) { r.dropped.Store(device, cause) }})
 	owner, err := accounts.CreateUser(t.Context(), auth.NewUser{Email: "owner@example.com", Role: access.Owner})
@@ -263,6 +264,61 @@ func TestAnswerIsSigned(t *testing.T) {
 	}
 }
 
+// A machine that has only OpenSSH sends its key as ssh-keygen wrote it, and gets an answer that ssh-keygen can check.
+func TestEnrolByOpenSSH(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	key := sshKey()
+	c := machine(r.code(devices.CodeRequest{Name: "kitchen", Allow: []string{"192.168.1.10:80", "nas:443"}}).Code)
+	c.PublicKey, c.Via = key+" root@kitchen", "openssh"
+	e := r.enroll(c)
+	d, err := r.Find(t.Context(), r.owner, e.DeviceID)
+	r.must(err)
+	if d.PublicKey != wire.EncodeKey(e.PublicKey) || d.Via != "openssh" || wire.SSHKey(e.PublicKey) != key || e.GateKey != r.GateKey {
+		t.Errorf("%+v %+v", d, e)
+	}
+	want := "adit enroll v1 openssh\n" + key + "\n" + e.DeviceID + "\nkitchen\nactive\nssh-ed25519 BBBB\nssh-ed25519 AAAA adit-user-ca\n192.168.1.10:80,nas:443\n"
+	if got := e.SSHText(); got != want {
+		t.Errorf("the text is\n%swant\n%s", got, want)
+	}
+	signature, err := base64.StdEncoding.DecodeString(e.SSHSignature)
+	r.must(err)
+	hub, err := ssh.NewPublicKey(r.Key.Public())
+	r.must(err)
+	r.must(sshsig.Verify(hub, "adit-enroll", []byte(want), signature))
+	c.PublicKey = d.PublicKey
+	if again := r.enroll(c); again.DeviceID != e.DeviceID || again.SSHSignature != e.SSHSignature {
+		t.Errorf("the same key in its other form: %+v", again)
+	}
+	if agent := r.enroll(machine(r.code(devices.CodeRequest{}).Code)); agent.SSHSignature != "" || agent.GateKey != "" {
+		t.Errorf("an agent got %+v", agent)
+	}
+}
+
+func TestEnrolRefusesOtherSSHKeys(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	made := r.code(devices.CodeRequest{})
+	good := sshKey()
+	_, blob, _ := strings.Cut(good, " ")
+	for name, key := range map[string]string{
+		"another type":  "ssh-rsa " + blob,
+		"a certificate": "ssh-ed25519-cert-v01@openssh.com " + blob,
+		"options":       "restrict " + good,
+		"cut short":     good[:len(good)-4],
+		"longer":        "ssh-ed25519 " + blob + "AAAA",
+		"no base64":     "ssh-ed25519 %%%%",
+		"two in one":    good + "\n" + good,
+		"no key":        "ssh-ed25519",
+	} {
+		c := machine(made.Code)
+		c.PublicKey, c.Via = key, "openssh"
+		if _, err := r.Enroll(t.Context(), c); wire.CodeOf(err) != wire.Invalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestApproval(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -423,9 +479,18 @@ func TestFactsMakeOneEventWhenTheyChange(t *testing.T) {
 func TestLinesAreQuoted(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	lines := r.Lines("code", []string{"192.168.1.10:80", "[fd00::1]:22"}, strings.Repeat("0", 64))
-	if !strings.Contains(lines.Command, "ADIT_ALLOW='192.168.1.10:80,[fd00::1]:22' sh") {
+	lines := r.Lines("code", []string{"192.168.1.10:80", "[fd00::1]:22"}, devices.ScriptHashes{Agent: strings.Repeat("0", 64), OpenSSH: strings.Repeat("1", 64)})
+	set := "ADIT_CODE=code ADIT_HUB_KEY=" + r.HubFingerprint() + " ADIT_ALLOW='192.168.1.10:80,[fd00::1]:22' sh"
+	if !strings.HasSuffix(lines.Command, " | "+set) {
 		t.Error(lines.Command)
+	}
+	if lines.OpenSSH != "curl -fsSL 'https://adit.example.com/i?via=openssh' | "+set {
+		t.Error(lines.OpenSSH)
+	}
+	if want := `s=$(printf 'GET /i?via=openssh HTTP/1.1\r\nHost: adit.example.com\r\nUser-Agent: openssl\r\nConnection: close\r\n\r\n' | ` +
+		`openssl s_client -quiet -verify_quiet -verify_return_error -verify_hostname adit.example.com -servername adit.example.com -connect adit.example.com:443 | tr -d '\r' | sed '1,/^$/d')` +
+		` && [ "$(printf '%s\n' "$s" | openssl dgst -sha256 | sed 's/.* //')" = ` + strings.Repeat("1", 64) + ` ] && printf '%s\n' "$s" | ` + set; lines.OpenSSL != want {
+		t.Errorf("%s\nwant\n%s", lines.OpenSSL, want)
 	}
 	for _, bad := range []string{"10.0.0.1", "host:port", "$(reboot):80", "a;b:80", "x'y:80", "-x:80"} {
 		if _, err := r.CreateCode(t.Context(), r.owner, devices.CodeRequest{Allow: []string{bad}}); wire.CodeOf(err) != wire.Invalid {

@@ -9,8 +9,11 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/sshsig"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -18,7 +21,7 @@ import (
 // Candidate is a machine that wants to be a device. All of it but the code is a stranger's text.
 type Candidate struct {
 	Code        string
-	PublicKey   string
+	PublicKey   string // as wire.ParseKey reads it
 	Hostname    string
 	Facts       json.RawMessage // schema Facts of the API
 	SSHHostKeys []string
@@ -31,16 +34,18 @@ type Candidate struct {
 // Enrolled is the hub's signed answer.
 type Enrolled struct {
 	wire.Enrolled
-	Signature string // base64url of the tunnel key's signature over the Transcript
+	Signature    string // base64url of the tunnel key's signature over the Transcript
+	SSHSignature string // base64 of its SSH signature over the SSHText; for those who come by openssh
 }
 
 // Enroll turns a machine into a device. One use of the code is claimed by one UPDATE, so that of many machines with one
 // use left exactly one wins. The same code with the same key within the code's life gives the same answer again.
 func (r *Registry) Enroll(ctx context.Context, c Candidate) (Enrolled, error) {
-	key, err := wire.DecodeKey(c.PublicKey)
+	key, err := wire.ParseKey(c.PublicKey)
 	if err != nil {
 		return Enrolled{}, err
 	}
+	c.PublicKey = wire.EncodeKey(key)
 	if err := c.clean(); err != nil {
 		return Enrolled{}, err
 	}
@@ -55,14 +60,25 @@ func (r *Registry) Enroll(ctx context.Context, c Candidate) (Enrolled, error) {
 	if e.replaced != nil {
 		r.Drop(e.device.ID, wire.Errorf(wire.Conflict, "Another machine took this device's place."))
 	}
-	return r.answer(ctx, key, e.device, store.List(e.code.Allow))
+	answer, err := r.answer(ctx, key, e.device, store.List(e.code.Allow))
+	if err == nil && c.Via == viaOpenSSH {
+		answer.GateKey = r.GateKey
+		answer.SSHSignature, err = r.signSSH(answer.SSHText())
+	}
+	return answer, err
 }
+
+// How a device comes.
+const (
+	viaAgent   = "agent"
+	viaOpenSSH = "openssh"
+)
 
 func (c *Candidate) clean() error {
 	if c.Via == "" {
-		c.Via = "agent"
+		c.Via = viaAgent
 	}
-	if c.Via != "agent" && c.Via != "openssh" {
+	if c.Via != viaAgent && c.Via != viaOpenSSH {
 		return wire.Errorf(wire.Invalid, "A device comes by agent or openssh.")
 	}
 	c.Hostname = wire.Printable(c.Hostname, 253)
@@ -101,7 +117,7 @@ func (e *enrolment) run(q *store.Queries) error {
 	}
 	if _, err := q.DeviceByKey(e.ctx, e.c.PublicKey); !errors.Is(err, store.ErrNotFound) {
 		return errors.Join(err, wire.Errorf(wire.Conflict, "This key is enrolled already, by another code. "+
-			"To enrol this machine anew: adit agent uninstall, then the line again."))
+			"To enrol this machine anew: take it out (adit agent uninstall, or the install script's --uninstall), then the line again."))
 	}
 	for _, step := range []func() error{e.place, e.pinHostKeys, e.record} {
 		if err := step(); err != nil {
@@ -254,6 +270,19 @@ func (r *Registry) answer(ctx context.Context, key ed25519.PublicKey, d store.De
 	}
 	e.Signature = base64.RawURLEncoding.EncodeToString(ed25519.Sign(r.Key, e.Transcript()))
 	return e, nil
+}
+
+// signSSH signs for machines that have ssh-keygen and nothing of ours.
+func (r *Registry) signSSH(text string) (string, error) {
+	signer, err := ssh.NewSignerFromKey(r.Key)
+	if err != nil {
+		return "", fmt.Errorf("sign the enrolment: %w", err)
+	}
+	signature, err := sshsig.Sign(signer, wire.NamespaceEnroll, []byte(text))
+	if err != nil {
+		return "", fmt.Errorf("sign the enrolment: %w", err)
+	}
+	return base64.StdEncoding.EncodeToString(signature), nil
 }
 
 const hubNameSetting = "hub_name"

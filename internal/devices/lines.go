@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"strings"
 
+	"github.com/aditdev/adit/internal/dist"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -13,22 +14,36 @@ type Lines struct {
 	Wget    string // downloads, compares the script's hash, tells the script that it was compared, runs
 	Short   string // for typing by hand; its code is in a URL
 	Check   string // only looks
+	OpenSSH string // curl; needs no agent, stock OpenSSH keeps the way in
+	OpenSSL string // the same where neither curl nor wget is; "" where the hub has no TLS
 }
 
-// Lines makes the lines of a code. scriptSHA256 is the hex digest of GET /i.
-func (r *Registry) Lines(code string, allow []string, scriptSHA256 string) Lines {
-	script := r.URLs[0].String() + "/i"
+// ScriptHashes are the hex digests of the scripts that are the same for everybody.
+type ScriptHashes struct {
+	Agent   string // of GET /i
+	OpenSSH string // of GET /i?via=openssh
+}
+
+// Lines makes the lines of a code.
+func (r *Registry) Lines(code string, allow []string, hashes ScriptHashes) Lines {
+	script, openssh := r.URLs[0].String()+"/i", "/i?via="+viaOpenSSH
 	set := "ADIT_CODE=" + quote(code) + " ADIT_HUB_KEY=" + quote(r.HubFingerprint())
 	if len(allow) > 0 {
 		set += " ADIT_ALLOW=" + quote(strings.Join(allow, ","))
 	}
-	return Lines{
+	lines := Lines{
 		Command: "curl -fsSL " + quote(script) + " | " + set + " sh",
 		Wget: `f=$(mktemp) && wget -qO "$f" ` + quote(script) + ` && [ "$(sha256sum "$f" | cut -c1-64)" = ` +
-			quote(scriptSHA256) + ` ] && ` + set + ` ADIT_SHA256=` + quote(scriptSHA256) + ` sh "$f"`,
-		Short: "curl -fsSL " + quote(script+"/"+code) + " | sh",
-		Check: "curl -fsSL " + quote(script) + " | sh -s -- --check",
+			quote(hashes.Agent) + ` ] && ` + set + ` ADIT_SHA256=` + quote(hashes.Agent) + ` sh "$f"`,
+		Short:   "curl -fsSL " + quote(script+"/"+code) + " | sh",
+		Check:   "curl -fsSL " + quote(script) + " | sh -s -- --check",
+		OpenSSH: "curl -fsSL " + quote(r.URLs[0].String()+openssh) + " | " + set + " sh",
 	}
+	if get := dist.OpenSSLGet(r.URLs[0], openssh); get != "" {
+		lines.OpenSSL = `s=$(` + get + `) && [ "$(printf '%s\n' "$s" | openssl dgst -sha256 | sed 's/.* //')" = ` +
+			quote(hashes.OpenSSH) + ` ] && printf '%s\n' "$s" | ` + set + ` sh`
+	}
+	return lines
 }
 
 // HubFingerprint is that of the hub's tunnel key, as the install line carries it.

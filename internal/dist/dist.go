@@ -1,6 +1,6 @@
-// Package dist holds what a hub hands out to machines: `adit` for each platform, compressed, and the script that
-// installs it. The binaries are put into files/ by the Makefile and are never committed; a hub may have been built with
-// some of them or with none.
+// Package dist holds what a hub hands out to machines: `adit` for each platform, compressed, the script that installs it,
+// and the one that does with a machine's own OpenSSH. The binaries are put into files/ by the Makefile and are never
+// committed; a hub may have been built with some of them or with none.
 package dist
 
 import (

@@ -28,6 +28,8 @@ const (
 	HostKeysPending   = "device.host_keys_pending"  // name, fingerprints
 	HostKeysAccepted  = "device.host_keys_accepted" // name, fingerprints
 	CertificateSigned = "ssh.certificate"           // login, serial
+	SSHKeyAdded       = "ssh_key.added"             // name, fingerprint
+	SSHKeyRemoved     = "ssh_key.removed"           // name, fingerprint
 	InstallStep       = "install.step"              // code_id, step, address, program, device_name
 	LoginFailed       = "login.failed"              // email, address
 	LoginBegan        = "login.began"               // address
@@ -38,6 +40,8 @@ const (
 	GrantRemoved      = "grant.removed"             // grant_id
 	ShellOpened       = "shell.opened"              // shell_id, login
 	ShellEnded        = "shell.ended"               // shell_id, login
+	PortReserved      = "port.reserved"             // port, target
+	PortReleased      = "port.released"             // port, target
 )
 
 // Data is an event's own members. Text in it that a stranger gave must be printable (wire.Printable).

@@ -31,7 +31,7 @@ func (sh *Shell) connect(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, orFinal(err, wire.NotFound)
 	}
-	conn, err := sh.o.Dial(ctx, r.Device, r.Target(), r.User)
+	conn, err := sh.o.Dial(ctx, r)
 	if err != nil {
 		return nil, orFinal(err, wire.NotFound, wire.Forbidden)
 	}

@@ -59,8 +59,8 @@ type Options struct {
 
 	// Device finds a device by its id.
 	Device func(ctx context.Context, id string) (Device, error)
-	// Dial opens a stream to a target on a device for a user.
-	Dial func(ctx context.Context, device string, target wire.Target, user string) (net.Conn, error)
+	// Dial opens a stream for a shell: to its target on its device, for its user.
+	Dial func(ctx context.Context, r Record) (net.Conn, error)
 	// Certify makes a user certificate for one login on one device.
 	Certify func(ctx context.Context, user, device, login string, key ssh.PublicKey) (*ssh.Certificate, error)
 	// Hold asks whether the record's user may have this shell. The context that it gives ends when that is no longer

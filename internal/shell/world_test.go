@@ -141,10 +141,10 @@ func (w *world) LiveShells(context.Context) ([]shell.Record, error) {
 	return slices.Collect(maps.Values(w.records)), nil
 }
 
-func (w *world) dial(_ context.Context, device string, target wire.Target, _ string) (net.Conn, error) {
+func (w *world) dial(_ context.Context, r shell.Record) (net.Conn, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.away || device != deviceID || target != wire.TargetSSH {
+	if w.away || r.Device != deviceID || r.Target() != wire.TargetSSH {
 		return nil, wire.Errorf(wire.Offline, "The device is away.")
 	}
 	if w.deaf {

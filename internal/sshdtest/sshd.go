@@ -34,6 +34,7 @@ type Options struct {
 	CA          ssh.PublicKey // whose certificates open the door
 	Device      string        // id; the principal wanted is Device/Login
 	HostKeyFile string        // an existing one; empty: a new key
+	Keys        string        // the authorized_keys file of its user; empty: none
 	Extra       []string      // further lines of its configuration
 	Clock       time.Duration // its clock minus this machine's
 }
@@ -60,6 +61,9 @@ func Start(t testing.TB, o Options) *Server {
 	if o.HostKeyFile == "" {
 		o.HostKeyFile = newHostKey(t, dir)
 	}
+	if o.Keys == "" {
+		o.Keys = "none"
+	}
 	s := &Server{HostKey: hostKey(t, o.HostKeyFile), Login: me.Username, Home: home}
 	write(t, filepath.Join(home, ".hushlogin"), "")
 	write(t, filepath.Join(dir, "ca.pub"), string(ssh.MarshalAuthorizedKey(o.CA)))
@@ -71,7 +75,7 @@ func Start(t testing.TB, o Options) *Server {
 	write(t, filepath.Join(dir, "config"), strings.Join(append([]string{
 		"ListenAddress 127.0.0.1", "Port " + port, "HostKey " + o.HostKeyFile, "PidFile none",
 		"UsePAM no", "StrictModes no", "PermitRootLogin prohibit-password", "PasswordAuthentication no",
-		"KbdInteractiveAuthentication no", "AuthorizedKeysFile none", "PrintMotd no", "PrintLastLog no",
+		"KbdInteractiveAuthentication no", "AuthorizedKeysFile " + o.Keys, "PrintMotd no", "PrintLastLog no",
 		"TrustedUserCAKeys " + filepath.Join(dir, "ca.pub"),
 		"AuthorizedPrincipalsFile " + filepath.Join(dir, "principals"),
 		"SetEnv HOME=" + home, "Subsystem sftp internal-sftp", "MaxStartups 200", "MaxSessions 50",

@@ -126,6 +126,18 @@ type LoginSession struct {
 	ExpiresAt  int64
 }
 
+type SSHKey struct {
+	ID          string
+	UserID      string
+	Name        string
+	PublicKey   string
+	Fingerprint string
+	Options     string
+	CreatedAt   int64
+	ExpiresAt   *int64
+	LastUsedAt  *int64
+}
+
 type Secret struct {
 	Name      string
 	Sealed    string
@@ -151,6 +163,14 @@ type Shell struct {
 	ExitStatus  *int64
 	CreatedAt   int64
 	EndedAt     *int64
+}
+
+type TCPPort struct {
+	Port      int64
+	DeviceID  string
+	Target    string
+	UserID    string
+	CreatedAt int64
 }
 
 type Token struct {

@@ -58,8 +58,18 @@ func (r policyReader) credentials() error {
 		r.policy.Credentials[c.ID] = access.Credential{User: c.UserID, Expires: Time(c.ExpiresAt)}
 	}
 	tokens, err := r.q.PolicyTokens(r.ctx, r.now)
+	if err != nil {
+		return err
+	}
 	for _, c := range tokens {
 		r.policy.Credentials[c.ID] = access.Credential{User: c.UserID, Expires: Time(c.ExpiresAt)}
+	}
+	keys, err := r.q.PolicySSHKeys(r.ctx, r.now)
+	for _, k := range keys {
+		r.policy.Credentials[k.ID] = access.Credential{User: k.UserID}
+		if k.ExpiresAt != nil {
+			r.policy.Credentials[k.ID] = access.Credential{User: k.UserID, Expires: Time(*k.ExpiresAt)}
+		}
 	}
 	return err
 }

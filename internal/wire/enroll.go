@@ -19,6 +19,7 @@ type Enrolled struct {
 	HubKeys   []string // as EncodeKey writes them; the first signs
 	UserCA    string   // an authorized_keys line
 	Allow     []string
+	GateKey   string // host key of the SSH gate, type and base64; for who has only OpenSSH, and in SSHText alone
 }
 
 const enrollLabel = "adit enroll v1 hub"
@@ -35,4 +36,18 @@ func (e Enrolled) Transcript() []byte {
 		b.WriteString(field)
 	}
 	return b.Bytes()
+}
+
+// NamespaceEnroll is the namespace of the SSH signature over Enrolled.SSHText.
+const NamespaceEnroll = "adit-enroll"
+
+const enrollSSHLabel = "adit enroll v1 openssh"
+
+// SSHText is what the hub signs, by an SSH signature of its tunnel key, for a machine that has only OpenSSH: what such a
+// machine relies on, in a form that a shell can put together. One line for each field, each ended by a newline; no field
+// has one inside. The list is joined by commas.
+func (e Enrolled) SSHText() string {
+	return strings.Join([]string{
+		enrollSSHLabel, SSHKey(e.PublicKey), e.DeviceID, e.Name, e.Status, e.GateKey, e.UserCA, strings.Join(e.Allow, ","), "",
+	}, "\n")
 }

@@ -418,6 +418,150 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/ssh-gate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How stock OpenSSH reaches this hub, for the signed-in user */
+        get: operations["getSSHGate"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ssh-certificate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A ten-minute user certificate for the hub's own SSH gate */
+        post: operations["signGateCertificate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ssh-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The own SSH public keys */
+        get: operations["listSSHKeys"];
+        put?: never;
+        /** Add an SSH public key to the own profile, with proof that its private half is at hand */
+        post: operations["addSSHKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ssh-keys/{key_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                key_id: components["parameters"]["SSHKeyPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Remove an own key; what runs by it ends within 2 s */
+        delete: operations["removeSSHKey"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/streams": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Open streams; an admin sees all, others their own */
+        get: operations["listStreams"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/streams/{stream_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                stream_id: components["parameters"]["StreamPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End a stream at once */
+        delete: operations["closeStream"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Dedicated TCP ports of the devices that the caller may see */
+        get: operations["listPorts"];
+        put?: never;
+        /** Reserve a TCP port of the hub for one target of one device (admin) */
+        post: operations["addPort"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ports/{port}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                port: components["parameters"]["PortPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Give a reserved port back and end what runs through it (admin) */
+        delete: operations["removePort"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/install-codes": {
         parameters: {
             query?: never;
@@ -562,6 +706,40 @@ export interface paths {
         };
         /** A device's carrier (WebSocket, subprotocol `adit.tunnel.v1`; docs/protocol.md) */
         get: operations["tunnel"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ssh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The SSH gate: a WebSocket of subprotocol `ssh`, raw bytes behind `Upgrade: ssh`, or behind `?raw` and `Upgrade: websocket` */
+        get: operations["ssh"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ssh/known_hosts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The gate's host key as a known_hosts line */
+        get: operations["sshKnownHosts"];
         put?: never;
         post?: never;
         delete?: never;
@@ -737,6 +915,10 @@ export interface components {
             user_ca: string;
             /** @description Hex digest of GET /i */
             script_sha256: string;
+            /** @description Hex digest of GET /i?via=openssh */
+            script_openssh_sha256: string;
+            /** @description ADDRESS:FIRST-LAST that dedicated ports are taken from; absent where there are none */
+            tcp_ports?: string;
             dev: boolean;
             /** @description Platforms of `adit` that this hub can hand out, as linux-amd64 */
             targets: string[];
@@ -903,6 +1085,8 @@ export interface components {
             logins: string[];
             /** @description Targets that the caller may open here */
             targets: string[];
+            /** @description What a device that comes by stock OpenSSH forwards now */
+            offers?: components["schemas"]["Target"][];
             /** @description The caller may rename and remove it */
             may_manage: boolean;
         };
@@ -1035,6 +1219,10 @@ export interface components {
             command_short: string;
             /** @description Only looks */
             command_check: string;
+            /** @description Needs no agent: stock OpenSSH keeps the way in */
+            command_openssh: string;
+            /** @description The same, fetched by openssl where neither curl nor wget is */
+            command_openssl: string;
             /** @description Whether the short line waits for a person */
             approval_short: boolean;
             /** Format: date-time */
@@ -1043,7 +1231,7 @@ export interface components {
         };
         EnrollRequest: {
             code: string;
-            /** @description Ed25519, 32 bytes, base64url without padding */
+            /** @description Ed25519: 32 bytes in base64url without padding, or an ssh-ed25519 line */
             public_key: string;
             hostname: string;
             facts: components["schemas"]["Facts"];
@@ -1067,6 +1255,10 @@ export interface components {
             allow: string[];
             /** @description base64url; see docs/protocol.md */
             signature: string;
+            /** @description The gate's SSH host key, type and base64 */
+            ssh_gate_key?: string;
+            /** @description For via openssh: an SSH signature (PROTOCOL.sshsig), base64 without armor, of the tunnel key in namespace adit-enroll; see docs/protocol.md */
+            ssh_signature?: string;
         };
         CertificateRequest: {
             /** @description An authorized_keys line */
@@ -1088,6 +1280,117 @@ export interface components {
              * @description By the device's clock
              */
             valid_before: string;
+        };
+        SSHGate: {
+            /** @description The hub's host name: HostName in ssh's configuration */
+            host: string;
+            /** @description The caller's SSH user name at the gate */
+            handle: string;
+            /** @description Type and base64 */
+            host_key: string;
+            /** @description SHA256:… of the host key */
+            fingerprint: string;
+            /** @description Lines for a known_hosts file */
+            known_hosts: string;
+            /**
+             * @description Which ProxyCommand works through what stands before this hub, as `adit-hub doctor` found; patient where it has not looked
+             * @enum {string}
+             */
+            form: "upgrade" | "patient" | "raw" | "none";
+            proxy_commands: components["schemas"]["ProxyCommands"];
+            /** @description HOST:PORT of ADIT_SSH_ADDR, for ssh without a ProxyCommand; absent where it is not set */
+            address?: string;
+            /** @description What `ssh-keygen -Y sign` signs to add a key */
+            challenge: string;
+            /** @description With which namespace (-n) */
+            namespace: string;
+        };
+        /** @description ProxyCommand lines of stock OpenSSH and openssl, by form; all empty where the hub has no TLS. */
+        ProxyCommands: {
+            upgrade: string;
+            patient: string;
+            raw: string;
+        };
+        GateCertificateRequest: {
+            /** @description An authorized_keys line */
+            public_key: string;
+        };
+        GateCertificate: {
+            /** @description One line, as in id_ed25519-cert.pub */
+            certificate: string;
+            /** @description The SSH user name that it opens */
+            handle: string;
+            /** Format: date-time */
+            valid_before: string;
+        };
+        SSHKeyRequest: {
+            /** @description A line of authorized_keys, with its options where it has some */
+            key: string;
+            /** @description The line's comment where absent */
+            name?: string;
+            /** @description Of the challenge, as `ssh-keygen -Y sign` prints it */
+            signature: string;
+        };
+        SSHKey: {
+            id: string;
+            name: string;
+            /** @description Type and base64 */
+            key: string;
+            fingerprint: string;
+            /** @description As in authorized_keys */
+            options: string;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at?: string;
+            /** Format: date-time */
+            last_used_at?: string;
+        };
+        Stream: {
+            id: string;
+            device_id: string;
+            device_name: string;
+            user_id: string;
+            user_handle: string;
+            target: components["schemas"]["Target"];
+            /** @description The door that it came through: cli, shell, gate, port, binary or mqtt */
+            via: string;
+            /** @description IP address it came from, where the door knows it */
+            address?: string;
+            /** Format: date-time */
+            opened_at: string;
+            /**
+             * Format: int64
+             * @description From the device
+             */
+            bytes_in: number;
+            /**
+             * Format: int64
+             * @description To the device
+             */
+            bytes_out: number;
+        };
+        PortRequest: {
+            /** @description Id or name */
+            device: string;
+            target: components["schemas"]["Target"];
+            /** @description One of the range; the lowest free one where absent */
+            port?: number;
+        };
+        Port: {
+            port: number;
+            /** @description HOST:PORT on which the hub listens */
+            address: string;
+            device_id: string;
+            device_name: string;
+            target: components["schemas"]["Target"];
+            /** @description Who reserved it: what comes through is bound to their grants */
+            user_handle: string;
+            /** Format: date-time */
+            created_at: string;
+            listening: boolean;
+            /** @description Why the hub does not listen on it */
+            cause?: string;
         };
         ShellRequest: {
             /** @description Id or name */
@@ -1169,6 +1472,9 @@ export interface components {
         GrantPath: string;
         InstallCodePath: string;
         ShellPath: string;
+        SSHKeyPath: string;
+        StreamPath: string;
+        PortPath: number;
     };
     requestBodies: never;
     headers: never;
@@ -1856,6 +2162,236 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    getSSHGate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SSHGate"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    signGateCertificate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GateCertificateRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GateCertificate"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listSSHKeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SSHKey"][];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    addSSHKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SSHKeyRequest"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SSHKey"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    removeSSHKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                key_id: components["parameters"]["SSHKeyPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Removed */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listStreams: {
+        parameters: {
+            query?: {
+                /** @description Id or name */
+                device?: string;
+                /** @description Id, e-mail or handle */
+                user?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Stream"][];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    closeStream: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                stream_id: components["parameters"]["StreamPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Ended */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listPorts: {
+        parameters: {
+            query?: {
+                /** @description Id or name */
+                device?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Port"][];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    addPort: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PortRequest"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Port"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    removePort: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                port: components["parameters"]["PortPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Removed */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     listInstallCodes: {
         parameters: {
             query?: never;
@@ -2102,9 +2638,51 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
-    installScript: {
+    ssh: {
         parameters: {
             query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Switching to SSH */
+            101: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    sshKnownHosts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+        };
+    };
+    installScript: {
+        parameters: {
+            query?: {
+                /** @description openssh: for a machine without our agent */
+                via?: "agent" | "openssh";
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2125,7 +2703,10 @@ export interface operations {
     };
     installScriptWithCode: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description openssh: for a machine without our agent */
+                via?: "agent" | "openssh";
+            };
             header?: never;
             path: {
                 code: string;

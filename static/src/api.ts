@@ -18,6 +18,10 @@ export type InstallStep = Schemas['InstallStep'];
 export type NewInstallCode = Schemas['NewInstallCode'];
 export type CLILoginInfo = Schemas['CLILoginInfo'];
 export type Shell = Schemas['Shell'];
+export type SSHGate = Schemas['SSHGate'];
+export type SSHKey = Schemas['SSHKey'];
+export type Stream = Schemas['Stream'];
+export type Port = Schemas['Port'];
 
 type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 
@@ -27,19 +31,30 @@ type PathsWith<M extends Method> = { [P in keyof paths]: paths[P] extends { [K i
 type Operation<P extends keyof paths, M extends Method> = paths[P] extends { [K in M]: infer O } ? O : never;
 type Body<O> = O extends { requestBody: { content: { 'application/json': infer B } } } ? { body: B } : object;
 type Path<O> = O extends { parameters: { path: infer X } } ? { path: X } : object;
-type Input<O> = Body<O> & Path<O>;
+type Query<O> = O extends { parameters: { query: infer Q } }
+  ? { query: Q }
+  : O extends { parameters: { query?: infer Q } } ? ([NonNullable<Q>] extends [never] ? object : { query?: NonNullable<Q> }) : object;
+type Input<O> = Body<O> & Path<O> & Query<O>;
 type Json<R> = R extends { content: { 'application/json': infer T } } ? T : never;
 type Output<O> = O extends { responses: infer R } ? Json<R[keyof R & (200 | 201)]> : never;
-type Rest<O> = object extends Input<O> ? [] : [Input<O>];
+type Rest<O> = keyof Input<O> extends never ? [] : object extends Input<O> ? [Input<O>?] : [Input<O>];
 
-async function send(method: Method, template: string, input: { path?: Record<string, string>; body?: unknown } = {}): Promise<unknown> {
-  const url = template.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(input.path?.[name] ?? ''));
+type Values = Record<string, string | number | undefined>;
+
+/** Fills in the names of a path and appends the query; what is undefined or empty is left out of it. */
+export function urlOf(template: string, { path = {}, query = {} }: { path?: Values; query?: Values }): string {
+  const url = template.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(path[name] ?? ''));
+  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== '') as [string, string][];
+  return url + (given.length ? `?${new URLSearchParams(given)}` : '');
+}
+
+async function send(method: Method, template: string, input: { path?: Values; query?: Values; body?: unknown } = {}): Promise<unknown> {
   const init: RequestInit = { method: method.toUpperCase(), credentials: 'same-origin', headers: { Accept: 'application/json' } };
   if (input.body !== undefined) {
     init.body = JSON.stringify(input.body);
     init.headers = { ...init.headers, 'Content-Type': 'application/json' };
   }
-  const reply = await fetch(url, init).catch(() => {
+  const reply = await fetch(urlOf(template, input), init).catch(() => {
     throw new Problem('unreachable');
   });
   const body: unknown = reply.status === 204 ? undefined : await reply.json().catch(() => undefined);

@@ -7,6 +7,7 @@ describe('match', () => {
     ['/app', 'devices'],
     ['/app/add', 'add'],
     ['/app/shells', 'shells'],
+    ['/app/streams', 'streams'],
     ['/app/settings', 'settings'],
     ['/app/cli', 'cli'],
     ['/app/cli-login/WDJB-MJHT', 'cli'],

@@ -3,7 +3,7 @@
 import type { Device } from '../api';
 
 export interface LoginQuestion {
-  device: Pick<Device, 'id' | 'name' | 'default_login' | 'logins'>;
+  device: Pick<Device, 'id' | 'name' | 'default_login' | 'logins' | 'via'>;
   answer: (login: string, rescue: boolean) => void;
 }
 

@@ -53,7 +53,7 @@ class Workspace {
   }
 
   /** Opens a shell on a device in a new tab and shows it; asks for the login where there is none to assume. */
-  open(device: Pick<Device, 'id' | 'name' | 'default_login' | 'logins'>, login = '', rescue = false): void {
+  open(device: Pick<Device, 'id' | 'name' | 'default_login' | 'logins' | 'via'>, login = '', rescue = false): void {
     const known = login || device.default_login || (device.logins.length === 1 && device.logins[0] !== '*' ? device.logins[0]! : '');
     if (!known) return sheets.askLogin(device, (chosen, asRescue) => this.open(device, chosen, asRescue));
     this.add({ id: crypto.randomUUID(), shell: '', deviceId: device.id, deviceName: device.name, login: known, rescue });

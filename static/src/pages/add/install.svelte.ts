@@ -18,6 +18,8 @@ class Install {
   uses = $state(1);
   expires_in = $state(900);
   approval = $state(false);
+  /** What keeps the way in open on the device. The code is good for both. */
+  via = $state<'agent' | 'openssh'>('agent');
 
   busy = $state(false);
   problem = $state.raw<Problem>();

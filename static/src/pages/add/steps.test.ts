@@ -23,6 +23,11 @@ describe('checklist', () => {
     expect(states(steps).slice(3)).toEqual(['pending now', 'online later']);
     expect(states([...steps, step('online')]).slice(3)).toEqual(['pending done', 'online done']);
   });
+  test('has no program to wait for without the agent', () => {
+    const steps = [step('script_read'), step('enrolled'), step('pending')];
+    expect(checklist(steps.slice(0, 1), 'openssh').map((line) => `${line.name} ${line.state}`)).toEqual(['script_read done', 'enrolled now', 'online later']);
+    expect(checklist(steps, 'openssh').map((line) => line.name)).toEqual(['script_read', 'enrolled', 'pending', 'online']);
+  });
   test('shows what a device says as text without tricks', () => {
     expect(checklist([step('enrolled', { device_name: 'a\u202eb' })])[2]!.text).toBe('Registered as ab');
   });
@@ -36,4 +41,6 @@ test('hint follows the last step, and is silent once online', () => {
   expect(hint(undefined)?.text).toMatch(/Nothing/);
   expect(hint('enrolled')?.command).toBe('adit agent status');
   expect(hint('online')).toBeUndefined();
+  expect(hint('script_read', 'openssh')?.command).toMatch(/openssl/);
+  expect(hint(undefined, 'openssh')).toEqual(hint(undefined));
 });

@@ -12,7 +12,13 @@ export interface Line {
   state: 'done' | 'now' | 'later';
 }
 
-const order: StepName[] = ['script_read', 'binary_read', 'enrolled', 'online'];
+export type Via = 'agent' | 'openssh';
+
+/** Without our agent there is no program to download. */
+const order: Record<Via, StepName[]> = {
+  agent: ['script_read', 'binary_read', 'enrolled', 'online'],
+  openssh: ['script_read', 'enrolled', 'online'],
+};
 
 const waiting: Record<StepName, string> = {
   script_read: 'The device reads the script',
@@ -40,9 +46,9 @@ function from(step: Omit<InstallStep, 'at'>): string {
 }
 
 /** The checklist: what happened with its time, the step that is next, and those after it. */
-export function checklist(steps: readonly InstallStep[]): Line[] {
+export function checklist(steps: readonly InstallStep[], via: Via = 'agent'): Line[] {
   const seen = new Map(steps.map((step) => [step.step, step]));
-  const names = seen.has('pending') ? [...order.slice(0, 3), 'pending' as const, ...order.slice(3)] : order;
+  const names = seen.has('pending') ? order[via].toSpliced(-1, 0, 'pending') : order[via];
   const last = names.findLastIndex((name) => seen.has(name));
   const asks = seen.has('pending') && !seen.has('online');
   return names.map((name, i) => {
@@ -61,12 +67,26 @@ export function arrivals(steps: readonly InstallStep[]): string[] {
 export const PATIENCE = 30_000;
 
 /** What is probably wrong when nothing follows the last step, with a line that tells or mends it. */
-export function hint(last: StepName | undefined): { text: string; command: string } | undefined {
-  const hints: Partial<Record<StepName | 'none', { text: string; command: string }>> = {
-    none: { text: 'Nothing has arrived. “curl: (60)” means a wrong clock or an inspecting proxy, “curl: (6)” that names do not resolve.', command: 'date; getent hosts example.org' },
-    script_read: { text: 'The script was read but nothing was downloaded. It may be waiting for the sudo password, or for an answer on the device.', command: 'uname -sm; id -u' },
-    binary_read: { text: 'The program is on the device but has not registered. A code that was used or has expired says so on the device.', command: 'adit agent status' },
-    enrolled: { text: 'It registered and does not connect. Something between may not let WebSockets through; the status names the cause.', command: 'adit agent status' },
-  };
-  return hints[last ?? 'none'];
+export function hint(last: StepName | undefined, via: Via = 'agent'): Hint | undefined {
+  return (via === 'openssh' ? { ...hints, ...stock } : hints)[last ?? 'none'];
 }
+
+interface Hint {
+  text: string;
+  command: string;
+}
+
+type Hints = Partial<Record<StepName | 'none', Hint>>;
+
+const hints: Hints = {
+  none: { text: 'Nothing has arrived. “curl: (60)” means a wrong clock or an inspecting proxy, “curl: (6)” that names do not resolve.', command: 'date; getent hosts example.org' },
+  script_read: { text: 'The script was read but nothing was downloaded. It may be waiting for the sudo password, or for an answer on the device.', command: 'uname -sm; id -u' },
+  binary_read: { text: 'The program is on the device but has not registered. A code that was used or has expired says so on the device.', command: 'adit agent status' },
+  enrolled: { text: 'It registered and does not connect. Something between may not let WebSockets through; the status names the cause.', command: 'adit agent status' },
+};
+
+/** What differs where stock OpenSSH keeps the way in. */
+const stock: Hints = {
+  script_read: { text: 'The script was read but nothing has registered. It may be waiting for the sudo password, or ssh, ssh-keygen or openssl is missing.', command: 'command -v ssh ssh-keygen openssl' },
+  enrolled: { text: 'It registered and its ssh does not come through. The log of its service names the cause; without systemd it is in the system’s own log.', command: "journalctl -u 'adit*' -n 20" },
+};

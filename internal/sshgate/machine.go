@@ -1,0 +1,204 @@
+package sshgate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/aditdev/adit/internal/stream"
+	"github.com/aditdev/adit/internal/wire"
+	"github.com/aditdev/adit/tunnelhub"
+)
+
+// maxForwards is how many ports one device may forward.
+const maxForwards = 64
+
+// station is the connection of a device without our agent. What it forwards (RFC 4254 §7.1) are names inside this
+// connection: the hub listens on nothing for it.
+type station struct {
+	*connection
+	machine
+	done chan struct{}
+
+	mu    sync.Mutex
+	ports map[wire.Target]asked
+}
+
+// asked is a forward in the client's own words, which it wants to hear again.
+type asked struct {
+	Address string
+	Port    uint32
+}
+
+func (c *connection) serveMachine(ctx context.Context, who machine, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
+	s := &station{connection: c, machine: who, done: make(chan struct{}), ports: map[wire.Target]asked{}}
+	link := &tunnelhub.StockLink{
+		Device: who.id, Key: who.key, Remote: c.address, Version: strings.TrimPrefix(string(c.ssh.ClientVersion()), "SSH-2.0-"),
+		Open: s.open, Offers: s.offers, Heard: c.conn.lastHeard, Done: s.done,
+		Close: func(cause error) {
+			if cause != nil && !errors.Is(cause, stream.Restarting) {
+				c.log.Info("ssh ended", "cause", cause)
+			}
+			_ = c.conn.Close()
+		},
+	}
+	c.wg.Go(func() { _ = c.gate.options.Tunnel.Serve(ctx, link) })
+	c.wg.Go(func() {
+		for r := range requests {
+			s.request(r)
+		}
+	})
+	for n := range channels {
+		c.refuseChannel(n)
+	}
+	close(s.done)
+}
+
+// request answers a global request: the one thing that a device's key may do is to forward.
+func (s *station) request(r *ssh.Request) {
+	var ok bool
+	switch r.Type {
+	case "tcpip-forward":
+		ok = s.add(r.Payload)
+	case "cancel-tcpip-forward":
+		ok = s.remove(r.Payload)
+	default:
+		s.refuseRequest(r)
+		return
+	}
+	if r.WantReply {
+		_ = r.Reply(ok, nil)
+	}
+}
+
+func (s *station) add(payload []byte) bool {
+	var a asked
+	if err := ssh.Unmarshal(payload, &a); err != nil {
+		return false
+	}
+	target, err := a.target()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil && len(s.ports) >= maxForwards {
+		err = fmt.Errorf("%d forwards are open already", maxForwards)
+	}
+	if err != nil {
+		s.log.Warn("ssh forward refused", "address", wire.Printable(a.Address, 80), "port", a.Port, "cause", err)
+		return false
+	}
+	s.ports[target] = a
+	s.log.Info("ssh forward offered", "target", target)
+	return true
+}
+
+func (s *station) remove(payload []byte) bool {
+	var a asked
+	if err := ssh.Unmarshal(payload, &a); err != nil {
+		return false
+	}
+	target, err := a.target()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.ports[target]
+	delete(s.ports, target)
+	return ok && err == nil
+}
+
+// target is what a forward is called at the hub. An address that stands for this machine is its loopback, whatever the
+// client's GatewayPorts made of it; any other is a neighbour.
+func (a asked) target() (wire.Target, error) {
+	if a.Port == 0 || a.Port > 65535 {
+		return "", errors.New("a forward names its port")
+	}
+	host := a.Address
+	switch host {
+	case "", "*", "localhost", "0.0.0.0", "::", "::1":
+		host = "127.0.0.1"
+	}
+	return wire.ParseTarget("tcp:" + net.JoinHostPort(host, fmt.Sprint(a.Port)))
+}
+
+// named are the ports behind the named services.
+var named = map[wire.Target]int{wire.TargetSSH: 22, wire.TargetMQTT: 1883, wire.TargetHTTP: 80}
+
+func (s *station) offers() []wire.Target {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.ports))
+}
+
+// find gives the forward behind a target.
+func (s *station) find(target wire.Target) (asked, error) {
+	wanted := target
+	if port, ok := named[target]; ok {
+		wanted = wire.TCPTarget("127.0.0.1", port)
+	}
+	if host, ok := wanted.Address(); ok {
+		if name, port, _ := net.SplitHostPort(host); name == "localhost" || name == "::1" {
+			wanted = wire.Target("tcp:" + net.JoinHostPort("127.0.0.1", port))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a, ok := s.ports[wanted]; ok {
+		return a, nil
+	}
+	return asked{}, wire.Errorf(wire.Forbidden, "The device does not forward %s. It comes by stock OpenSSH: its ssh -R options say what it offers.", target)
+}
+
+// open connects to a forwarded port. The device's ssh connects on to what its -R names.
+func (s *station) open(ctx context.Context, target wire.Target) (net.Conn, error) {
+	a, err := s.find(target)
+	if err != nil {
+		return nil, err
+	}
+	type result struct {
+		channel ssh.Channel
+		err     error
+	}
+	opened := make(chan result, 1)
+	s.wg.Go(func() {
+		channel, requests, err := s.ssh.OpenChannel("forwarded-tcpip", ssh.Marshal(struct {
+			Address    string // not asked itself: Marshal leaves out a struct in a struct
+			Port       uint32
+			Originator string
+			OriginPort uint32
+		}{a.Address, a.Port, "127.0.0.1", 0}))
+		if err == nil {
+			s.wg.Go(func() { ssh.DiscardRequests(requests) })
+		}
+		opened <- result{channel, err}
+	})
+	select {
+	case r := <-opened:
+		if r.err != nil {
+			return nil, wire.Wrap(r.err, wire.Offline, "Nothing answers on the device where its ssh forwards %s to.", target)
+		}
+		return s.pipe(r.channel)
+	case <-ctx.Done():
+		s.wg.Go(func() {
+			if r := <-opened; r.err == nil {
+				_ = r.channel.Close()
+			}
+		})
+		return nil, wire.Errorf(wire.Offline, "The device did not answer in time.")
+	}
+}
+
+// pipe makes a conn of a channel, with deadlines and half-close: a pair of sockets, and two copies.
+func (s *station) pipe(channel ssh.Channel) (net.Conn, error) {
+	ours, theirs, err := stream.SocketPair()
+	if err != nil {
+		_ = channel.Close()
+		return nil, fmt.Errorf("forwarded channel: %w", err)
+	}
+	s.wg.Go(func() { _ = stream.Copy(theirs, channel) })
+	return ours, nil
+}

@@ -1,0 +1,204 @@
+package sshgate
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/stream"
+	"github.com/aditdev/adit/internal/wire"
+	"github.com/aditdev/adit/tunnelhub"
+)
+
+// visit is a person's connection.
+type visit struct {
+	*connection
+	person
+
+	mu       sync.Mutex
+	forwards map[*forward]struct{}
+}
+
+func (c *connection) servePerson(ctx context.Context, who person, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
+	held, release, err := c.gate.options.Gate.Hold(ctx, access.Use{User: who.principal.User.ID, Credential: who.principal.Credential})
+	if err != nil {
+		c.log.Info("ssh refused", "cause", err)
+		return
+	}
+	defer release()
+	defer context.AfterFunc(held, func() { _ = c.conn.Close() })() // the key, the user or the certificate's owner is gone
+	if who.principal.Credential != "" {
+		c.gate.options.Accounts.TouchSSHKey(ctx, who.principal.Credential)
+	}
+	v := &visit{connection: c, person: who, forwards: map[*forward]struct{}{}}
+	c.wg.Go(func() {
+		for r := range requests {
+			c.refuseRequest(r) // also tcpip-forward: the hub listens for nobody
+		}
+	})
+	c.each(channels, func(n ssh.NewChannel) {
+		switch n.ChannelType() {
+		case "direct-tcpip":
+			v.forward(held, n)
+		case "session":
+			v.session(held, n)
+		default:
+			c.refuseChannel(n)
+		}
+	})
+}
+
+// forward is a direct-tcpip channel and the stream that it leads to.
+type forward struct {
+	device  string
+	target  wire.Target
+	since   time.Time
+	in, out atomic.Int64 // bytes from the device, and to it
+}
+
+// forward serves a direct-tcpip channel (RFC 4254 §7.2): ssh -J, -L, -D and -W.
+func (v *visit) forward(ctx context.Context, n ssh.NewChannel) {
+	var p struct {
+		Host       string
+		Port       uint32
+		Originator string
+		OriginPort uint32
+	}
+	if err := ssh.Unmarshal(n.ExtraData(), &p); err != nil || p.Port == 0 || p.Port > 65535 {
+		reject(n, wire.Errorf(wire.Invalid, "this names no host and port"))
+		return
+	}
+	if !v.options.AllowsOpen(p.Host, p.Port) {
+		v.log.Warn("ssh forwarding refused by the key's options", "host", wire.Printable(p.Host, 80), "port", p.Port)
+		reject(n, wire.Errorf(wire.Forbidden, "this key may not forward to %s", wire.Printable(address(p.Host, p.Port), 100)))
+		return
+	}
+	conn, f, release, err := v.open(ctx, p.Host, p.Port)
+	if err != nil {
+		v.log.Info("ssh forwarding refused", "host", wire.Printable(p.Host, 80), "port", p.Port, "cause", err)
+		reject(n, err)
+		return
+	}
+	defer release()
+	channel, requests, err := n.Accept()
+	if err != nil {
+		conn.Reset(wire.Wrap(err, wire.Offline, "The connection was lost."))
+		return
+	}
+	v.wg.Go(func() { ssh.DiscardRequests(requests) })
+	v.carry(f, channel, conn)
+}
+
+// open leads to a port of a device, if some target that stands for it is allowed.
+func (v *visit) open(ctx context.Context, host string, port uint32) (stream.Conn, *forward, context.CancelFunc, error) {
+	name, err := deviceName(host)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	o := v.gate.options
+	d, err := o.Devices.Find(ctx, v.principal, name)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	use := access.Use{User: v.principal.User.ID, Credential: v.principal.Credential, Device: d.ID}
+	use.Target, err = v.choose(ctx, use, port)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	held, release, err := o.Gate.Hold(ctx, use)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	conn, err := o.Tunnel.Dial(held, tunnelhub.Request{Device: d.ID, Target: wire.Target(use.Target), User: use.User,
+		Via: tunnelhub.ViaGate, From: v.address})
+	if err != nil {
+		release()
+		return nil, nil, nil, err
+	}
+	stop := context.AfterFunc(held, func() { conn.Reset(context.Cause(held)) })
+	f := &forward{device: d.Name, target: wire.Target(use.Target), since: time.Now()}
+	return conn, f, func() { stop(); release() }, nil
+}
+
+// choose gives the first allowed target that a port of a device stands for: a named service, then the port itself.
+func (v *visit) choose(ctx context.Context, use access.Use, port uint32) (string, error) {
+	var refused error
+	for _, target := range targetsOf(port) {
+		use.Target = string(target)
+		err := v.gate.options.Gate.Check(ctx, use)
+		if err == nil {
+			return use.Target, nil
+		}
+		if refused == nil {
+			refused = err
+		}
+	}
+	return "", refused
+}
+
+func targetsOf(port uint32) []wire.Target {
+	tcp := wire.TCPTarget("127.0.0.1", int(port))
+	switch port {
+	case 22:
+		return []wire.Target{wire.TargetSSH, tcp}
+	case 1883:
+		return []wire.Target{wire.TargetMQTT, tcp}
+	case 80:
+		return []wire.Target{wire.TargetHTTP, tcp}
+	}
+	return []wire.Target{tcp}
+}
+
+// hostSuffix ends the host names under which devices are reached.
+const hostSuffix = ".adit"
+
+// deviceName is the name or id in a host name that a client asks for.
+func deviceName(host string) (string, error) {
+	name, _ := strings.CutSuffix(strings.ToLower(host), hostSuffix)
+	if strings.HasPrefix(name, devicePrefix) {
+		name = devicePrefix + strings.ToUpper(strings.TrimPrefix(name, devicePrefix))
+		if wire.IsWord(name, "_") {
+			return name, nil
+		}
+	}
+	if !wire.ValidDeviceName(name) {
+		return "", wire.Errorf(wire.Forbidden, "This gate leads to devices only, as NAME%s:PORT, not to %s.", hostSuffix, wire.Printable(host, 80))
+	}
+	return name, nil
+}
+
+// carry copies until both directions have ended.
+func (v *visit) carry(f *forward, channel ssh.Channel, conn stream.Conn) {
+	v.mu.Lock()
+	v.forwards[f] = struct{}{}
+	v.mu.Unlock()
+	defer func() {
+		v.mu.Lock()
+		delete(v.forwards, f)
+		v.mu.Unlock()
+	}()
+	_ = stream.Copy(counted{channel, &f.out}, counted{conn, &f.in})
+}
+
+// counted counts what is read from it.
+type counted struct {
+	stream.HalfCloser
+	n *atomic.Int64
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.HalfCloser.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+func address(host string, port uint32) string {
+	return net.JoinHostPort(host, strconv.FormatUint(uint64(port), 10))
+}

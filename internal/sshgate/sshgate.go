@@ -1,0 +1,197 @@
+// Package sshgate is the SSH server that stock OpenSSH speaks to, behind the hub's one port. It speaks on connections
+// that it is handed, and on a TCP listener where the platform gives one.
+//
+// People come in by an SSH key of their profile or a certificate of the user CA, under their handle. They get
+// direct-tcpip to devices (ssh -J, -L, -D, -W), each opening checked against the live policy, and a page of text; no
+// command, no -R. Devices without our agent come in by their key, under their id, and get tcpip-forward (ssh -R): the
+// forwarded ports are their targets. Everything else of the protocol is refused and logged.
+package sshgate
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/devices"
+	"github.com/aditdev/adit/internal/wire"
+	"github.com/aditdev/adit/tunnelhub"
+)
+
+const (
+	handshakeTimeout = 10 * time.Second
+	maxTries         = 3
+	version          = "SSH-2.0-Adit"
+)
+
+// Caps on connections that have yet to prove who they are.
+const (
+	waitingPerAddress = 256 // a person's Ansible opens many at once
+	waitingInAll      = 2000
+)
+
+// Options make a Gate. Every field must be set.
+type Options struct {
+	Log      *slog.Logger
+	Now      func() time.Time
+	HostKey  ssh.Signer
+	UserCA   ssh.PublicKey
+	URL      string // of the site, for what people are told
+	Gate     *auth.Gate
+	Accounts *auth.Accounts
+	Devices  *devices.Registry
+	Tunnel   *tunnelhub.Hub
+}
+
+// Gate serves SSH connections until Run ends. Its methods may be called concurrently.
+type Gate struct {
+	options Options
+	tries   *auth.Limiter // logins refused, by network
+
+	mu        sync.Mutex
+	stopping  bool
+	conns     map[net.Conn]struct{}
+	waiting   int // connections that have yet to prove who they are
+	waitingBy map[string]int
+	serving   sync.WaitGroup
+}
+
+// New makes a Gate.
+func New(o Options) *Gate {
+	return &Gate{options: o, tries: auth.NewLimiter(300, time.Second/5, o.Now),
+		conns: map[net.Conn]struct{}{}, waitingBy: map[string]int{}}
+}
+
+// Run waits until ctx ends, then closes every connection and returns when they are gone.
+func (g *Gate) Run(ctx context.Context) error {
+	<-ctx.Done()
+	g.mu.Lock()
+	g.stopping = true
+	for conn := range g.conns {
+		_ = conn.Close()
+	}
+	g.mu.Unlock()
+	g.serving.Wait()
+	return context.Cause(ctx)
+}
+
+// Listen accepts connections on l until ctx ends. It outlives running out of file descriptors.
+func (g *Gate) Listen(ctx context.Context, l net.Listener) error {
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	for {
+		conn, err := l.Accept()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			g.options.Log.Warn("ssh connection not accepted", "cause", err)
+			pause(ctx, 100*time.Millisecond)
+			continue
+		}
+		address := conn.RemoteAddr().String()
+		if host, _, err := net.SplitHostPort(address); err == nil {
+			address = host
+		}
+		go g.Serve(conn, address)
+	}
+}
+
+// Serve speaks SSH on conn until either side ends it, and closes conn. address is where it comes from, as the door saw
+// it.
+func (g *Gate) Serve(conn net.Conn, address string) {
+	defer conn.Close()
+	heard := newHeardConn(conn, "This is the SSH gate of "+g.options.URL+". It speaks SSH only; people look there.")
+	proven, err := g.enter(heard, address)
+	if err != nil {
+		heard.say(wire.MessageOf(err))
+		g.options.Log.Warn("ssh refused", "address", address, "cause", err)
+		return
+	}
+	defer g.leave(heard)
+	server, channels, requests, who, err := g.handshake(heard, address)
+	proven()
+	if err != nil {
+		g.refused(address, err)
+		return
+	}
+	c := &connection{gate: g, ssh: server, conn: heard, address: address,
+		log: g.options.Log.With("address", address, "client", wire.Printable(string(server.ClientVersion()), 60))}
+	c.serve(channels, requests, who)
+}
+
+// enter counts a connection as one that has yet to prove who it is, until proven is called.
+func (g *Gate) enter(conn net.Conn, address string) (proven func(), err error) {
+	network := auth.Network(address)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.stopping:
+		return nil, wire.Errorf(wire.Offline, "The hub is restarting. Try again in a few seconds.")
+	case g.waiting >= waitingInAll || g.waitingBy[network] >= waitingPerAddress:
+		return nil, wire.Errorf(wire.RateLimited, "Too many connections wait to be authenticated. Try again in a few seconds.")
+	}
+	g.serving.Add(1)
+	g.conns[conn] = struct{}{}
+	g.waiting++
+	g.waitingBy[network]++
+	return sync.OnceFunc(func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.waiting--
+		if g.waitingBy[network]--; g.waitingBy[network] == 0 {
+			delete(g.waitingBy, network)
+		}
+	}), nil
+}
+
+func (g *Gate) leave(conn net.Conn) {
+	g.mu.Lock()
+	delete(g.conns, conn)
+	g.mu.Unlock()
+	g.serving.Done()
+}
+
+// handshake exchanges keys and finds out who comes, within handshakeTimeout in all: the library sets no deadline.
+func (g *Gate) handshake(conn *heardConn, address string) (
+	*ssh.ServerConn, <-chan ssh.NewChannel, <-chan *ssh.Request, any, error,
+) {
+	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
+	server, channels, requests, err := ssh.NewServerConn(conn, g.serverConfig(address))
+	if err != nil {
+		return nil, nil, nil, nil, err
+	}
+	_ = conn.SetDeadline(time.Time{})
+	conn.proven.Store(true)
+	return server, channels, requests, identityOf(server.Permissions), nil
+}
+
+// refused logs a handshake that came to nothing.
+func (g *Gate) refused(address string, err error) {
+	level := slog.LevelInfo
+	if !g.tries.Allow(auth.Network(address)) {
+		level = slog.LevelDebug // a flood fills no log
+	}
+	g.options.Log.Log(context.Background(), level, "ssh refused", "address", address, "cause", cause(err))
+}
+
+// cause is an error of the library without what it joins to it.
+func cause(err error) error {
+	if failed, ok := errors.AsType[*ssh.ServerAuthError](err); ok {
+		return errors.Join(failed.Errors...)
+	}
+	return err
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
