@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,7 +23,7 @@ import (
 func Commands() []command.Command {
 	return []command.Command{
 		loginCommand(), devicesCommand(), installCodeCommand(),
-		sshCommand(), shellCommand(), cpCommand(), sshConfigCommand(), forwardCommand(),
+		sshCommand(), shellCommand(), cpCommand(), sshConfigCommand(), sshKeyCommand(), forwardCommand(), portCommand(), streamsCommand(),
 		eventsCommand(), doctorCommand(), proxyCommand(), prepareCommand(),
 	}
 }
@@ -32,36 +33,6 @@ const (
 	replyTimeout = 30 * time.Second
 	replyLimit   = 32 << 20 // bytes of one answer
 )
-
-// hub is the signed-in person's way to their hub.
-type hub struct {
-	account
-	*api.ClientWithResponses
-}
-
-// signedIn reads who is signed in here. It fails with Unauthenticated where nobody is.
-func signedIn() (*hub, error) {
-	a, err := readAccount()
-	if err != nil {
-		return nil, err
-	}
-	return a.dial()
-}
-
-func (a account) dial() (*hub, error) {
-	client, err := api.NewClientWithResponses(a.Hub, api.WithHTTPClient(bounded{newHTTPClient()}),
-		api.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
-			if a.Token != "" {
-				r.Header.Set("Authorization", "Bearer "+a.Token)
-			}
-			r.Header.Set("User-Agent", "adit/"+command.Version())
-			return nil
-		}))
-	if err != nil {
-		return nil, wire.Wrap(err, wire.Invalid, "%q is no URL of a hub.", a.Hub)
-	}
-	return &hub{a, client}, nil
-}
 
 func newHTTPClient() *http.Client {
 	return &http.Client{
@@ -88,28 +59,85 @@ func (b bounded) Do(r *http.Request) (*http.Response, error) {
 	return reply, nil
 }
 
-// answer is what every generated response has.
-type answer interface {
-	StatusCode() int
-	ContentType() string
-	GetBody() []byte
-}
-
-// refusal is the error that an answer stands for, nil where its status is the wanted one.
-func refusal(r answer, wanted int) error {
-	if r.StatusCode() == wanted {
+// call is one request to the hub's API below /api/v1/; the answer is read into result, nil where there is none. It is in
+// the place of the generated client, whose every operation is a kilobyte that devices fetch and keep.
+func (a account) call(ctx context.Context, method, path string, body, result any) error {
+	var data bytes.Buffer // stays empty without a body
+	if body != nil {
+		if err := json.NewEncoder(&data).Encode(body); err != nil {
+			return fmt.Errorf("ask the hub: %w", err)
+		}
+	}
+	r, err := http.NewRequestWithContext(ctx, method, a.Hub+"/api/v1/"+path, &data)
+	if err != nil {
+		return wire.Wrap(err, wire.Invalid, "%q is no URL of a hub.", a.Hub)
+	}
+	if a.Token != "" {
+		r.Header.Set("Authorization", "Bearer "+a.Token)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("User-Agent", "adit/"+command.Version())
+	reply, err := bounded{newHTTPClient()}.Do(r)
+	if err != nil {
+		return err
+	}
+	defer reply.Body.Close()
+	text, err := io.ReadAll(reply.Body)
+	if err != nil {
+		return wire.Wrap(err, wire.Offline, "The hub's answer broke off")
+	}
+	if reply.StatusCode/100 != 2 {
+		return refusal(reply.StatusCode, text)
+	}
+	if result == nil {
 		return nil
 	}
+	if json.Unmarshal(text, result) != nil {
+		return refusal(reply.StatusCode, nil)
+	}
+	return nil
+}
+
+// refusal is the error that an answer stands for which is not the wanted one.
+func refusal(status int, body []byte) error {
 	var p api.Problem
-	if json.Unmarshal(r.GetBody(), &p) != nil || p.Code == "" {
-		return wire.Errorf(wire.CodeOfHTTP(r.StatusCode()), "The hub, or what stands before it, answered with status %d "+
-			"instead of a reply; `adit doctor` looks why.", r.StatusCode())
+	if json.Unmarshal(body, &p) != nil || p.Code == "" {
+		return wire.Errorf(wire.CodeOfHTTP(status), "The hub, or what stands before it, answered with status %d "+
+			"instead of a reply; `adit doctor` looks why.", status)
 	}
 	message := p.Title
 	if p.Detail != nil {
 		message = *p.Detail
 	}
 	return wire.Errorf(wire.Code(p.Code), "%s", wire.Printable(message, 500))
+}
+
+// query is a query string of names and values, without those that are empty.
+func query(pairs ...string) string {
+	values := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			values.Set(pairs[i], pairs[i+1])
+		}
+	}
+	return "?" + values.Encode()
+}
+
+// printList prints a list as JSON, as a table whose first row is its head, or says that there is nothing.
+func printList(stdio command.Stdio, asJSON bool, list any, rows [][]string, nothing string) error {
+	switch {
+	case asJSON:
+		return writeJSON(stdio.Out, list)
+	case len(rows) == 1:
+		fmt.Fprintln(stdio.Err, nothing)
+		return nil
+	}
+	for _, row := range rows {
+		for i := range row {
+			row[i] = wire.Printable(row[i], 300)
+		}
+	}
+	return printTable(stdio.Out, rows)
 }
 
 // writeJSON prints v for programs.

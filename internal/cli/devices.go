@@ -37,22 +37,15 @@ func devices(ctx context.Context, args []string, stdio command.Stdio) error {
 	if *asJSON && *asAnsible {
 		return command.Usagef("--json and --ansible are two forms of the same list. Choose one.")
 	}
-	h, err := signedIn()
+	a, err := readAccount()
 	if err != nil {
 		return err
 	}
-	params := &api.ListDevicesParams{}
-	if *tag != "" {
-		params.Tag = tag
-	}
-	r, err := h.ListDevicesWithResponse(ctx, params)
-	if err != nil {
+	var list []api.Device
+	if err := a.call(ctx, http.MethodGet, "devices"+query("tag", *tag), nil, &list); err != nil {
 		return err
 	}
-	if err := refusal(r, http.StatusOK); err != nil {
-		return err
-	}
-	switch list := *r.JSON200; {
+	switch {
 	case *asJSON:
 		return writeJSON(stdio.Out, list)
 	case *asAnsible:

@@ -235,16 +235,9 @@ func (p *patient) checkSignIn(ctx context.Context) (string, error) {
 	if p.Token == "" {
 		return "not signed in there: adit login " + p.Hub, nil
 	}
-	h, err := p.dial()
-	if err != nil {
-		return "", err
-	}
-	me, err := h.GetMeWithResponse(ctx)
-	if err != nil {
-		return "", err
-	}
-	if err := refusal(me, http.StatusOK); err != nil {
+	email, err := p.whoami(ctx)
+	if wire.CodeOf(err) == wire.Unauthenticated {
 		return "", wire.Wrap(err, wire.CodeOf(err), "The sign-in no longer works. Sign in again: adit login %s", p.Hub)
 	}
-	return "as " + me.JSON200.User.Email, nil
+	return "as " + email, err
 }

@@ -128,18 +128,8 @@ func (a account) eventStream(ctx context.Context, since int64) (io.ReadCloser, e
 	}
 	defer reply.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(reply.Body, 64<<10))
-	return nil, errors.Join(err, refusal(plainAnswer{reply, text}, http.StatusOK))
+	return nil, errors.Join(err, refusal(reply.StatusCode, text))
 }
-
-// plainAnswer is an answer read by hand.
-type plainAnswer struct {
-	reply *http.Response
-	text  []byte
-}
-
-func (p plainAnswer) StatusCode() int     { return p.reply.StatusCode }
-func (p plainAnswer) ContentType() string { return p.reply.Header.Get("Content-Type") }
-func (p plainAnswer) GetBody() []byte     { return p.text }
 
 func printEventJSON(w io.Writer, e api.Event) error {
 	if err := json.NewEncoder(w).Encode(e); err != nil {

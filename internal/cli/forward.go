@@ -55,18 +55,14 @@ func runForward(ctx context.Context, args []string, stdio command.Stdio) error {
 		}
 		forwards = append(forwards, fw)
 	}
-	h, err := signedIn()
+	a, err := readAccount()
 	if err != nil {
 		return err
 	}
-	r, err := h.GetDeviceWithResponse(ctx, device)
-	if err != nil {
+	if err := a.call(ctx, http.MethodGet, "devices/"+device, nil, nil); err != nil {
 		return err
 	}
-	if err := refusal(r, http.StatusOK); err != nil {
-		return err
-	}
-	fw := forwarder{account: h.account, device: device, json: *asJSON, say: &lines{w: stdio.Err}}
+	fw := forwarder{account: a, device: device, json: *asJSON, say: &lines{w: stdio.Err}}
 	return serveForwards(ctx, fw, forwards, stdio.Out)
 }
 

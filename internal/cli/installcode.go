@@ -53,23 +53,20 @@ func installCode(ctx context.Context, args []string, stdio command.Stdio) error 
 	if len(allow) > 0 {
 		body.Allow = (*[]string)(&allow)
 	}
-	h, err := signedIn()
+	a, err := readAccount()
 	if err != nil {
 		return err
 	}
-	r, err := h.CreateInstallCodeWithResponse(ctx, body)
-	if err != nil {
-		return err
-	}
-	if err := refusal(r, http.StatusCreated); err != nil {
+	var code api.NewInstallCode
+	if err := a.call(ctx, http.MethodPost, "install-codes", body, &code); err != nil {
 		return err
 	}
 	if *asJSON {
-		return writeJSON(stdio.Out, r.JSON201)
+		return writeJSON(stdio.Out, code)
 	}
-	fmt.Fprintln(stdio.Out, wire.Printable(r.JSON201.Command, 2000))
+	fmt.Fprintln(stdio.Out, wire.Printable(code.Command, 2000))
 	fmt.Fprintf(stdio.Err, "\nPaste this line on the machine, as root or not. It works until %s.\n",
-		r.JSON201.ExpiresAt.Local().Format("15:04 on 2006-01-02"))
+		code.ExpiresAt.Local().Format("15:04 on 2006-01-02"))
 	return nil
 }
 

@@ -49,23 +49,21 @@ func login(ctx context.Context, args []string, stdio command.Stdio) error {
 	if err != nil {
 		return err
 	}
-	h, err := a.dial()
-	if err != nil {
+	if a.Email, err = a.whoami(ctx); err != nil {
 		return err
 	}
-	me, err := h.GetMeWithResponse(ctx)
-	if err != nil {
-		return err
-	}
-	if err := refusal(me, http.StatusOK); err != nil {
-		return err
-	}
-	a.Email = me.JSON200.User.Email
 	if err := a.save(); err != nil {
 		return err
 	}
 	fmt.Fprintf(stdio.Err, "Signed in at %s as %s.\n", a.Hub, wire.Printable(a.Email, 254))
 	return nil
+}
+
+// whoami is the e-mail address of whoever the token belongs to.
+func (a account) whoami(ctx context.Context) (string, error) {
+	var me api.Me
+	err := a.call(ctx, http.MethodGet, "me", nil, &me)
+	return me.User.Email, err
 }
 
 func readToken(r io.Reader) (string, error) {
@@ -82,28 +80,20 @@ func readToken(r io.Reader) (string, error) {
 
 // approvedToken asks for a token and waits until a person has approved it in a browser (RFC 8628).
 func approvedToken(ctx context.Context, a account, stdio command.Stdio) (string, error) {
-	h, err := a.dial()
-	if err != nil {
-		return "", err
-	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	begun, err := h.StartCLILoginWithResponse(ctx, api.CLILoginRequest{Host: wire.Printable(host, 253)})
-	if err != nil {
+	var ask api.CLILogin
+	if err := a.call(ctx, http.MethodPost, "cli-logins", api.CLILoginRequest{Host: wire.Printable(host, 253)}, &ask); err != nil {
 		return "", err
 	}
-	if err := refusal(begun, http.StatusCreated); err != nil {
-		return "", err
-	}
-	ask := begun.JSON201
 	fmt.Fprintf(stdio.Err, "Open this address in a browser that is signed in, and compare the code:\n\n  %s\n\n  code  %s\n\nWaiting …\n",
 		wire.Printable(ask.VerificationURI, 500), wire.Printable(ask.UserCode, 20))
-	return pollToken(ctx, h, ask)
+	return a.pollToken(ctx, ask)
 }
 
-func pollToken(ctx context.Context, h *hub, ask *api.CLILogin) (string, error) {
+func (a account) pollToken(ctx context.Context, ask api.CLILogin) (string, error) {
 	interval := min(max(time.Duration(ask.IntervalSeconds)*time.Second, time.Second), time.Minute)
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -113,22 +103,20 @@ func pollToken(ctx context.Context, h *hub, ask *api.CLILogin) (string, error) {
 			return "", &command.Exit{Status: 130}
 		case <-tick.C:
 		}
-		r, err := h.PollCLILoginWithResponse(ctx, api.CLILoginPoll{Secret: ask.Secret})
+		var r api.CLILoginResult
+		err := a.call(ctx, http.MethodPost, "cli-logins/poll", api.CLILoginPoll{Secret: ask.Secret}, &r)
 		if wire.CodeOf(err) == wire.Offline {
 			continue // the hub may be restarting
 		}
 		if err != nil {
 			return "", err
 		}
-		if err := refusal(r, http.StatusOK); err != nil {
-			return "", err
-		}
 		switch {
-		case r.JSON200.Status == api.CLILoginResultStatusApproved && r.JSON200.Token != nil:
-			return *r.JSON200.Token, nil
-		case r.JSON200.Status == api.CLILoginResultStatusDenied:
+		case r.Status == api.CLILoginResultStatusApproved && r.Token != nil:
+			return *r.Token, nil
+		case r.Status == api.CLILoginResultStatusDenied:
 			return "", wire.Errorf(wire.Forbidden, "The sign-in was denied in the browser.")
-		case r.JSON200.Status == api.CLILoginResultStatusExpired:
+		case r.Status == api.CLILoginResultStatusExpired:
 			return "", wire.Errorf(wire.Unauthenticated, "Nobody approved the sign-in in time. Run adit login again.")
 		}
 	}

@@ -78,11 +78,11 @@ func prepare(ctx context.Context, device, login string, anew bool) error {
 	if wanted := orDefault(login, e); !anew && known && wanted != "" && s.fresh(host, wanted, time.Now()) {
 		return nil
 	}
-	h, err := signedIn()
+	a, err := readAccount()
 	if err != nil {
 		return err
 	}
-	c, err := h.certificate(ctx, device, login, key)
+	c, err := a.certificate(ctx, device, login, key)
 	if err != nil {
 		return err
 	}
@@ -96,20 +96,18 @@ func orDefault(login string, e entry) string {
 	return login
 }
 
-func (h *hub) certificate(ctx context.Context, device, login string, key ssh.PublicKey) (*api.Certificate, error) {
-	r, err := h.SignCertificateWithResponse(ctx, device, api.CertificateRequest{
+func (a account) certificate(ctx context.Context, device, login string, key ssh.PublicKey) (*api.Certificate, error) {
+	var c api.Certificate
+	err := a.call(ctx, http.MethodPost, "devices/"+device+"/ssh-certificate", api.CertificateRequest{
 		PublicKey: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))), Login: set(login),
-	})
+	}, &c)
 	if err != nil {
 		return nil, err
 	}
-	if err := refusal(r, http.StatusOK); err != nil {
-		return nil, err
+	if login != "" && c.Login != login {
+		return nil, wire.Errorf(wire.Internal, "The hub made a certificate for login %q instead of %q.", c.Login, login)
 	}
-	if login != "" && r.JSON200.Login != login {
-		return nil, wire.Errorf(wire.Internal, "The hub made a certificate for login %q instead of %q.", r.JSON200.Login, login)
-	}
-	return r.JSON200, nil
+	return &c, nil
 }
 
 // preparePerson is prepare for a login that a person did or did not name. Where neither they nor the device names one,

@@ -104,3 +104,26 @@ func TestRemovedLoginEndsItsSSH(t *testing.T) {
 		t.Errorf("ended with %v", err)
 	}
 }
+
+// A shell outlives its connections, so whoever ends its stream ends the shell: it would be back at once.
+func TestClosedStreamEndsItsShell(t *testing.T) {
+	w := newWorld(t)
+	b := w.openShell()
+	b.typeIn("echo he''re\n")
+	b.until("here")
+	var streams []struct{ ID, Via string }
+	w.call("GET", "/api/v1/streams?device=kitchen", nil, &streams)
+	if len(streams) != 1 || streams[0].Via != "shell" {
+		t.Fatalf("%+v", streams)
+	}
+	w.call("DELETE", "/api/v1/streams/"+streams[0].ID, nil, nil)
+	await(t, "the device to end the terminal", func() bool { return w.held() == 0 })
+	await(t, "the stream's end", func() bool {
+		w.call("GET", "/api/v1/streams", nil, &streams)
+		return len(streams) == 0
+	})
+	var shells []struct{ ID string }
+	if w.call("GET", "/api/v1/shells", nil, &shells); len(shells) != 0 {
+		t.Errorf("%+v", shells)
+	}
+}

@@ -70,6 +70,8 @@ type world struct {
 	t     *testing.T
 	dir   string
 	port  string
+	first string // of the two dedicated ports
+	last  string
 	token string
 	id    string // the device's
 	sshd  *sshdtest.Server
@@ -86,6 +88,7 @@ func newWorld(t *testing.T) *world {
 	dir, err := os.MkdirTemp("", "world")
 	must(t, err)
 	w := &world{t: t, dir: dir, port: freePort(t)}
+	w.first, w.last = twoPorts(t)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	must(t, os.Mkdir(w.path("home"), 0o700))
 	w.startHub()
@@ -110,12 +113,29 @@ func freePort(t *testing.T) string {
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
+// twoPorts are two free ports, one after the other.
+func twoPorts(t *testing.T) (first, last string) {
+	t.Helper()
+	for range 100 {
+		n, err := strconv.Atoi(freePort(t))
+		must(t, err)
+		last := strconv.Itoa(n + 1)
+		if l, err := net.Listen("tcp", "127.0.0.1:"+last); err == nil {
+			must(t, l.Close())
+			return strconv.Itoa(n), last
+		}
+	}
+	t.Fatal("no two free ports in a row")
+	return "", ""
+}
+
 func (w *world) command(program string, args ...string) *exec.Cmd {
 	if program == "adit-hub" {
 		program = os.Getenv(hubProgram)
 	}
 	cmd := exec.Command(program, args...)
-	cmd.Env = append(os.Environ(), "PORT="+w.port, "ADIT_DATA="+w.path("data"), "HOME="+w.path("home"))
+	cmd.Env = append(os.Environ(), "PORT="+w.port, "ADIT_DATA="+w.path("data"), "HOME="+w.path("home"),
+		"ADIT_TCP_PORTS="+w.first+"-"+w.last)
 	cmd.Stderr = os.Stderr
 	return cmd
 }
@@ -288,6 +308,8 @@ func (w *world) params(files string) testscript.Params {
 			e.Setenv("LOGIN", w.sshd.Login)
 			e.Setenv("DEVICE_HOME", w.sshd.Home)
 			e.Setenv("TOKEN", w.token)
+			e.Setenv("FIRST_PORT", w.first)
+			e.Setenv("LAST_PORT", w.last)
 			if err := os.Mkdir(filepath.Join(e.WorkDir, ".ssh"), 0o700); err != nil {
 				return err
 			}
@@ -307,6 +329,8 @@ func (w *world) params(files string) testscript.Params {
 			"status":  wantStatus,
 			"serve":   serve,
 			"fetches": fetches,
+			"connect": connect,
+			"shows":   shows,
 			"replace": replace,
 			"await-file": func(ts *testscript.TestScript, _ bool, args []string) {
 				await(w.t, args[0], func() bool {
@@ -361,6 +385,32 @@ func fetches(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s gives %q, want %q", args[0], last, args[1])
+}
+
+// connect is `connect ADDRESS`: a connection that says nothing and stays until the script ends.
+func connect(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(patience); ; {
+		conn, err := net.Dial("tcp", args[0])
+		if err == nil {
+			ts.Defer(func() { _ = conn.Close() })
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%v", err)
+		}
+	}
+}
+
+// shows is `shows PATTERN program args…`: the program prints it within the test's patience, or, as `! shows`, no longer.
+func shows(ts *testscript.TestScript, neg bool, args []string) {
+	wanted := regexp.MustCompile(args[0])
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if wanted.MatchString(ts.ReadFile("stdout")) != neg {
+			return
+		}
+	}
+	ts.Fatalf("%q prints %q", args[1:], ts.ReadFile("stdout"))
 }
 
 // replace is `replace FILE OLD NEW`.
