@@ -69,6 +69,9 @@ func refreshTrusted(p Paths, c Config) error {
 		if err := removeKeyLines(r.Keys, isKeyLine(throwAway)); err != nil {
 			return err
 		}
+		if err := (truster{paths: p, config: c}).renewKeyLine(r.Keys, ca); err != nil {
+			return err
+		}
 	}
 	return writeTrusted(p, c, authorizedLine(ca))
 }

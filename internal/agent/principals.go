@@ -17,6 +17,7 @@ import (
 //	device dev_…
 //	root yes|no
 //	login NAME      (repeated; * is every account)
+//	target TARGET   (repeated; as policy.targets has them)
 
 // writePrincipals writes what `adit agent principals` needs of c.
 func writePrincipals(p Paths, c Config) error {
@@ -28,13 +29,39 @@ func writePrincipals(p Paths, c Config) error {
 	for _, login := range c.Policy.Logins {
 		fmt.Fprintf(&b, "login %s\n", login)
 	}
+	for _, target := range c.Policy.Targets {
+		fmt.Fprintf(&b, "target %s\n", target)
+	}
 	return writeFile(p.Principals(), []byte(b.String()), 0o644)
 }
 
 // principal is the one certificate principal that opens login on device.
 func principal(device, login string) string { return device + "/" + login }
 
-// principalFor gives the principal that lets somebody in as login, or "" where the device's policy does not.
+// forwardOptions limit what sshd forwards for people (ssh -L, -D, -W) to what the device's policy lets streams reach: the
+// options of sshd(8), AUTHORIZED_KEYS FILE FORMAT, by commas. They are empty where the policy allows every address. sshd
+// compares hosts as they are written.
+func (p Policy) forwardOptions() string {
+	var options []string
+	for _, target := range p.Targets {
+		address, isTCP := strings.CutPrefix(target, "tcp:")
+		switch {
+		case target == "tcp:*:*":
+			return ""
+		case target == targetLoopback:
+			options = append(options, `permitopen="127.0.0.1:*"`, `permitopen="localhost:*"`, `permitopen="[::1]:*"`)
+		case isTCP:
+			options = append(options, `permitopen="`+address+`"`)
+		}
+	}
+	if len(options) == 0 {
+		return "no-port-forwarding"
+	}
+	return strings.Join(options, ",")
+}
+
+// principalFor gives the line that lets somebody in as login, its options and the principal, or "" where the device's
+// policy does not.
 func principalFor(r io.Reader, login string) string {
 	var device string
 	var policy Policy
@@ -48,17 +75,22 @@ func principalFor(r io.Reader, login string) string {
 			policy.Root = value == "yes"
 		case "login":
 			policy.Logins = append(policy.Logins, value)
+		case "target":
+			if validPattern(value) {
+				policy.Targets = append(policy.Targets, value)
+			}
 		}
 	}
 	if device == "" || !wire.ValidLogin(login) || !policy.AllowsLogin(login) {
 		return ""
 	}
-	return principal(device, login)
+	return strings.TrimLeft(policy.forwardOptions()+" "+principal(device, login), " ")
 }
 
 const principalsUsage = `Usage: adit agent principals LOGIN
 
-For sshd's AuthorizedPrincipalsCommand: prints the certificate principal that opens the account LOGIN here, or nothing.
+For sshd's AuthorizedPrincipalsCommand: prints the certificate principal that opens the account LOGIN here, or nothing,
+and before it what sshd may forward to, as policy.targets allows.
 It reads /etc/adit/principals only and always exits 0: whatever is wrong, sshd then simply refuses the certificate.
 `
 
@@ -77,8 +109,8 @@ func principalsCommand(_ context.Context, args []string, stdio command.Stdio) er
 		return nil
 	}
 	defer func() { _ = f.Close() }()
-	if name := principalFor(f, flags.Arg(0)); name != "" {
-		fmt.Fprintln(stdio.Out, name)
+	if line := principalFor(f, flags.Arg(0)); line != "" {
+		fmt.Fprintln(stdio.Out, line)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -12,11 +13,17 @@ import (
 
 func TestPrincipals(t *testing.T) {
 	t.Parallel()
+	const loopback = `permitopen="127.0.0.1:*",permitopen="localhost:*",permitopen="[::1]:*"`
 	for _, c := range []struct{ file, login, want string }{
-		{"device dev_1\nroot yes\nlogin *\n", "root", "dev_1/root"},
+		{"device dev_1\nroot yes\nlogin *\ntarget tcp:*:*\n", "root", "dev_1/root"},
 		{"device dev_1\nlogin *\n", "root", ""},
-		{"device dev_1\nlogin *\n", "pi", "dev_1/pi"},
-		{"device dev_1\nlogin ada\nlogin pi\n", "pi", "dev_1/pi"},
+		{"device dev_1\nlogin *\ntarget ssh\ntarget loopback\n", "pi", loopback + " dev_1/pi"},
+		{"device dev_1\nlogin ada\nlogin pi\ntarget loopback\ntarget tcp:*:*\n", "pi", "dev_1/pi"},
+		{"device dev_1\nlogin *\ntarget tcp:nas:80\ntarget tcp:[fd00::1]:*\ntarget tcp:*:22\n", "pi",
+			`permitopen="nas:80",permitopen="[fd00::1]:*",permitopen="*:22" dev_1/pi`},
+		{"device dev_1\nlogin *\ntarget ssh\ntarget mqtt\n", "pi", "no-port-forwarding dev_1/pi"},
+		{"device dev_1\nlogin *\n", "pi", "no-port-forwarding dev_1/pi"}, // of an agent that wrote no targets yet
+		{"device dev_1\nlogin *\ntarget tcp:a\",command=\"id:80\ntarget tcp:*:*,x\n", "pi", "no-port-forwarding dev_1/pi"},
 		{"device dev_1\nlogin ada\n", "pi", ""},
 		{"login *\n", "pi", ""},
 		{"", "pi", ""},
@@ -43,7 +50,7 @@ func TestPrincipalsNeverFails(t *testing.T) {
 			t.Errorf("%q: status %d, said %q %q", args, status, out, errs)
 		}
 	}
-	if err := os.WriteFile(Paths{Dir: dir}.Principals(), []byte("device dev_1\nlogin *\n"), 0o600); err != nil {
+	if err := os.WriteFile(Paths{Dir: dir}.Principals(), []byte("device dev_1\nlogin *\ntarget tcp:*:*\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, out, _ := run("--dir", dir, "pi"); out != "dev_1/pi\n" {
@@ -51,15 +58,24 @@ func TestPrincipalsNeverFails(t *testing.T) {
 	}
 }
 
+var permitopen = regexp.MustCompile(`^no-port-forwarding$|permitopen="[A-Za-z0-9*._:\[\]-]+"`)
+
 // The account's name comes from whoever knocks at sshd.
 func FuzzPrincipalFor(f *testing.F) {
 	for _, login := range []string{"pi", "root", "pi\nroot", "", "-x", "a b", "ä"} {
-		f.Add("device dev_1\nlogin *\n", login)
+		f.Add("device dev_1\nlogin *\ntarget loopback\ntarget tcp:nas:80\n", login)
 	}
 	f.Fuzz(func(t *testing.T, file, login string) {
 		got := principalFor(strings.NewReader(file), login)
 		if got == "" {
 			return
+		}
+		options, name, limited := strings.Cut(got, " ")
+		if !limited {
+			name = got
+		}
+		if strings.Contains(name, " ") || limited && strings.Trim(permitopen.ReplaceAllString(options, ""), ",") != "" {
+			t.Errorf("%q in %q has other options", got, file)
 		}
 		if !strings.HasSuffix(got, "/"+login) || strings.ContainsAny(got, "\n") || !wire.ValidLogin(login) {
 			t.Errorf("%q for %q in %q", got, login, file)

@@ -169,8 +169,8 @@ func programCopy(t *testing.T, p Paths) string {
 	return path
 }
 
-// ssh runs the stock client with a certificate of ca for principals.
-func (r *realSSHD) ssh(ca ssh.Signer, login string, principals []string, command string) (string, error) {
+// ssh runs the stock client with a certificate of ca for principals, which may forward. The command may begin with options.
+func (r *realSSHD) ssh(ca ssh.Signer, login string, principals []string, command ...string) (string, error) {
 	r.t.Helper()
 	dir := r.t.TempDir()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
@@ -190,6 +190,7 @@ func (r *realSSHD) ssh(ca ssh.Signer, login string, principals []string, command
 		Key: key, CertType: ssh.UserCert, KeyId: "ada", ValidPrincipals: principals,
 		ValidAfter: uint64(now.Add(-time.Minute).Unix()), ValidBefore: uint64(now.Add(time.Minute).Unix()),
 	}
+	cert.Permissions.Extensions = map[string]string{"permit-port-forwarding": ""}
 	if err := cert.SignCert(rand.Reader, ca); err != nil {
 		r.t.Fatal(err)
 	}
@@ -204,7 +205,8 @@ func (r *realSSHD) ssh(ca ssh.Signer, login string, principals []string, command
 	}
 	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "HostKeyAlias=adit",
-		"-o", "UserKnownHostsFile="+dir+"/known", "-i", dir+"/id", "-p", port, login+"@127.0.0.1", command).CombinedOutput()
+	args := append([]string{"-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "HostKeyAlias=adit",
+		"-o", "UserKnownHostsFile=" + dir + "/known", "-i", dir + "/id", "-p", port, "-l", login, "127.0.0.1"}, command...)
+	out, err := exec.CommandContext(ctx, "ssh", args...).CombinedOutput()
 	return string(out), err
 }

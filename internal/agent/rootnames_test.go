@@ -20,7 +20,7 @@ func TestRootByAnotherName(t *testing.T) {
 		return
 	}
 	p, c, _ := installed(t)
-	c.Policy.Root = false
+	c.Policy.Root, c.Policy.Targets = false, []string{"tcp:*:*"} // with no limit on forwards
 	if err := writePrincipals(p, c); err != nil {
 		t.Fatal(err)
 	}

@@ -53,9 +53,41 @@ func (t truster) byAuthorizedKeys(ctx context.Context) (trustRecord, error) {
 	return r, nil
 }
 
-// keyLine trusts certificates of key for one account (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
+// keyLine trusts certificates of key for one account, and limits what they forward (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
 func (t truster) keyLine(key ssh.PublicKey, login, comment string) string {
-	return fmt.Sprintf("cert-authority,principals=%q %s %s", principal(t.config.Device, login), authorizedLine(key), comment)
+	options := fmt.Sprintf("cert-authority,principals=%q", principal(t.config.Device, login))
+	if limits := t.config.Policy.forwardOptions(); limits != "" {
+		options += "," + limits
+	}
+	return fmt.Sprintf("%s %s %s", options, authorizedLine(key), comment)
+}
+
+// renewKeyLine writes the line anew where it is there: the policy may be another since. Where its owner took it out, it
+// stays out.
+func (t truster) renewKeyLine(path string, key ssh.PublicKey) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	u, err := user.Current()
+	if err != nil {
+		return fmt.Errorf("the own account cannot be read: %w", err)
+	}
+	ours, now := isKeyLine(keyMark+t.config.Device), t.keyLine(key, u.Username, keyMark+t.config.Device)+"\n"
+	var text strings.Builder
+	for line := range strings.Lines(string(data)) {
+		if ours(line) {
+			line = now
+		}
+		text.WriteString(line)
+	}
+	if text.String() == string(data) {
+		return nil
+	}
+	return replaceKeeping(path, text.String())
 }
 
 // isKeyLine picks the lines that keyLine made, whose comment begins so; a word of ours in somebody else's comment does not

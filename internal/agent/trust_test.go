@@ -1,14 +1,18 @@
 package agent
 
 import (
+	"context"
 	"errors"
+	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/sshdtest"
 )
@@ -149,6 +153,94 @@ func TestTrustByAuthorizedKeys(t *testing.T) {
 	info, err := os.Stat(keys)
 	if err != nil || string(data) != theirs+"\n" || info.Mode().Perm() != 0o640 {
 		t.Errorf("%v, %v, and the file is:\n%s", err, info.Mode(), data)
+	}
+}
+
+// banner is a server at a loopback address that greets everybody.
+func banner(t *testing.T, host string) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", host+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, "welcome\n")
+			_ = conn.Close()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// Rule 3: sshd itself forwards people (ssh -L, -D, -W: all ask for direct-tcpip) only to where the device's policy lets
+// them, by whichever way it trusts the hub; a changed policy counts when the agent has started again.
+func TestForwardsFollowThePolicy(t *testing.T) {
+	rootOnly(t)
+	own, neighbour, other := banner(t, "127.0.0.1"), banner(t, "127.0.0.2"), banner(t, "127.0.0.3")
+	_, ownPort, _ := net.SplitHostPort(own)
+	for name, trust := range map[string]func(truster, context.Context) (trustRecord, error){
+		"drop-in": truster.byDropIn, "authorized_keys": truster.byAuthorizedKeys,
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, c, ca := installed(t)
+			d := startSSHD(t)
+			if _, err := trust(d.truster(p, c), t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for _, step := range []struct {
+				targets []string
+				open    []string
+				refused []string
+			}{
+				{DefaultPolicy().Targets, []string{own, "localhost:" + ownPort}, []string{neighbour, other}},
+				{DefaultPolicy().Allow([]string{"tcp:" + neighbour}).Targets, []string{own, neighbour}, []string{other}},
+				{[]string{"ssh", "tcp:127.0.0.2:*"}, []string{neighbour}, []string{own, other}},
+				{[]string{"ssh", "tcp:*:" + ownPort}, []string{own}, []string{neighbour, other}},
+				{[]string{"ssh", "mqtt"}, nil, []string{own, neighbour}},
+				{[]string{"tcp:*:*", "ssh"}, []string{own, neighbour, other}, nil},
+			} {
+				c.Policy.Targets = step.targets
+				if err := refreshTrusted(p, c); err != nil {
+					t.Fatal(err)
+				}
+				d.forwards(ca, step.targets, step.open, step.refused)
+			}
+		})
+	}
+}
+
+func (r *realSSHD) forwards(ca ssh.Signer, targets, open, refused []string) {
+	r.t.Helper()
+	for _, address := range open {
+		if out, err := r.ssh(ca, "root", []string{testDevice + "/root"}, "-W", address); err != nil || out != "welcome\n" {
+			r.t.Errorf("%q: to %s: %v %s", targets, address, err, out)
+		}
+	}
+	for _, address := range refused {
+		if out, err := r.ssh(ca, "root", []string{testDevice + "/root"}, "-W", address); err == nil || !strings.Contains(out, "administratively prohibited") {
+			r.t.Errorf("%q: to %s: %v %s", targets, address, err, out)
+		}
+	}
+}
+
+// A line that its owner took out of the file stays out.
+func TestRemovedKeyLineStaysOut(t *testing.T) {
+	p, c, ca := installed(t)
+	keys := filepath.Join(p.Dir, "authorized_keys")
+	const theirs = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGsomebody me@home\n"
+	if err := os.WriteFile(keys, []byte(theirs), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := (truster{paths: p, config: c}).renewKeyLine(keys, ca.PublicKey()); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(keys); err != nil || string(data) != theirs {
+		t.Errorf("%v\n%s", err, data)
 	}
 }
 

@@ -101,8 +101,10 @@ func wrongCommand(line string) string {
 			return ""
 		}
 		table = agent.Commands()
-	case "tunnel": // begins what docs/protocol.md has signed
-		return ""
+	case "tunnel", "enroll": // begin what docs/protocol.md has signed
+		if strings.HasPrefix(rest, "v1 ") {
+			return ""
+		}
 	}
 	at := slices.IndexFunc(table, func(c command.Command) bool { return c.Name == name })
 	if at < 0 {
