@@ -18,7 +18,7 @@ func Main(ctx context.Context, args []string, out io.Writer) error {
 	for _, m := range []struct {
 		name string
 		run  func(context.Context, func(Figure)) error
-	}{{"paths", Paths}, {"link", Link}, {"memory", Memory}, {"return", Return}} {
+	}{{"paths", Paths}, {"gate", Gate}, {"link", Link}, {"memory", Memory}, {"return", Return}} {
 		if len(args) > 0 && !slices.Contains(args, m.name) {
 			continue
 		}

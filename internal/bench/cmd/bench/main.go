@@ -1,5 +1,5 @@
 // Command bench prints the figures of docs/performance.md, each beside its baseline. Arguments name the ones wanted:
-// paths, link, memory, return.
+// paths, gate, link, memory, return.
 package main
 
 import (
