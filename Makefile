@@ -4,6 +4,8 @@
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
+# A current Caddy, to run the tests behind beside Debian's; the Go proxy has it.
+CADDY := github.com/caddyserver/caddy/v2/cmd/caddy@v2.11.9
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -49,7 +51,7 @@ run: needs-node site bin/adit-hub bin/adit bin/adit-demo ## Build what is missin
 .PHONY: test
 test: needs-node ## Go tests with -race, the site's tests, and the whole path in two network namespaces
 	@.ci/install-tools
-	@$(MAKE) --no-print-directory site bin/adit-hub bin/adit bin/adit-demo $(E2E_PACKAGES)
+	@$(MAKE) --no-print-directory site bin/adit-hub bin/adit bin/adit-demo bin/caddy $(E2E_PACKAGES)
 	@go build -o bin/tally ./internal/tally
 	@bin/tally \
 		-- 'site' sh -c 'cd static && npx --no-install vitest run --reporter=default --reporter=json --outputFile.json=../bin/vitest.json' \
@@ -69,13 +71,13 @@ lint: needs-node $(SITE_PACKAGES) ## Formatting, vet, staticcheck, house rules, 
 .PHONY: soak
 soak: needs-node ## Kill hub and agent at random for five minutes; nothing acknowledged may be lost
 	@.ci/install-tools
-	@$(MAKE) --no-print-directory site bin/adit-hub bin/adit bin/adit-demo $(E2E_PACKAGES)
+	@$(MAKE) --no-print-directory site bin/adit-hub bin/adit bin/adit-demo bin/caddy $(E2E_PACKAGES)
 	ADIT_E2E=1 ADIT_SOAK=5m go test -count=1 -timeout 30m -v -run TestKill ./e2e
 
 .PHONY: bench
 bench: needs-node ## Measure, each figure beside its bound or a baseline taken in the same run
 	@.ci/install-tools
-	@$(MAKE) --no-print-directory site bin/adit-hub bin/adit bin/adit-demo $(E2E_PACKAGES)
+	@$(MAKE) --no-print-directory site bin/adit-hub bin/adit bin/adit-demo bin/caddy $(E2E_PACKAGES)
 	@go run ./internal/bench/cmd/bench
 	@{ ADIT_E2E=1 go test -count=1 -timeout 30m -run '^$$' -bench . -benchtime 1x ./e2e; echo $$? >bin/bench.status; } | \
 		tee bin/bench.log | grep --line-buffered -E '(ok|NOT MET)$$'
@@ -104,6 +106,9 @@ clean: ## Remove everything built; ./data stays
 # Go decides by itself what is stale, so these always run.
 .PHONY: FORCE
 FORCE:
+
+bin/caddy:
+	GOBIN=$(CURDIR)/bin GOFLAGS=-mod=mod go install $(CADDY)
 
 bin/adit: FORCE
 	@$(ADIT_BUILD) -o $@ ./cmd/adit

@@ -19,11 +19,13 @@ func (r *rig) startSSHD() {
 
 // installCode is an answer of POST /api/v1/install-codes.
 type installCode struct {
-	ID           string
-	Code         string
-	Command      string
-	CommandShort string `json:"command_short"`
-	CommandCheck string `json:"command_check"`
+	ID             string
+	Code           string
+	Command        string
+	CommandShort   string `json:"command_short"`
+	CommandCheck   string `json:"command_check"`
+	CommandOpenssh string `json:"command_openssh"`
+	CommandOpenssl string `json:"command_openssl"`
 }
 
 // pasteLine makes an install code and runs the line on the device, as a person who pastes it does. It gives what the

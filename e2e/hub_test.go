@@ -34,28 +34,32 @@ type rig struct {
 	ca     authority
 	token  string // of the owner
 	http   *http.Client
+	env    []string // of the hub, beside what every one has
 }
 
 // newRig is newHub with an owner.
-func newRig(t testing.TB, proxy string) *rig {
+func newRig(t testing.TB, proxy string, env ...string) *rig {
 	t.Helper()
-	r := newHub(t, proxy)
+	r := newHub(t, proxy, env...)
 	r.makeOwner()
 	return r
 }
 
-// newHub starts both machines, the proxy and a new hub. proxy is "nginx" or "caddy".
-func newHub(t testing.TB, proxy string) *rig {
+// newHub starts both machines, the proxy and a new hub. proxy is "nginx", "caddy" (Debian's) or "caddy-current".
+func newHub(t testing.TB, proxy string, env ...string) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: t.TempDir()}
+	r := &rig{t: t, dir: t.TempDir(), env: env}
 	r.host, r.device = newMachine(t, "hub", "host"), newMachine(t, "kitchen", "device")
 	t.Cleanup(r.keepLogs) // before the machines end
 	connect(r.host, r.device)
 	r.ca = newAuthority(t, r.dir)
 	r.fence()
-	if proxy == "caddy" {
-		startCaddy(r.host, r.ca)
-	} else {
+	switch proxy {
+	case "caddy":
+		startCaddy(r.host, r.ca, "caddy")
+	case "caddy-current":
+		startCaddy(r.host, r.ca, built("caddy"))
+	default:
 		startNginx(r.host, r.ca)
 	}
 	r.http = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
@@ -80,8 +84,8 @@ ip6tables -A INPUT -i lo -j ACCEPT; ip6tables -A OUTPUT -o lo -j ACCEPT`)
 }
 
 func (r *rig) hubEnv() []string {
-	return []string{"PORT=8080", "ADIT_URL=" + hubURL, "ADIT_SECRET=for-this-test-only-0123456789abcdef",
-		"ADIT_DATA=" + filepath.Join(r.dir, "data"), "ADIT_TRUSTED_PROXIES=127.0.0.1"}
+	return append([]string{"PORT=8080", "ADIT_URL=" + hubURL, "ADIT_SECRET=for-this-test-only-0123456789abcdef",
+		"ADIT_DATA=" + filepath.Join(r.dir, "data"), "ADIT_TRUSTED_PROXIES=127.0.0.1"}, r.env...)
 }
 
 func (r *rig) startHub() {
@@ -131,7 +135,8 @@ func (r *rig) makeOwner() {
 
 func (r *rig) hubCommand(stdin string, args ...string) string {
 	r.t.Helper()
-	cmd := r.host.command(context.Background(), r.hubEnv(), append([]string{built("adit-hub")}, args...)...)
+	env := append(r.hubEnv(), "SSL_CERT_FILE="+filepath.Join(r.dir, "ca.pem"))
+	cmd := r.host.command(context.Background(), env, append([]string{built("adit-hub")}, args...)...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

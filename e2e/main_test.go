@@ -15,7 +15,8 @@ import (
 var tools = map[string]string{
 	"bash": "bash", "unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2", "iptables": "iptables",
 	"ssh": "openssh-client", "scp": "openssh-client", "sshd": "openssh-server", "caddy": "caddy", "nginx": "nginx-light",
-	"curl": "curl", "rsync": "rsync", "chromium": "chromium", "node": "nodejs (20 or newer)",
+	"mosquitto": "mosquitto", "mosquitto_sub": "mosquitto-clients", "ansible": "ansible-core", "ssh-audit": "ssh-audit",
+	"openssl": "openssl", "git": "git", "ps": "procps", "curl": "curl", "rsync": "rsync", "chromium": "chromium", "node": "nodejs (20 or newer)",
 }
 
 func TestMain(m *testing.M) {
@@ -41,7 +42,7 @@ func missing() []string {
 			all = append(all, fmt.Sprintf("%s (package %s)", tool, pkg))
 		}
 	}
-	for _, file := range []string{"adit-hub", "adit", "adit-demo", "../e2e/node_modules/axe-core"} {
+	for _, file := range []string{"adit-hub", "adit", "adit-demo", "caddy", "../e2e/node_modules/axe-core"} {
 		if _, err := os.Stat(built(file)); err != nil {
 			all = append(all, file+" (`make test` builds it)")
 		}

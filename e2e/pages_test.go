@@ -22,6 +22,7 @@ func TestPages(t *testing.T) {
 		{"add", "/app/add", "[data-testid=add-form]"},
 		{"device", "/app/d/demo", "h1"},
 		{"shells", "/app/shells", "[data-testid=terminal]"},
+		{"streams", "/app/streams", "[data-testid=stream]"},
 		{"settings", "/app/settings", "h1"},
 		{"missing", "/app/nowhere", "h1"},
 	}

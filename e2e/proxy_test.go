@@ -119,13 +119,13 @@ http {
 	m.daemon("proxy", filepath.Join(a.dir, "proxy.log"), nil, "nginx", "-c", conf)
 }
 
-// startCaddy runs Debian's Caddy with the recipe of docs/deploy.md and an idle timeout of 60 s.
-func startCaddy(m *machine, a authority) {
+// startCaddy runs a Caddy with the recipe of docs/deploy.md and an idle timeout of 60 s.
+func startCaddy(m *machine, a authority, program string) {
 	site := recipe(m.t, "caddyfile", "adit.example.com {", hubName+" {\n\ttls "+a.dir+"/hub.pem "+a.dir+"/hub.key")
 	conf := filepath.Join(a.dir, "Caddyfile")
 	writeFile(m.t, conf, "{\n\tadmin off\n\tskip_install_trust\n\tservers {\n\t\ttimeouts {\n\t\t\tidle 60s\n\t\t}\n\t}\n}\n"+site)
 	m.daemon("proxy", filepath.Join(a.dir, "proxy.log"), []string{"XDG_DATA_HOME=/run/caddy", "XDG_CONFIG_HOME=/run/caddy"},
-		"caddy", "run", "--config", conf, "--adapter", "caddyfile")
+		program, "run", "--config", conf, "--adapter", "caddyfile")
 }
 
 func writeFile(t testing.TB, path, content string) {
