@@ -104,10 +104,11 @@ func TestOpenSSHRefusals(t *testing.T) {
 					c.prepare(h, m)
 				}
 				h.start()
-				if len(c.args) == 0 {
-					c.args = []string{"--user"}
+				args := c.args
+				if len(args) == 0 {
+					args = []string{"--user"}
 				}
-				out, err := m.run(shell, h.script(t), h.env(c.env...), c.args...)
+				out, err := m.run(shell, h.script(t), h.env(c.env...), args...)
 				if err == nil || !strings.Contains(out, c.says) {
 					t.Errorf("error %v, want %q in:\n%s", err, c.says, out)
 				}
