@@ -32,6 +32,7 @@ const maxHeld = 1000
 
 type held struct {
 	use    access.Use
+	by     string // whose count it is in; empty for nobody's
 	cancel context.CancelCauseFunc
 }
 
@@ -163,27 +164,40 @@ func (g *Gate) retry(ctx context.Context, ask func() error) error {
 // A use without a device is held by sign-in alone. The caller calls the CancelFunc when the use is over. It fails with
 // RateLimited where the user has too many already.
 func (g *Gate) Hold(ctx context.Context, u access.Use) (context.Context, context.CancelFunc, error) {
+	return g.holdAs(ctx, u, u.User)
+}
+
+// HoldForOthers is Hold for what strangers open in a user's name, as on a port of theirs: it does not count among that
+// user's own, which strangers could use up. The caller bounds it.
+func (g *Gate) HoldForOthers(ctx context.Context, u access.Use) (context.Context, context.CancelFunc, error) {
+	return g.holdAs(ctx, u, "")
+}
+
+func (g *Gate) holdAs(ctx context.Context, u access.Use, by string) (context.Context, context.CancelFunc, error) {
 	held, release := ctx, context.CancelFunc(nil)
 	err := g.retry(ctx, func() (err error) {
-		held, release, err = g.hold(ctx, u)
+		held, release, err = g.hold(ctx, u, by)
 		return err
 	})
 	return held, release, err
 }
 
-func (g *Gate) hold(ctx context.Context, u access.Use) (context.Context, context.CancelFunc, error) {
+// hold counts the use among those of by, where that is not empty.
+func (g *Gate) hold(ctx context.Context, u access.Use, by string) (context.Context, context.CancelFunc, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err := verdict(g.policy, u, g.now()); err != nil {
 		return nil, nil, err
 	}
-	if g.heldBy[u.User] >= maxHeld {
+	if g.heldBy[by] >= maxHeld {
 		return nil, nil, wire.Errorf(wire.RateLimited, "You have %d streams, shells and pages open at once, which is the most. Close some.", maxHeld)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	h := &held{use: u, cancel: cancel}
+	h := &held{use: u, by: by, cancel: cancel}
 	g.held[h] = struct{}{}
-	g.heldBy[u.User]++
+	if by != "" {
+		g.heldBy[by]++
+	}
 	return ctx, func() {
 		g.mu.Lock()
 		g.forget(h)
@@ -198,8 +212,11 @@ func (g *Gate) forget(h *held) {
 		return
 	}
 	delete(g.held, h)
-	if g.heldBy[h.use.User]--; g.heldBy[h.use.User] == 0 {
-		delete(g.heldBy, h.use.User)
+	if h.by == "" {
+		return
+	}
+	if g.heldBy[h.by]--; g.heldBy[h.by] == 0 {
+		delete(g.heldBy, h.by)
 	}
 }
 

@@ -181,7 +181,7 @@ func (s *port) tell(conn net.Conn, cause error) {
 // is why that never began; how it ended the tunnel's log says.
 func (s *port) carry(conn net.Conn) error {
 	defer conn.Close()
-	held, release, err := s.Gate.Hold(s.life, access.Use{User: s.row.UserID, Device: s.row.DeviceID, Target: s.row.Target})
+	held, release, err := s.Gate.HoldForOthers(s.life, access.Use{User: s.row.UserID, Device: s.row.DeviceID, Target: s.row.Target})
 	if err != nil {
 		return err
 	}
