@@ -687,7 +687,7 @@ adit_by_drop_in() {
 	echo=/bin/echo
 	if [ ! -x "$echo" ]; then echo=/usr/bin/echo; fi
 	adit_record drop_in "$adit_drop_in"
-	{
+	if ! {
 		cat <<DROPIN
 # Written by the install script of Adit, for a machine without its agent; its --uninstall removes this file.
 # Certificates of the hub open accounts here, each certificate one account. Nothing else changes.
@@ -698,11 +698,11 @@ DROPIN
 		if [ "$(adit_setting persourcepenaltyexemptlist)" = none ]; then
 			echo "PerSourcePenaltyExemptList 127.0.0.0/8,::1/128"
 		fi
-	} >"$adit_drop_in" || {
+	} >"$adit_drop_in.new" || ! chmod 644 "$adit_drop_in.new" || ! mv -f "$adit_drop_in.new" "$adit_drop_in"; then
+		rm -f "$adit_drop_in.new" # sshd reads *.conf only, and never half a file
 		adit_why="$adit_drop_in cannot be written"
 		return 1
-	}
-	chmod 644 "$adit_drop_in"
+	fi
 	program=$(adit_program sshd)
 	adit_why="sshd does not accept the added settings"
 	"$program" -t 2>/dev/null || return 1
@@ -905,14 +905,24 @@ adit_serve_by_loop() {
 	else
 		"$adit_dir/run" </dev/null >/dev/null 2>&1 &
 	fi
-	if adit_has crontab && {
-		crontab -l 2>/dev/null | grep -v '# adit-ssh$' || :
-		echo "@reboot $adit_dir/run >/dev/null 2>&1 # adit-ssh"
-	} | crontab - 2>/dev/null; then
+	if rest=$(adit_crontab) && printf '%s%s\n' "${rest:+$rest
+}" "@reboot $adit_dir/run >/dev/null 2>&1 # adit-ssh" | crontab - 2>/dev/null; then
 		adit_record crontab yes
 	else
 		adit_say "No service manager runs here, and no cron. After a restart of this machine, start it with: $adit_dir/run"
 	fi
+}
+
+# The user's crontab without our line. It fails where that cannot be read: what is there must not be lost.
+adit_crontab() {
+	adit_has crontab || return 1
+	table=$(LC_ALL=C crontab -l 2>&1) || {
+		case $table in
+		*"no crontab"* | *"can't open"*"No such file"*) table= ;;
+		*) return 1 ;;
+		esac
+	}
+	printf '%s\n' "$table" | grep -v '# adit-ssh$' || :
 }
 
 adit_stop() {
@@ -939,8 +949,13 @@ adit_stop() {
 		;;
 	esac
 	if [ "$(adit_recorded crontab)" = yes ]; then
-		rest=$(crontab -l 2>/dev/null | grep -v '# adit-ssh$' || :)
-		if [ -n "$rest" ]; then printf '%s\n' "$rest" | crontab -; else crontab -r 2>/dev/null || :; fi
+		if ! rest=$(adit_crontab); then
+			adit_say "The crontab cannot be read. Take the line with $adit_dir/run out of it by hand: crontab -e"
+		elif [ -n "$rest" ]; then
+			printf '%s\n' "$rest" | crontab -
+		else
+			crontab -r 2>/dev/null || :
+		fi
 	fi
 }
 
