@@ -15,6 +15,7 @@ import (
 	"github.com/coder/websocket"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/sshsig"
 )
 
@@ -119,6 +120,9 @@ func TestSSHKeys(t *testing.T) {
 	r.call("operator", "POST", "/api/v1/ssh-keys", object{"key": options + " " + line + " ada@laptop", "signature": sign(gate.Challenge)}, 201, &key)
 	if key.Options != options || key.Name != "ada@laptop" || key.Key != line || key.Fingerprint != ssh.FingerprintSHA256(signer.PublicKey()) {
 		t.Errorf("the key is kept as %+v", key)
+	}
+	if key.ExpiresAt == nil || key.ExpiresAt.After(time.Now().Add(auth.TokenLife)) {
+		t.Errorf("a key that a token added outlives it: %v", key.ExpiresAt)
 	}
 	for name, c := range map[string]struct {
 		as     string

@@ -85,17 +85,17 @@ func (a *api) sshKnownHosts(c echo.Context) error { return c.String(http.StatusO
 
 // SignGateCertificate makes a certificate that opens the gate under the caller's handle.
 func (a *api) SignGateCertificate(ctx context.Context, r SignGateCertificateRequestObject) (SignGateCertificateResponseObject, error) {
-	user := principalOf(ctx).User
+	p := principalOf(ctx)
 	key, err := sshca.ParseKey(r.Body.PublicKey)
 	if err != nil {
 		return nil, err
 	}
-	cert, err := a.CA.SignGate(key, user.ID, a.Now())
+	cert, err := a.CA.SignGate(key, p.User.ID, p.Credential, a.Now())
 	if err != nil {
 		return nil, err
 	}
 	return SignGateCertificate200JSONResponse{Certificate: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(cert))),
-		Handle: user.Handle, ValidBefore: time.Unix(int64(cert.ValidBefore), 0).UTC()}, nil
+		Handle: p.User.Handle, ValidBefore: time.Unix(int64(cert.ValidBefore), 0).UTC()}, nil
 }
 
 // ListSSHKeys lists the own keys.

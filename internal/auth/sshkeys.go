@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -32,7 +33,8 @@ type NewSSHKey struct {
 	Host      string // of this hub
 }
 
-// AddSSHKey puts a key into the principal's profile. It fails with Invalid where the line or the proof is not taken, and
+// AddSSHKey puts a key into the principal's profile. One that is added by a token does not outlive it, as nothing does
+// that a token makes: else whoever stole one for an hour had a way in for years. It fails with Invalid where the line or the proof is not taken, and
 // with Conflict where the key is in a profile already.
 func (a *Accounts) AddSSHKey(ctx context.Context, p *Principal, k NewSSHKey) (row store.SSHKey, err error) {
 	key, err := sshkeys.Parse(k.Line)
@@ -45,7 +47,7 @@ func (a *Accounts) AddSSHKey(ctx context.Context, p *Principal, k NewSSHKey) (ro
 	now := a.now()
 	params := store.AddSSHKeyParams{ID: store.NewID("key"), UserID: p.User.ID, Name: keyName(k.Name, key.Comment),
 		PublicKey: key.Line, Fingerprint: key.Fingerprint(), Options: key.Options.String(), CreatedAt: store.Millis(now)}
-	if expires := key.Options.Expires(); !expires.IsZero() {
+	if expires := earlier(key.Options.Expires(), p.Until); !expires.IsZero() {
 		if !now.Before(expires) {
 			return row, wire.Errorf(wire.Invalid, "This key's expiry-time is over already.")
 		}
@@ -63,6 +65,14 @@ func (a *Accounts) AddSSHKey(ctx context.Context, p *Principal, k NewSSHKey) (ro
 		return err
 	})
 	return row, err
+}
+
+// earlier is the earlier of two times, of which the zero one is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func proveKey(key ssh.PublicKey, challenge, armored string) error {
@@ -116,8 +126,8 @@ func (a *Accounts) BySSHKey(ctx context.Context, key ssh.PublicKey, handle strin
 	if err != nil { // an option that this version does not know: written by a newer one
 		return nil, sshkeys.Options{}, err
 	}
-	if expires := options.Expires(); !expires.IsZero() && !a.now().Before(expires) {
-		return nil, sshkeys.Options{}, wire.Errorf(wire.Unauthenticated, "The key has expired (expiry-time).")
+	if end := row.SSHKey.ExpiresAt; end != nil && *end <= store.Millis(a.now()) {
+		return nil, sshkeys.Options{}, wire.Errorf(wire.Unauthenticated, "The key has expired.")
 	}
 	return &Principal{User: row.User, Credential: row.SSHKey.ID}, options, nil
 }

@@ -114,6 +114,10 @@ func addSSHKey(ctx context.Context, args []string, stdio command.Stdio) error {
 	fmt.Fprintln(stdio.Out, wire.Printable(added.Fingerprint, 100))
 	fmt.Fprintf(stdio.Err, "Added. At the hub's SSH gate your name is %s. A device's page shows what to put into ~/.ssh/config; the gate's host key is %s.\n",
 		wire.Printable(gate.Handle, 64), wire.Printable(gate.Fingerprint, 100))
+	if added.ExpiresAt != nil {
+		fmt.Fprintf(stdio.Err, "It works until %s. A key that is added by a token lives no longer than the token; one that is added on the page stays.\n",
+			added.ExpiresAt.Local().Format("2006-01-02 15:04"))
+	}
 	return nil
 }
 

@@ -70,14 +70,17 @@ func (c *CA) Sign(r Request) (*ssh.Certificate, error) {
 }
 
 // SignGate makes a certificate for the hub's own SSH gate: its one principal is the user's id, which no account on any
-// device has. now is the hub's clock.
-func (c *CA) SignGate(key ssh.PublicKey, user string, now time.Time) (*ssh.Certificate, error) {
+// device has. It works for as long as credential does, the sign-in by which it was asked for. now is the hub's clock.
+func (c *CA) SignGate(key ssh.PublicKey, user, credential string, now time.Time) (*ssh.Certificate, error) {
 	if err := sshcert.CheckKey(key, sshcert.MinRSA); err != nil {
 		return nil, err
 	}
 	return c.sign(&ssh.Certificate{Key: key, KeyId: user, ValidPrincipals: []string{user},
-		Permissions: ssh.Permissions{Extensions: map[string]string{"permit-pty": "", "permit-port-forwarding": ""}}}, now)
+		Permissions: ssh.Permissions{Extensions: map[string]string{"permit-pty": "", "permit-port-forwarding": "", CredentialExtension: credential}}}, now)
 }
+
+// CredentialExtension names, in a certificate for the gate, the login session or API token that it lives by.
+const CredentialExtension = "credential@adit"
 
 // sign fills in what every certificate has, around a clock.
 func (c *CA) sign(cert *ssh.Certificate, clock time.Time) (*ssh.Certificate, error) {
