@@ -145,7 +145,7 @@ func (h *hub) device(ctx context.Context, id string) (tunnelhub.Device, error) {
 		return tunnelhub.Device{}, fmt.Errorf("find device: %w", err)
 	}
 	key, err := wire.DecodeKey(d.PublicKey)
-	return tunnelhub.Device{ID: d.ID, Key: key, Status: d.Status, Ping: time.Duration(d.PingSeconds) * time.Second}, err
+	return tunnelhub.Device{ID: d.ID, Key: key, Status: d.Status, Stock: d.Via == devices.ViaOpenSSH, Ping: time.Duration(d.PingSeconds) * time.Second}, err
 }
 
 func (h *hub) cloned(device string, _, _ wire.Instance) {

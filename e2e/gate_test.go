@@ -434,13 +434,3 @@ func TestGateAudit(t *testing.T) {
 		t.Errorf("no strict key exchange is offered:\n%s", out)
 	}
 }
-
-// A stream ends up on the list, and an admin ends it.
-func (r *rig) streams(device string) []map[string]any {
-	r.t.Helper()
-	var list []map[string]any
-	if err := r.call("GET", "/api/v1/streams?device="+device, nil, &list); err != nil {
-		r.t.Fatal(err)
-	}
-	return list
-}

@@ -151,10 +151,12 @@ func (d *dialed) resume() error {
 	err := error(wire.Errorf(wire.Offline, "The device's connection was lost."))
 	for d.token != "" && ctx.Err() == nil {
 		c, want, missing := d.hub.acquire(ctx, d.request.Device)
-		if errors.Is(missing, errStopping) {
+		switch {
+		case errors.Is(missing, errStopping):
 			return stream.Restarting
-		}
-		if missing != nil {
+		case errors.Is(missing, errStock): // the device comes without our agent now: nobody keeps the stream
+			return missing
+		case missing != nil:
 			continue
 		}
 		open := wire.Open{Stream: d.hub.ids.Add(1), Want: want, Resume: d.token, Received: d.Received()}

@@ -136,6 +136,8 @@ func (h *Hub) verify(ctx context.Context, hello []byte, auth wire.Auth, signed [
 		return nil, Device{}, errUnauthenticated
 	case err != nil:
 		return nil, Device{}, err
+	case d.Stock:
+		return nil, Device{}, errUnauthenticated
 	case !wire.VerifyAny([]ed25519.PublicKey{d.Key}, wire.AgentTranscript(hello, unsigned, auth.Host), signature):
 		return nil, Device{}, errUnauthenticated
 	case !slices.Contains(h.options.Hosts, auth.Host):

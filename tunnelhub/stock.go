@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
-	"errors"
 	"io"
 	"net"
 	"sync"
@@ -38,6 +37,10 @@ func (l *StockLink) serve(ctx context.Context, h *Hub) error {
 		return stream.Restarting
 	}
 	defer h.serving.Done()
+	if err := h.checkStock(ctx, l); err != nil { // before it puts out the link that is there
+		l.Close(err)
+		return err
+	}
 	h.enterStock(l)
 	defer h.leaveStock(l)
 	if err := h.checkStock(ctx, l); err != nil {
@@ -71,14 +74,14 @@ func (h *Hub) leaveStock(l *StockLink) {
 	}
 }
 
-// checkStock asks whether the device may be here. It does so with the link in its place, so that a Drop meets it before
-// or this does after.
+// checkStock asks whether the device may be here. It is asked again with the link in its place: a Drop meets the link
+// there, or this does after.
 func (h *Hub) checkStock(ctx context.Context, l *StockLink) error {
 	known, err := h.options.Device(ctx, l.Device)
 	switch {
 	case err != nil:
 		return err
-	case !bytes.Equal(known.Key, l.Key):
+	case !known.Stock || !bytes.Equal(known.Key, l.Key):
 		return wire.Errorf(wire.Unauthenticated, "Another machine has taken this device's place.")
 	case known.Status == StatusPending:
 		return wire.Errorf(wire.Offline, "This device waits for approval on its page.")
@@ -121,21 +124,27 @@ type stockStream struct {
 	in, out    atomic.Int64
 	once       sync.Once
 	done       chan struct{}
+	cause      error // why it ended, behind done
 	unregister func(cause error)
 }
 
 func (s *stockStream) bytes() (in, out int64) { return s.in.Load(), s.out.Load() }
 
-// Read is net.Conn's. The end of the link is no regular end of the stream.
+// Read is net.Conn's. The end of the link is no regular end of the stream, and a reset says why.
 func (s *stockStream) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	s.in.Add(int64(n))
-	if errors.Is(err, io.EOF) {
-		select {
-		case <-s.link.Done:
-			err = wire.Errorf(wire.Offline, "The device's connection was lost.")
-		default:
+	if err == nil {
+		return n, nil
+	}
+	select {
+	case <-s.done:
+		if s.cause != nil {
+			return n, s.cause
 		}
+	case <-s.link.Done:
+		return n, wire.Errorf(wire.Offline, "The device's connection was lost.")
+	default:
 	}
 	return n, err
 }
@@ -158,12 +167,12 @@ func (s *stockStream) Close() error      { return s.end(nil) }
 func (s *stockStream) Reset(cause error) { _ = s.end(cause) }
 
 func (s *stockStream) end(cause error) error {
-	err := s.Conn.Close()
 	s.once.Do(func() {
 		s.unregister(cause)
+		s.cause = cause
 		close(s.done)
 	})
-	return err
+	return s.Conn.Close()
 }
 
 // Done is stream.Conn's.

@@ -44,6 +44,7 @@ type Device struct {
 	ID     string
 	Key    ed25519.PublicKey
 	Status string        // StatusActive, StatusPending; anything else is refused
+	Stock  bool          // comes by a StockLink, and its key opens nothing else
 	Ping   time.Duration // between pings, for a device on little data; 0 means wire.PingEvery
 }
 

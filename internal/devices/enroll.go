@@ -61,7 +61,7 @@ func (r *Registry) Enroll(ctx context.Context, c Candidate) (Enrolled, error) {
 		r.Drop(e.device.ID, wire.Errorf(wire.Conflict, "Another machine took this device's place."))
 	}
 	answer, err := r.answer(ctx, key, e.device, store.List(e.code.Allow))
-	if err == nil && c.Via == viaOpenSSH {
+	if err == nil && c.Via == ViaOpenSSH {
 		answer.GateKey = r.GateKey
 		answer.SSHSignature, err = r.signSSH(answer.SSHText())
 	}
@@ -70,15 +70,15 @@ func (r *Registry) Enroll(ctx context.Context, c Candidate) (Enrolled, error) {
 
 // How a device comes.
 const (
-	viaAgent   = "agent"
-	viaOpenSSH = "openssh"
+	ViaAgent   = "agent"
+	ViaOpenSSH = "openssh"
 )
 
 func (c *Candidate) clean() error {
 	if c.Via == "" {
-		c.Via = viaAgent
+		c.Via = ViaAgent
 	}
-	if c.Via != viaAgent && c.Via != viaOpenSSH {
+	if c.Via != ViaAgent && c.Via != ViaOpenSSH {
 		return wire.Errorf(wire.Invalid, "A device comes by agent or openssh.")
 	}
 	c.Hostname = wire.Printable(c.Hostname, 253)

@@ -26,7 +26,7 @@ type ScriptHashes struct {
 
 // Lines makes the lines of a code.
 func (r *Registry) Lines(code string, allow []string, hashes ScriptHashes) Lines {
-	script, openssh := r.URLs[0].String()+"/i", "/i?via="+viaOpenSSH
+	script, openssh := r.URLs[0].String()+"/i", "/i?via="+ViaOpenSSH
 	set := "ADIT_CODE=" + quote(code) + " ADIT_HUB_KEY=" + quote(r.HubFingerprint())
 	if len(allow) > 0 {
 		set += " ADIT_ALLOW=" + quote(strings.Join(allow, ","))

@@ -21,7 +21,7 @@ func (r *Registry) CheckStock(ctx context.Context, id string, key ed25519.Public
 		return fmt.Errorf("find device: %w", err)
 	case d.PublicKey != wire.EncodeKey(key):
 		return wire.Errorf(wire.Unauthenticated, "This is not the device's key.")
-	case d.Via != "openssh":
+	case d.Via != ViaOpenSSH:
 		return wire.Errorf(wire.Forbidden, "This device comes by our agent.")
 	case d.Status == "pending":
 		return wire.Errorf(wire.Offline, "This device waits for approval on its page.")

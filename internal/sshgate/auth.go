@@ -10,6 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/sshcert"
 	"github.com/aditdev/adit/internal/sshkeys"
 )
@@ -113,8 +114,16 @@ func (g *Gate) certified(ctx context.Context, user string, cert *ssh.Certificate
 	if err := rule.Check(cert); err != nil {
 		return person{}, err
 	}
+	credential := cert.Extensions[sshca.CredentialExtension]
+	if credential == "" {
+		return person{}, errors.New("the certificate does not say by which sign-in it lives")
+	}
 	p, err := g.options.Accounts.ByUserID(ctx, cert.KeyId, user)
-	return person{principal: p, by: fmt.Sprintf("certificate %d", cert.Serial)}, err
+	if err != nil {
+		return person{}, err
+	}
+	p.Credential = credential // of which the live policy knows whether it still works
+	return person{principal: p, by: fmt.Sprintf("certificate %d", cert.Serial)}, nil
 }
 
 // machine is the device of that id, if the key is its own and it comes without our agent.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -14,6 +15,8 @@ type heardConn struct {
 	began  time.Time
 	heard  atomic.Int64 // nanoseconds after began: a clock that is set hides no dead peer
 	proven atomic.Bool  // the peer is somebody, so it may cost a buffer
+	once   sync.Once
+	lost   chan struct{} // closed when nothing comes any more, before anybody above is told
 
 	// The reader's own.
 	what  string // told to a peer that does not speak SSH
@@ -23,7 +26,7 @@ type heardConn struct {
 }
 
 func newHeardConn(conn net.Conn, what string) *heardConn {
-	return &heardConn{Conn: conn, began: time.Now(), what: what}
+	return &heardConn{Conn: conn, began: time.Now(), lost: make(chan struct{}), what: what}
 }
 
 // readMost is how much is read at once. The library's own buffer takes two reads for each packet of 32 KiB.
@@ -50,11 +53,22 @@ func (c *heardConn) Read(p []byte) (int, error) {
 			c.read += copy(c.first[c.read:], p[:n])
 		}
 	}
+	if err != nil {
+		c.lose()
+	}
 	if !bytes.HasPrefix(protocol, c.first[:c.read]) {
 		c.say(c.what) // now: the library closes what fails
 		return 0, errNotSSH
 	}
 	return n, err
+}
+
+func (c *heardConn) lose() { c.once.Do(func() { close(c.lost) }) }
+
+// Close is net.Conn's.
+func (c *heardConn) Close() error {
+	c.lose()
+	return c.Conn.Close()
 }
 
 func (c *heardConn) lastHeard() time.Time { return c.began.Add(time.Duration(c.heard.Load())) }

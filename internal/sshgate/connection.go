@@ -17,6 +17,9 @@ const (
 	// Channel openings beyond these are refused: a flood costs the hub no more than reading it.
 	channelBurst = 128
 	channelRate  = 50 // a second
+	// And lines in the log that a peer causes.
+	noiseBurst = 50
+	noiseRate  = 1 // a second
 
 	keepaliveAfter = 20 * time.Second // of silence
 	silenceMost    = 40 * time.Second
@@ -30,7 +33,16 @@ type connection struct {
 	conn    *heardConn
 	address string
 	log     *slog.Logger
+	noise   *rate.Limiter  // of lines that the peer can cause
 	wg      sync.WaitGroup // of its channels
+}
+
+// tell logs what a peer can cause as often as it likes: beyond a rate only where somebody looks closely.
+func (c *connection) tell(level slog.Level, message string, args ...any) {
+	if !c.noise.Allow() {
+		level = slog.LevelDebug
+	}
+	c.log.Log(context.Background(), level, message, args...)
 }
 
 // serve serves whoever it is, until the connection ends.
@@ -110,7 +122,7 @@ func (c *connection) refuseRequest(r *ssh.Request) {
 	switch r.Type {
 	case "keepalive@openssh.com", "no-more-sessions@openssh.com", "hostkeys-prove-00@openssh.com":
 	default:
-		c.log.Warn("ssh request refused", "type", wire.Printable(r.Type, 60))
+		c.tell(slog.LevelWarn, "ssh request refused", "type", wire.Printable(r.Type, 60))
 	}
 	if r.WantReply {
 		_ = r.Reply(false, nil)
@@ -118,7 +130,7 @@ func (c *connection) refuseRequest(r *ssh.Request) {
 }
 
 func (c *connection) refuseChannel(n ssh.NewChannel) {
-	c.log.Warn("ssh channel refused", "type", wire.Printable(n.ChannelType(), 60))
+	c.tell(slog.LevelWarn, "ssh channel refused", "type", wire.Printable(n.ChannelType(), 60))
 	_ = n.Reject(ssh.Prohibited, "administratively prohibited: this gate offers no such channel here")
 }
 

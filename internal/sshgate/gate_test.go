@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/sshgate"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -85,7 +87,14 @@ func TestForwardsAreChecked(t *testing.T) {
 // gateCert is a signer with a certificate that opens the gate for a user.
 func (r *rig) gateCert(user string, key ssh.Signer) ssh.Signer {
 	r.t.Helper()
-	cert, err := r.ca.SignGate(key.PublicKey(), user, time.Now())
+	token, err := r.accounts.CreateToken(r.t.Context(), user, auth.TokenRequest{Name: "for the gate"})
+	must(r.t, err)
+	return r.gateCertBy(user, token.ID, key)
+}
+
+func (r *rig) gateCertBy(user, credential string, key ssh.Signer) ssh.Signer {
+	r.t.Helper()
+	cert, err := r.ca.SignGate(key.PublicKey(), user, credential, time.Now())
 	must(r.t, err)
 	signer, err := ssh.NewCertSigner(cert, key)
 	must(r.t, err)
@@ -106,6 +115,12 @@ func TestRevocationEndsConnections(t *testing.T) {
 	_, err = r.accounts.RemoveSSHKey(t.Context(), r.dan, row.ID)
 	must(t, err)
 	ends(t, "the connection of a removed key", func() { _ = byKey.Wait() })
+
+	token, err := r.accounts.CreateToken(t.Context(), r.dan.User.ID, auth.TokenRequest{Name: "for the gate"})
+	must(t, err)
+	byCert := r.come("dan", r.gateCertBy(r.dan.User.ID, token.ID, newSigner(t)))
+	must(t, r.accounts.RevokeToken(t.Context(), r.dan, token.ID))
+	ends(t, "the connection of a certificate whose token was revoked", func() { _ = byCert.Wait() })
 
 	must(t, r.devices.RemoveGrant(t.Context(), "test", r.danGrant))
 	ends(t, "the stream of a removed grant", func() { _, _ = io.Copy(io.Discard, conn) })
@@ -129,10 +144,13 @@ func ends(t *testing.T, what string, wait func()) {
 func TestCertificatesAtTheGate(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
+	token, err := r.accounts.CreateToken(t.Context(), r.dan.User.ID, auth.TokenRequest{Name: "for the gate"})
+	must(t, err)
 	good := func() *ssh.Certificate {
 		now := uint64(time.Now().Unix())
 		return &ssh.Certificate{Key: newSigner(t).PublicKey(), Serial: 7, CertType: ssh.UserCert, KeyId: r.dan.User.ID,
-			ValidPrincipals: []string{r.dan.User.ID}, ValidAfter: now - 60, ValidBefore: now + 60}
+			ValidPrincipals: []string{r.dan.User.ID}, ValidAfter: now - 60, ValidBefore: now + 60,
+			Permissions: ssh.Permissions{Extensions: map[string]string{sshca.CredentialExtension: token.ID}}}
 	}
 	for name, change := range map[string]func(*ssh.Certificate){
 		"good":                    func(*ssh.Certificate) {},
@@ -144,6 +162,7 @@ func TestCertificatesAtTheGate(t *testing.T) {
 		"lives for years":         func(c *ssh.Certificate) { c.ValidBefore += 1 << 28 },
 		"lives for ever":          func(c *ssh.Certificate) { c.ValidBefore = ssh.CertTimeInfinity },
 		"unknown critical option": func(c *ssh.Certificate) { c.CriticalOptions = map[string]string{"force-command": "/bin/true"} },
+		"no sign-in":              func(c *ssh.Certificate) { c.Extensions = nil },
 		"somebody else":           func(c *ssh.Certificate) { c.KeyId, c.ValidPrincipals = r.owner.User.ID, []string{r.owner.User.ID} },
 		"nobody":                  func(c *ssh.Certificate) { c.KeyId, c.ValidPrincipals = "usr_none", []string{"usr_none"} },
 	} {
@@ -470,4 +489,118 @@ func (r *rig) dial(target wire.Target) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	return r.tunnel.Dial(ctx, tunnelRequest(r.ids["broker"], target))
+}
+
+// silentStation is a device whose services say nothing and take no notice of an end.
+func (r *rig) silentStation(name string) {
+	r.t.Helper()
+	c := r.come(r.ids[name], r.keys[name])
+	incoming := c.HandleChannelOpen("forwarded-tcpip")
+	go func() {
+		for n := range incoming {
+			if _, requests, err := n.Accept(); err == nil {
+				go ssh.DiscardRequests(requests)
+			}
+		}
+	}()
+	ok, _, err := c.SendRequest("tcpip-forward", true, ssh.Marshal(struct {
+		Address string
+		Port    uint32
+	}{"localhost", 1883}))
+	if err != nil || !ok {
+		r.t.Fatalf("forward: %v, %v", ok, err)
+	}
+}
+
+// Rule 5: a stream that is closed leaves nothing behind, also where the device's service is silent.
+func TestClosedStreamsLeaveNothing(t *testing.T) {
+	r := newRig(t)
+	r.silentStation("broker")
+	before := runtime.NumGoroutine()
+	for range 100 {
+		conn, err := r.dial("tcp:127.0.0.1:1883")
+		must(t, err)
+		_ = conn.Close()
+	}
+	eventually(t, 5*time.Second, "the goroutines of closed streams are gone", func() bool { return runtime.NumGoroutine() < before+20 })
+
+	dan := r.come("dan", r.danKey)
+	for n := range 100 { // more than may be open at once
+		eventually(t, 5*time.Second, fmt.Sprintf("channel %d is open", n), func() bool {
+			conn, err := dan.Dial("tcp", "broker.adit:1883")
+			if err == nil {
+				_ = conn.Close()
+			}
+			return err == nil
+		})
+	}
+	eventually(t, 5*time.Second, "no stream is left", func() bool { return len(r.tunnel.Streams()) == 0 })
+}
+
+// What was written before a close arrives, both ways.
+func TestLastBytesArrive(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.station("broker")
+	heard := make(chan string, 1)
+	c := r.come(r.ids["shed"], r.keys["shed"])
+	incoming := c.HandleChannelOpen("forwarded-tcpip")
+	go func() {
+		for n := range incoming {
+			channel, requests, err := n.Accept()
+			if err != nil {
+				continue
+			}
+			go ssh.DiscardRequests(requests)
+			text, _ := io.ReadAll(channel)
+			heard <- string(text)
+			_ = channel.Close()
+		}
+	}()
+	_, _, err := c.SendRequest("tcpip-forward", true, ssh.Marshal(struct {
+		Address string
+		Port    uint32
+	}{"localhost", 22}))
+	must(t, err)
+	long := strings.Repeat("last words ", 100_000)
+	conn, err := r.tunnel.Dial(t.Context(), tunnelRequest(r.ids["shed"], "ssh"))
+	must(t, err)
+	_, err = io.WriteString(conn, long)
+	must(t, err)
+	must(t, conn.Close())
+	if got := <-heard; got != long {
+		t.Errorf("%d of %d bytes arrived before the close", len(got), len(long))
+	}
+}
+
+// A lost device is no regular end of its streams.
+func TestLostDeviceIsNoEnd(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for range 30 {
+		c := r.station("broker")
+		conn, err := r.dial("ssh")
+		must(t, err)
+		go func() { _ = c.Close() }()
+		if _, err := io.ReadAll(conn); wire.CodeOf(err) != wire.Offline || err == nil {
+			t.Fatalf("a stream whose device was lost ends with %v", err)
+		}
+		_ = conn.Close()
+		eventually(t, 2*time.Second, "the device offline", func() bool { return !r.tunnel.Online(r.ids["broker"]) })
+	}
+}
+
+// A peer fills no log.
+func TestNoiseIsBounded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for _, c := range []*ssh.Client{r.come("dan", r.danKey), r.station("broker")} {
+		for range 2000 {
+			_, _, err := c.SendRequest("nonsense", true, nil)
+			must(t, err)
+		}
+	}
+	if lines := strings.Count(r.log.String(), "level=WARN"); lines > 300 {
+		t.Errorf("%d warnings for 4000 requests", lines)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"slices"
@@ -25,11 +26,15 @@ const maxForwards = 64
 type station struct {
 	*connection
 	machine
-	done chan struct{}
+	opening chan struct{} // channels whose answer is due
 
 	mu    sync.Mutex
 	ports map[wire.Target]asked
+	ended bool // nothing begins any more
 }
+
+// maxOpening is how many channels may wait for a device's answer at once.
+const maxOpening = 64
 
 // asked is a forward in the client's own words, which it wants to hear again.
 type asked struct {
@@ -38,10 +43,10 @@ type asked struct {
 }
 
 func (c *connection) serveMachine(ctx context.Context, who machine, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
-	s := &station{connection: c, machine: who, done: make(chan struct{}), ports: map[wire.Target]asked{}}
+	s := &station{connection: c, machine: who, opening: make(chan struct{}, maxOpening), ports: map[wire.Target]asked{}}
 	link := &tunnelhub.StockLink{
 		Device: who.id, Key: who.key, Remote: c.address, Version: strings.TrimPrefix(string(c.ssh.ClientVersion()), "SSH-2.0-"),
-		Open: s.open, Offers: s.offers, Heard: c.conn.lastHeard, Done: s.done,
+		Open: s.open, Offers: s.offers, Heard: c.conn.lastHeard, Done: c.conn.lost,
 		Close: func(cause error) {
 			if cause != nil && !errors.Is(cause, stream.Restarting) {
 				c.log.Info("ssh ended", "cause", cause)
@@ -55,10 +60,21 @@ func (c *connection) serveMachine(ctx context.Context, who machine, channels <-c
 			s.request(r)
 		}
 	})
-	for n := range channels {
-		c.refuseChannel(n)
+	c.each(channels, c.refuseChannel)
+	c.conn.lose()
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+}
+
+// begin runs something that the connection waits for; ok is false when it is over.
+func (s *station) begin(run func()) (ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.wg.Go(run)
 	}
-	close(s.done)
+	return !s.ended
 }
 
 // request answers a global request: the one thing that a device's key may do is to forward.
@@ -90,11 +106,11 @@ func (s *station) add(payload []byte) bool {
 		err = fmt.Errorf("%d forwards are open already", maxForwards)
 	}
 	if err != nil {
-		s.log.Warn("ssh forward refused", "address", wire.Printable(a.Address, 80), "port", a.Port, "cause", err)
+		s.tell(slog.LevelWarn, "ssh forward refused", "address", wire.Printable(a.Address, 80), "port", a.Port, "cause", err)
 		return false
 	}
 	s.ports[target] = a
-	s.log.Info("ssh forward offered", "target", target)
+	s.tell(slog.LevelInfo, "ssh forward offered", "target", target)
 	return true
 }
 
@@ -153,52 +169,65 @@ func (s *station) find(target wire.Target) (asked, error) {
 	return asked{}, wire.Errorf(wire.Forbidden, "The device does not forward %s. It comes by stock OpenSSH: its ssh -R options say what it offers.", target)
 }
 
+// opened is a channel of a device, or why there is none.
+type opened struct {
+	channel  ssh.Channel
+	requests <-chan *ssh.Request
+	err      error
+}
+
 // open connects to a forwarded port. The device's ssh connects on to what its -R names.
 func (s *station) open(ctx context.Context, target wire.Target) (net.Conn, error) {
 	a, err := s.find(target)
 	if err != nil {
 		return nil, err
 	}
-	type result struct {
-		channel ssh.Channel
-		err     error
-	}
-	opened := make(chan result, 1)
-	s.wg.Go(func() {
-		channel, requests, err := s.ssh.OpenChannel("forwarded-tcpip", ssh.Marshal(struct {
-			Address    string // not asked itself: Marshal leaves out a struct in a struct
-			Port       uint32
-			Originator string
-			OriginPort uint32
-		}{a.Address, a.Port, "127.0.0.1", 0}))
-		if err == nil {
-			s.wg.Go(func() { ssh.DiscardRequests(requests) })
-		}
-		opened <- result{channel, err}
-	})
 	select {
-	case r := <-opened:
-		if r.err != nil {
-			return nil, wire.Wrap(r.err, wire.Offline, "Nothing answers on the device where its ssh forwards %s to.", target)
+	case s.opening <- struct{}{}:
+	default:
+		return nil, wire.Errorf(wire.RateLimited, "The device owes the answer to %d openings already.", maxOpening)
+	}
+	answer := make(chan opened, 1)
+	if !s.begin(func() { s.ask(ctx, a, answer) }) {
+		return nil, wire.Errorf(wire.Offline, "The device's connection was lost.")
+	}
+	select {
+	case o := <-answer:
+		if o.err != nil {
+			return nil, wire.Wrap(o.err, wire.Offline, "Nothing answers on the device where its ssh forwards %s to.", target)
 		}
-		return s.pipe(r.channel)
+		return s.conn(o)
 	case <-ctx.Done():
-		s.wg.Go(func() {
-			if r := <-opened; r.err == nil {
-				_ = r.channel.Close()
-			}
-		})
 		return nil, wire.Errorf(wire.Offline, "The device did not answer in time.")
 	}
 }
 
-// pipe makes a conn of a channel, with deadlines and half-close: a pair of sockets, and two copies.
-func (s *station) pipe(channel ssh.Channel) (net.Conn, error) {
-	ours, theirs, err := stream.SocketPair()
-	if err != nil {
+// ask opens a channel (RFC 4254 §7.2). One that comes too late for whoever wanted it is closed.
+func (s *station) ask(ctx context.Context, a asked, answer chan<- opened) {
+	channel, requests, err := s.ssh.OpenChannel("forwarded-tcpip", ssh.Marshal(struct {
+		Address    string // not asked itself: Marshal leaves out a struct in a struct
+		Port       uint32
+		Originator string
+		OriginPort uint32
+	}{a.Address, a.Port, "127.0.0.1", 0}))
+	<-s.opening
+	if err == nil && ctx.Err() != nil {
+		go ssh.DiscardRequests(requests) // until the device answers the close
 		_ = channel.Close()
+		return
+	}
+	answer <- opened{channel, requests, err}
+}
+
+// conn makes a conn of a channel, with deadlines and half-close.
+func (s *station) conn(o opened) (net.Conn, error) {
+	p, carry, err := newPair(o.channel, o.requests)
+	if err != nil {
 		return nil, fmt.Errorf("forwarded channel: %w", err)
 	}
-	s.wg.Go(func() { _ = stream.Copy(theirs, channel) })
-	return ours, nil
+	if !s.begin(carry) {
+		_, _ = p.Close(), o.channel.Close()
+		return nil, wire.Errorf(wire.Offline, "The device's connection was lost.")
+	}
+	return p, nil
 }

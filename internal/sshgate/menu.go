@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -36,7 +37,7 @@ func (v *visit) session(ctx context.Context, n ssh.NewChannel) {
 			exit(channel, 0)
 			return
 		case "exec", "subsystem":
-			v.log.Info("ssh command refused", "type", r.Type)
+			v.tell(slog.LevelInfo, "ssh command refused", "type", r.Type)
 			_ = r.Reply(true, nil)
 			go ssh.DiscardRequests(requests)
 			fmt.Fprintf(channel.Stderr(), "adit: this gate runs nothing. It leads to devices: ssh -J %s@THIS_HUB LOGIN@NAME%s\r\n",
@@ -67,12 +68,16 @@ func (v *visit) show(ctx context.Context, channel ssh.Channel, terminal bool) {
 		if _, err := io.WriteString(channel, strings.ReplaceAll(page, "\n", "\r\n")); err != nil || !terminal {
 			return
 		}
+		pause(ctx, redrawAfter)
 		n, err := channel.Read(key)
 		if err != nil || strings.ContainsAny(string(key[:n]), "qQ\x03\x04") {
 			return
 		}
 	}
 }
+
+// redrawAfter is how long a page stands at least.
+const redrawAfter = 200 * time.Millisecond
 
 // pageDevices is how many devices the page lists; the site has them all.
 const pageDevices = 40

@@ -2,6 +2,7 @@ package sshgate
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"strconv"
 	"strings"
@@ -33,10 +34,8 @@ func (c *connection) servePerson(ctx context.Context, who person, channels <-cha
 		return
 	}
 	defer release()
-	defer context.AfterFunc(held, func() { _ = c.conn.Close() })() // the key, the user or the certificate's owner is gone
-	if who.principal.Credential != "" {
-		c.gate.options.Accounts.TouchSSHKey(ctx, who.principal.Credential)
-	}
+	defer context.AfterFunc(held, func() { _ = c.conn.Close() })()     // the key, the user or the certificate's owner is gone
+	c.gate.options.Accounts.TouchSSHKey(ctx, who.principal.Credential) // where it is a key
 	v := &visit{connection: c, person: who, forwards: map[*forward]struct{}{}}
 	c.wg.Go(func() {
 		for r := range requests {
@@ -76,13 +75,13 @@ func (v *visit) forward(ctx context.Context, n ssh.NewChannel) {
 		return
 	}
 	if !v.options.AllowsOpen(p.Host, p.Port) {
-		v.log.Warn("ssh forwarding refused by the key's options", "host", wire.Printable(p.Host, 80), "port", p.Port)
+		v.tell(slog.LevelWarn, "ssh forwarding refused by the key's options", "host", wire.Printable(p.Host, 80), "port", p.Port)
 		reject(n, wire.Errorf(wire.Forbidden, "this key may not forward to %s", wire.Printable(address(p.Host, p.Port), 100)))
 		return
 	}
 	conn, f, release, err := v.open(ctx, p.Host, p.Port)
 	if err != nil {
-		v.log.Info("ssh forwarding refused", "host", wire.Printable(p.Host, 80), "port", p.Port, "cause", err)
+		v.tell(slog.LevelInfo, "ssh forwarding refused", "host", wire.Printable(p.Host, 80), "port", p.Port, "cause", err)
 		reject(n, err)
 		return
 	}
@@ -92,8 +91,7 @@ func (v *visit) forward(ctx context.Context, n ssh.NewChannel) {
 		conn.Reset(wire.Wrap(err, wire.Offline, "The connection was lost."))
 		return
 	}
-	v.wg.Go(func() { ssh.DiscardRequests(requests) })
-	v.carry(f, channel, conn)
+	v.carry(f, channel, requests, conn)
 }
 
 // open leads to a port of a device, if some target that stands for it is allowed.
@@ -175,7 +173,7 @@ func deviceName(host string) (string, error) {
 }
 
 // carry copies until both directions have ended.
-func (v *visit) carry(f *forward, channel ssh.Channel, conn stream.Conn) {
+func (v *visit) carry(f *forward, channel ssh.Channel, requests <-chan *ssh.Request, conn stream.Conn) {
 	v.mu.Lock()
 	v.forwards[f] = struct{}{}
 	v.mu.Unlock()
@@ -184,18 +182,24 @@ func (v *visit) carry(f *forward, channel ssh.Channel, conn stream.Conn) {
 		delete(v.forwards, f)
 		v.mu.Unlock()
 	}()
-	_ = stream.Copy(counted{channel, &f.out}, counted{conn, &f.in})
+	carry(channel, requests, counted{conn, f})
 }
 
-// counted counts what is read from it.
+// counted counts what passes through a stream.
 type counted struct {
 	stream.HalfCloser
-	n *atomic.Int64
+	f *forward
 }
 
 func (c counted) Read(p []byte) (int, error) {
 	n, err := c.HalfCloser.Read(p)
-	c.n.Add(int64(n))
+	c.f.in.Add(int64(n))
+	return n, err
+}
+
+func (c counted) Write(p []byte) (int, error) {
+	n, err := c.HalfCloser.Write(p)
+	c.f.out.Add(int64(n))
 	return n, err
 }
 

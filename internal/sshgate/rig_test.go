@@ -143,7 +143,7 @@ func (r *rig) device(ctx context.Context, id string) (tunnelhub.Device, error) {
 		return tunnelhub.Device{}, wire.Errorf(wire.NotFound, "no such device")
 	}
 	key, err := wire.DecodeKey(d.PublicKey)
-	return tunnelhub.Device{ID: d.ID, Key: key, Status: d.Status}, err
+	return tunnelhub.Device{ID: d.ID, Key: key, Status: d.Status, Stock: d.Via == devices.ViaOpenSSH}, err
 }
 
 func (r *rig) people() {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/time/rate"
 
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/devices"
@@ -119,7 +120,7 @@ func (g *Gate) Serve(conn net.Conn, address string) {
 		g.refused(address, err)
 		return
 	}
-	c := &connection{gate: g, ssh: server, conn: heard, address: address,
+	c := &connection{gate: g, ssh: server, conn: heard, address: address, noise: rate.NewLimiter(noiseRate, noiseBurst),
 		log: g.options.Log.With("address", address, "client", wire.Printable(string(server.ClientVersion()), 60))}
 	c.serve(channels, requests, who)
 }
