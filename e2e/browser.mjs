@@ -179,7 +179,7 @@ const actions = {
   /** One finger, down and up. */
   async tap({ on }) {
     const target = page.locator(on).first();
-    await target.scrollIntoViewIfNeeded();
+    await target.click({ trial: true }); // waits until it stands still, and is not covered
     const box = await target.boundingBox();
     const session = await context.newCDPSession(page);
     const at = { x: box.x + box.width / 2, y: box.y + box.height / 2 };
