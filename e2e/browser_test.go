@@ -25,7 +25,7 @@ type browser struct {
 // ask is one request to browser.mjs, which says what each one takes.
 type ask map[string]any
 
-// browserOn starts Chromium on the hub's machine. It reaches the hub by an address of its own, 127.0.0.2, so that its
+// browser starts Chromium on the hub's machine. It reaches the hub by an address of its own, 127.0.0.2, so that its
 // sockets can be cut and nobody else's.
 func (r *rig) browser() *browser {
 	r.t.Helper()
@@ -112,8 +112,14 @@ func (b *browser) try(what string, with ask, result any) error {
 	return json.Unmarshal(answer.Value, result)
 }
 
+// as is the same browser for a part of the test.
+func (b *browser) as(t testing.TB) *browser { return &browser{t: t, in: b.in, answers: b.answers} }
+
 func (b *browser) open(url string)       { b.t.Helper(); b.do("open", ask{"url": url}, nil) }
 func (b *browser) click(selector string) { b.t.Helper(); b.do("click", ask{"on": selector}, nil) }
+func (b *browser) press(key string)      { b.t.Helper(); b.do("press", ask{"key": key}, nil) }
+func (b *browser) write(text string)     { b.t.Helper(); b.do("type", ask{"text": text}, nil) }
+func (b *browser) tab(name string)       { b.t.Helper(); b.do("tab", ask{"name": name}, nil) }
 func (b *browser) fill(selector, to string) {
 	b.t.Helper()
 	b.do("fill", ask{"on": selector, "text": to}, nil)
@@ -123,11 +129,50 @@ func (b *browser) wait(selector, text string) {
 	b.do("wait", ask{"on": selector, "text": text}, nil)
 }
 
+// gone waits until nothing that matches is in the page.
+func (b *browser) gone(selector string) {
+	b.t.Helper()
+	b.do("wait", ask{"on": selector, "state": "detached"}, nil)
+}
+
+func (b *browser) text(selector string) (text string) {
+	b.t.Helper()
+	b.do("text", ask{"on": selector}, &text)
+	return text
+}
+
+func (b *browser) count(selector string) (n int) {
+	b.t.Helper()
+	b.do("count", ask{"on": selector}, &n)
+	return n
+}
+
+// evaluate decodes what an expression is in the page into result, which may be nil.
+func (b *browser) evaluate(code string, result any) {
+	b.t.Helper()
+	b.do("evaluate", ask{"code": code}, result)
+}
+
+// becomes waits until an expression in the page is what is wanted.
+func (b *browser) becomes(code, want string) {
+	b.t.Helper()
+	eventually(b.t, 10*time.Second, fmt.Sprintf("%s is %.60q", code, want), func() error {
+		var got string
+		if err := b.try("evaluate", ask{"code": "String(" + code + ")"}, &got); err != nil {
+			return err
+		}
+		if got != want {
+			return fmt.Errorf("it is %q", got)
+		}
+		return nil
+	})
+}
+
 // run types a line into the terminal that has the focus.
 func (b *browser) run(line string) {
 	b.t.Helper()
-	b.do("type", ask{"text": line}, nil)
-	b.do("press", ask{"key": "Enter"}, nil)
+	b.write(line)
+	b.press("Enter")
 }
 
 // output is what the last shell's page got from the hub.

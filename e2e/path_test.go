@@ -19,6 +19,8 @@ import (
 const (
 	onlineAfterInstall = 5 * time.Second
 	noticedWithin      = 45 * time.Second // a link that died, and one that works again
+	offlineSettles     = 3 * time.Second  // a network that changes is no outage
+	shownWithin        = 3 * time.Second  // an event, in a list that somebody looks at
 	outage             = 60 * time.Second
 )
 
@@ -27,6 +29,7 @@ const (
 func TestPath(t *testing.T) {
 	for _, proxy := range []string{"nginx", "caddy"} {
 		t.Run(proxy, func(t *testing.T) {
+			t.Parallel() // they mostly wait
 			r := newRig(t, proxy)
 			r.startSSHD()
 			r.fenceHolds()
@@ -180,10 +183,21 @@ func (r *rig) seqSurvivesLostSocket(b *browser) {
 		r.t.Errorf("after the lost socket: %d gaps in the output, %d bytes sent again", o.Gaps, o.Again)
 	}
 	inOrder(r.t, "what the hub sent", o.Text)
-	var screen string
-	b.do("screen", nil, &screen)
+	inOrder(r.t, "the terminal", b.drawn("all-of-it-42"))
 	b.click("[data-testid=terminal]")
-	inOrder(r.t, "the terminal", screen)
+}
+
+// drawn is everything that the terminal holds, once it has drawn text: it may be behind what the hub has sent.
+func (b *browser) drawn(text string) (screen string) {
+	b.t.Helper()
+	eventually(b.t, 20*time.Second, fmt.Sprintf("drawn %q", text), func() error {
+		b.do("screen", nil, &screen)
+		if !strings.Contains(screen, text) {
+			return fmt.Errorf("the terminal ends with %q", screen[max(0, len(screen)-60):])
+		}
+		return nil
+	})
+	return screen
 }
 
 var line = regexp.MustCompile(`(?m)^\d+\r?$`)
@@ -194,7 +208,7 @@ func inOrder(t testing.TB, where, text string) {
 	numbers := line.FindAllString(text, -1)
 	for i, n := range numbers {
 		if strings.TrimSuffix(n, "\r") != fmt.Sprint(i+1) {
-			t.Errorf("%s: line %d of seq is %q", where, i+1, n)
+			t.Errorf("%s: line %d of seq is %q, among %q", where, i+1, n, numbers[max(0, i-2):min(len(numbers), i+3)])
 			return
 		}
 	}
@@ -236,10 +250,12 @@ func (r *rig) outageAndRestart(b *browser) {
 	b.run("clear; echo; for i in $(seq 1 10000); do echo tick $i; sleep 0.2; done")
 	b.sees("tick 5\r\n", 10*time.Second)
 	r.grows(got)
+	list := openList(b)
 
 	r.cut()
 	since := time.Now()
 	eventually(r.t, noticedWithin, "the cut cable noticed", r.online("kitchen", false))
+	list.shows("offline", offlineSettles+shownWithin)
 	eventually(r.t, 2*outage, "the outage over", func() error {
 		if time.Since(since) < outage {
 			return errNotYet
@@ -248,12 +264,14 @@ func (r *rig) outageAndRestart(b *browser) {
 	})
 	r.heal()
 	eventually(r.t, noticedWithin, "kitchen back after the outage", r.online("kitchen", true))
+	list.shows("online", shownWithin)
 	r.ticks(b)
 	r.grows(got)
 
 	r.stopHub("TERM")
 	r.startHub()
 	eventually(r.t, noticedWithin, "kitchen back after the hub's restart", r.online("kitchen", true))
+	list.shows("online", noticedWithin) // after the page has found the hub again
 	r.ticks(b)
 	r.grows(got)
 
@@ -267,6 +285,44 @@ func (r *rig) outageAndRestart(b *browser) {
 	}
 	r.ticks(b)
 	b.do("press", ask{"key": "Control+C"}, nil)
+}
+
+// A list is the page of devices in a tab of its own.
+type list struct {
+	b      *browser
+	loaded float64 // when the page was, in its own time
+}
+
+func openList(b *browser) *list {
+	b.t.Helper()
+	l := &list{b: b}
+	b.tab("list")
+	b.open(hubURL + "/app/")
+	b.wait("[data-testid=device-row][data-device=kitchen][data-status=online]", "")
+	b.evaluate("performance.timeOrigin", &l.loaded)
+	b.tab("")
+	return l
+}
+
+// shows waits until the device's row has the status, on a page that nobody loads again.
+func (l *list) shows(status string, within time.Duration) {
+	l.b.t.Helper()
+	l.b.tab("list")
+	defer l.b.tab("")
+	eventually(l.b.t, within, "kitchen "+status+" in the list", func() error {
+		var row struct {
+			Status string
+			Loaded float64
+		}
+		l.b.evaluate("({ status: document.querySelector('[data-device=kitchen]').dataset.status, loaded: performance.timeOrigin })", &row)
+		if row.Loaded != l.loaded {
+			l.b.t.Fatal("the list was loaded again")
+		}
+		if row.Status != status {
+			return fmt.Errorf("its row says %s", row.Status)
+		}
+		return nil
+	})
 }
 
 var tick = regexp.MustCompile(`(?m)^tick (\d+)\r$`)

@@ -94,11 +94,15 @@ func TestRun(t *testing.T) {
 		t.Errorf("a second demo on the same port: %v, said %q", err, out)
 	}
 
+	b.open(demoURL + "/app/")
+	b.wait("[data-testid=device-row-demo]", "")
 	l.stop()
+	b.wait("[data-testid=hub-bar]", "Hub unreachable")
+	b.inspectBoth("hub-gone")
 	if l.demo() == first {
 		t.Error("the one-time link is the same as the first time")
 	}
-	b.open(demoURL + "/app/")
+	b.gone("[data-testid=hub-bar]") // by itself
 	b.wait("[data-testid=device-row-demo]", "")
 	var rows int
 	b.do("count", ask{"on": "[data-testid^=device-row-]"}, &rows)

@@ -83,17 +83,29 @@ func TestStockSSH(t *testing.T) {
 			t.Errorf("ssh -tt said %q", out)
 		}
 	})
-	t.Run("a gibibyte", func(t *testing.T) {
-		want := r.host.sh("head -c 1G /dev/zero | sha256sum")
+	t.Run("a gibibyte", func(t *testing.T) { r.copyGibibyte(ctx, t) })
+}
+
+// copyGibibyte copies random bytes from the device and back to it, both ends in memory.
+func (r *rig) copyGibibyte(ctx context.Context, t *testing.T) {
+	r.host.sh("mkdir -p /mnt/big; mount -t tmpfs tmpfs /mnt/big")
+	r.device.sh("mkdir -p /mnt/big; mount -t tmpfs tmpfs /mnt/big; chmod 777 /mnt/big")
+	want := r.device.sh("head -c 1G /dev/urandom | tee /mnt/big/down | b2sum")
+	scp := func(what, from, to string) {
 		begin := time.Now()
-		r.device.sh("mkdir -p /mnt/big; mount -t tmpfs tmpfs /mnt/big; chmod 777 /mnt/big")
-		got := r.openssh(ctx, "ssh", login+"@kitchen.adit", "head -c 1G /dev/zero").pipe(t, "sha256sum")
+		r.openssh(ctx, "scp", "-q", from, to).text(t)
 		took := time.Since(begin)
-		t.Logf("1 GiB in %v: %.0f MB/s", took.Round(time.Millisecond), float64(1<<30)/1e6/took.Seconds())
-		if got != want {
-			t.Errorf("a gibibyte arrived as %s, want %s", got, want)
-		}
-	})
+		t.Logf("1 GiB %s in %v: %.0f MB/s", what, took.Round(time.Millisecond), float64(1<<30)/1e6/took.Seconds())
+	}
+	scp("down", login+"@kitchen.adit:/mnt/big/down", "/mnt/big/got")
+	if got := r.host.sh("b2sum </mnt/big/got"); got != want {
+		t.Errorf("a gibibyte came from the device as %s, want %s", got, want)
+	}
+	r.device.sh("rm /mnt/big/down") // room for the way back
+	scp("up", "/mnt/big/got", login+"@kitchen.adit:/mnt/big/up")
+	if got := r.device.sh("b2sum </mnt/big/up"); got != want {
+		t.Errorf("a gibibyte went to the device as %s, want %s", got, want)
+	}
 }
 
 // openssh is a stock client with the person's own configuration.

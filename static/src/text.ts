@@ -35,11 +35,11 @@ export function clock(time: string | number): string {
   return new Date(time).toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 }
 
-/** What is left: "14 min", then "0:59" in the last minute. */
+/** What is left: "14 min", then "0:59" in the last minute. The page's clock is up to a second old: that rounds no minute up. */
 export function left(milliseconds: number): string {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
   if (seconds > MINUTE) {
-    return seconds > 2 * HOUR ? span(seconds) : `${Math.ceil(seconds / MINUTE)} min`;
+    return seconds > 2 * HOUR ? span(seconds) : `${Math.ceil((seconds - 1) / MINUTE)} min`;
   }
   return `${Math.floor(seconds / MINUTE)}:${String(seconds % MINUTE).padStart(2, '0')}`;
 }

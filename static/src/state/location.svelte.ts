@@ -1,4 +1,5 @@
-// The address bar as state: the current route, moving to another one, and the query as part of the view.
+// The address bar as state: the current route, moving to another one, and the query as part of the view. A place that
+// somebody comes back to is scrolled as it was left.
 
 import { match, type Route } from '../router';
 
@@ -7,18 +8,27 @@ class Location {
   query = $state.raw(new URLSearchParams(window.location.search));
   /** Counts navigations, so that a page can tell a move from a change of its query. */
   moves = $state(0);
+  /** How far down the window belongs once the page is drawn; undefined on the first page, which the browser scrolls. */
+  scroll: number | undefined;
   readonly route: Route = $derived(match(this.path));
+  private entry = entryOf(history.state);
+  private readonly scrolls = new Map<number, number>();
+  private next = Date.now(); // entries that were made before a reload have lower numbers
 
   constructor() {
-    window.addEventListener('popstate', () => this.read());
+    window.addEventListener('popstate', () => this.comeBack());
     document.addEventListener('click', (event) => this.follow(event));
+    // The browser would scroll before the page is drawn; a page that is loaded anew is its business.
+    window.addEventListener('pageshow', () => (history.scrollRestoration = 'manual'));
+    window.addEventListener('pagehide', () => (history.scrollRestoration = 'auto'));
   }
 
   go(url: string, how: 'push' | 'replace' = 'push'): void {
-    if (how === 'push') history.pushState(null, '', url);
-    else history.replaceState(null, '', url);
+    this.scrolls.set(this.entry, window.scrollY);
+    this.scroll = 0;
+    if (how === 'replace') history.replaceState(history.state, '', url);
+    else history.pushState({ entry: (this.entry = this.next++) }, '', url);
     this.read();
-    window.scrollTo(0, 0);
   }
 
   /** Writes one query parameter without a new history entry; empty removes it. */
@@ -27,8 +37,15 @@ class Location {
     if (value) query.set(name, value);
     else query.delete(name);
     const text = query.toString();
-    history.replaceState(null, '', this.path + (text ? `?${text}` : ''));
+    history.replaceState(history.state, '', this.path + (text ? `?${text}` : ''));
     this.query = query;
+  }
+
+  private comeBack(): void {
+    this.scrolls.set(this.entry, window.scrollY);
+    this.entry = entryOf(history.state);
+    this.scroll = this.scrolls.get(this.entry) ?? 0;
+    this.read();
   }
 
   private read(): void {
@@ -45,6 +62,10 @@ class Location {
     event.preventDefault();
     this.go(link.pathname + link.search);
   }
+}
+
+function entryOf(state: unknown): number {
+  return (state as { entry?: number } | null)?.entry ?? 0;
 }
 
 export const location = new Location();

@@ -35,6 +35,8 @@ class Workspace {
   panes = $state.raw<Pane[]>([]);
   tabs = $state.raw<Tab[]>([]);
   active = $state('');
+  /** Counts how often the workspace came into view: each time its terminal takes the keyboard. */
+  visits = $state(0);
 
   readonly tab = $derived(this.tabs.find((tab) => tab.id === this.active) ?? this.tabs[0]);
   readonly pane = $derived(this.panes.find((pane) => pane.id === this.tab?.focus));

@@ -157,6 +157,12 @@ export class PaneState {
     if (!(await copyText(text))) toasts.show('This browser did not let the page copy.', 'failed');
   }
 
+  /** Shows the field for composing, or gives the keyboard back to the terminal. */
+  toggleCompose(): void {
+    this.composing = !this.composing;
+    if (!this.composing) this.screen?.focus();
+  }
+
   answer(yes: boolean): void {
     const question = this.question;
     this.question = undefined;

@@ -41,6 +41,7 @@ export class Screen {
   private search: SearchAddon | undefined;
   private searchLoading: Promise<void> | undefined;
   private told: ((found: Found) => void) | undefined;
+  private choices: Choices;
   private replaying = 0;
   private disposed = false;
 
@@ -50,6 +51,7 @@ export class Screen {
     choices: Choices,
   ) {
     adoptStyles();
+    this.choices = choices;
     this.terminal = new Terminal({
       allowProposedApi: true,
       cursorInactiveStyle: 'outline',
@@ -85,14 +87,16 @@ export class Screen {
     });
   }
 
-  /** Takes the size of its element; undefined while that has none. */
+  /** Takes the size of its element, in letters that suit the window; undefined while the element has none. */
   fit(): { cols: number; rows: number } | undefined {
     if (this.disposed || this.element.clientWidth < 20 || this.element.clientHeight < 20) return undefined;
+    this.terminal.options.fontSize = fontSize(this.choices);
     this.fitter.fit();
     return { cols: this.terminal.cols, rows: this.terminal.rows };
   }
 
   apply(choices: Choices): void {
+    this.choices = choices;
     const style = getComputedStyle(this.element);
     const stack = style.getPropertyValue('--mono');
     Object.assign(this.terminal.options, {

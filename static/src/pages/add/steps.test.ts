@@ -15,6 +15,10 @@ describe('checklist', () => {
   test('takes a skipped step as done: a machine that has the program downloads nothing', () => {
     expect(states([step('script_read'), step('enrolled')])).toEqual(['script_read done', 'binary_read done', 'enrolled done', 'online now']);
   });
+  test('waits for nobody once the code has expired, but for a device that registered in time', () => {
+    expect(checklist([step('script_read')], 'agent', true).map((line) => line.state)).toEqual(['done', 'later', 'later', 'later']);
+    expect(checklist([step('enrolled')], 'agent', true).map((line) => line.state)).toEqual(['done', 'done', 'done', 'now']);
+  });
   test('says in the past what was skipped', () => {
     expect(checklist([step('pending')]).slice(0, 3).map((line) => line.text)).toEqual(['Script read', 'Program downloaded', 'Registered']);
   });

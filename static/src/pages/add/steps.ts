@@ -45,15 +45,19 @@ function from(step: Omit<InstallStep, 'at'>): string {
   return (step.address ? ` from ${plain(step.address)}` : '') + (program ? ` (${program})` : '');
 }
 
-/** The checklist: what happened with its time, the step that is next, and those after it. */
-export function checklist(steps: readonly InstallStep[], via: Via = 'agent'): Line[] {
+/**
+ * The checklist: what happened with its time, the step that is next, and those after it. Nothing is next where the code
+ * has expired before a device registered.
+ */
+export function checklist(steps: readonly InstallStep[], via: Via = 'agent', expired = false): Line[] {
   const seen = new Map(steps.map((step) => [step.step, step]));
   const names = seen.has('pending') ? order[via].toSpliced(-1, 0, 'pending') : order[via];
   const last = names.findLastIndex((name) => seen.has(name));
   const asks = seen.has('pending') && !seen.has('online');
+  const waits = !asks && (!expired || last >= names.indexOf('enrolled'));
   return names.map((name, i) => {
     const step = seen.get(name);
-    const state = name === 'pending' && asks ? 'now' : step || i < last ? 'done' : i === last + 1 && !asks ? 'now' : 'later';
+    const state = name === 'pending' && asks ? 'now' : step || i < last ? 'done' : i === last + 1 && waits ? 'now' : 'later';
     return { name, state, text: step || state === 'done' ? done(step ?? { step: name }) : waiting[name], at: step?.at ?? '' };
   });
 }
