@@ -2,6 +2,7 @@ package sshgate
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"strconv"
@@ -200,6 +201,34 @@ func (c counted) Read(p []byte) (int, error) {
 func (c counted) Write(p []byte) (int, error) {
 	n, err := c.HalfCloser.Write(p)
 	c.f.out.Add(int64(n))
+	return n, err
+}
+
+// WriteTo and ReadFrom are io.Copy's ways past a copy of every byte, which streams have.
+func (c counted) WriteTo(w io.Writer) (int64, error) {
+	return io.Copy(tally{w, nil, &c.f.in}, c.HalfCloser)
+}
+
+func (c counted) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(c.HalfCloser, tally{nil, r, &c.f.out})
+}
+
+// tally counts what is written or read.
+type tally struct {
+	to   io.Writer
+	from io.Reader
+	n    *atomic.Int64
+}
+
+func (t tally) Write(p []byte) (int, error) {
+	n, err := t.to.Write(p)
+	t.n.Add(int64(n))
+	return n, err
+}
+
+func (t tally) Read(p []byte) (int, error) {
+	n, err := t.from.Read(p)
+	t.n.Add(int64(n))
 	return n, err
 }
 

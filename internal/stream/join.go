@@ -68,7 +68,9 @@ func (e *End) pump(conn *Spill) {
 		}
 		n, err := conn.Read(space)
 		if n > 0 {
-			e.commit(n)
+			if e.commit(n) != nil {
+				return
+			}
 			e.Flush()
 		}
 		switch {

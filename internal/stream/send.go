@@ -19,7 +19,9 @@ func (e *End) Write(p []byte) (int, error) {
 			return written, err
 		}
 		n := copy(space, p[written:])
-		e.commit(n)
+		if err := e.commit(n); err != nil {
+			return written, err
+		}
 		written += n
 		e.Flush()
 	}
@@ -45,11 +47,16 @@ func (e *End) reserve() ([]byte, error) {
 	return space[:min(int64(len(space)), e.window-(e.out.end-e.acked))], nil
 }
 
-func (e *End) commit(n int) {
+// commit keeps n bytes of what reserve gave. It fails where this direction was ended meanwhile: nothing follows an eof.
+func (e *End) commit(n int) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.finished || e.over {
+		return net.ErrClosed
+	}
 	e.out.commit(n)
 	e.lastByte = time.Now()
+	return nil
 }
 
 // Flush gives the carrier what it has not had, and blocks while the network does. What a dying carrier did not take
