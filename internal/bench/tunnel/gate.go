@@ -29,20 +29,25 @@ import (
 // logins is how many people come through the gate at one moment.
 const logins = 200
 
-// Gate measures the way of stock OpenSSH beside a bare relay: an SSH server of the same library that connects to the
-// target itself, without a hub, a device or a check between.
+// Gate measures the way of stock OpenSSH beside a bare relay, an SSH server of the same library with the bare relay of two
+// WebSockets behind it, and beside one that connects to the target itself, as if the device were the hub.
 func Gate(ctx context.Context, report func(Figure)) error {
 	ours, err := newGate(ctx)
 	if err != nil {
 		return err
 	}
-	bare, err := newSSHRelay()
-	if err != nil {
-		return errors.Join(err, ours.stop())
-	}
-	defer bare.close()
 	defer ours.close()
-	paths := []path{ours, bare}
+	way := newBare()
+	defer way.close()
+	paths := []path{ours}
+	for name, carry := range map[string]func(wire.Target, ssh.Channel){"direct": joinTCP, "bare": way.carry} {
+		relay, err := newSSHRelay(name, carry)
+		if err != nil {
+			return err
+		}
+		defer relay.close()
+		paths = append(paths, relay)
+	}
 	for _, up := range []bool{true, false} {
 		f, err := bulkFigure(ctx, paths, 1, up)
 		if err != nil {
@@ -224,22 +229,33 @@ func (g *gate) close() {
 	_ = g.stop()
 }
 
-// sshRelay is an SSH server that connects direct-tcpip channels to where they want to go, and nothing else.
+// carry leads a channel through the two WebSockets.
+func (b *bare) carry(target wire.Target, channel ssh.Channel) {
+	ws, err := b.open(context.Background(), target)
+	if err != nil {
+		_ = channel.Close()
+		return
+	}
+	join(ws, channel)
+}
+
+// sshRelay is an SSH server that leads direct-tcpip channels to where they want to go, and nothing else.
 type sshRelay struct {
+	called   string
 	listener net.Listener
 	client   *ssh.Client
 	serving  sync.WaitGroup
 }
 
-func newSSHRelay() (*sshRelay, error) {
+func newSSHRelay(name string, carry func(wire.Target, ssh.Channel)) (*sshRelay, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	r := &sshRelay{listener: listener}
+	r := &sshRelay{called: name, listener: listener}
 	r.serving.Go(func() {
 		if conn, err := listener.Accept(); err == nil {
-			serveSSH(conn)
+			serveSSH(conn, carry)
 		}
 	})
 	r.client, err = ssh.Dial("tcp", listener.Addr().String(), &ssh.ClientConfig{
@@ -247,7 +263,7 @@ func newSSHRelay() (*sshRelay, error) {
 	return r, err
 }
 
-func (r *sshRelay) name() string { return "bare" }
+func (r *sshRelay) name() string { return r.called }
 
 func (r *sshRelay) dial(_ context.Context, target wire.Target) (net.Conn, error) {
 	address, _ := target.Address()

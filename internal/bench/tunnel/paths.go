@@ -199,6 +199,15 @@ func readMessage(ws *websocket.Conn, buf []byte) ([]byte, error) {
 func (b *bare) name() string { return "bare" }
 
 func (b *bare) dial(ctx context.Context, target wire.Target) (net.Conn, error) {
+	ws, err := b.open(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	return forward(func(local net.Conn) { join(ws, local) })
+}
+
+// open gives the person's WebSocket of a stream to target.
+func (b *bare) open(ctx context.Context, target wire.Target) (*websocket.Conn, error) {
 	id := wire.NewID()
 	url := strings.Replace(b.server.URL, "http", "ws", 1)
 	agent, _, err := websocket.Dial(ctx, url+"/agent?id="+id, nil)
@@ -217,11 +226,11 @@ func (b *bare) dial(ctx context.Context, target wire.Target) (net.Conn, error) {
 		return nil, err
 	}
 	ws.SetReadLimit(-1)
-	return forward(func(local net.Conn) { join(ws, local) })
+	return ws, nil
 }
 
 // join carries bytes between a WebSocket and a target.
-func join(ws *websocket.Conn, conn net.Conn) {
+func join(ws *websocket.Conn, conn io.ReadWriteCloser) {
 	var both sync.WaitGroup
 	both.Go(func() {
 		defer conn.Close()
@@ -278,7 +287,7 @@ func newSSHMuxBehind(via func(hub string) (string, error)) (*sshMux, error) {
 		return nil, err
 	}
 	ws.SetReadLimit(-1)
-	m.agent.Go(func() { serveSSH(websocket.NetConn(context.Background(), ws, websocket.MessageBinary)) })
+	m.agent.Go(func() { serveSSH(websocket.NetConn(context.Background(), ws, websocket.MessageBinary), joinTCP) })
 	m.client = <-m.ready
 	return m, nil
 }
@@ -306,7 +315,8 @@ func (m *sshMux) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	join(ws, conn)
 }
 
-func serveSSH(conn net.Conn) {
+// serveSSH lets everybody in, and has carry lead each direct-tcpip channel to its target.
+func serveSSH(conn net.Conn, carry func(wire.Target, ssh.Channel)) {
 	_, key, _ := ed25519.GenerateKey(nil)
 	signer, _ := ssh.NewSignerFromKey(key)
 	config := &ssh.ServerConfig{NoClientAuth: true}
@@ -324,19 +334,26 @@ func serveSSH(conn net.Conn) {
 			OriginPort uint32
 		}
 		_ = ssh.Unmarshal(fresh.ExtraData(), &open)
-		target, err := net.Dial("tcp", (&net.TCPAddr{IP: net.ParseIP(open.Host), Port: int(open.Port)}).String())
-		if err != nil {
-			_ = fresh.Reject(ssh.ConnectionFailed, err.Error())
-			continue
-		}
 		channel, requests, err := fresh.Accept()
 		if err != nil {
 			continue
 		}
 		go ssh.DiscardRequests(requests)
-		go func() { _, _ = io.Copy(channel, target); channel.Close() }()
-		go func() { _, _ = io.Copy(target, channel); target.Close() }()
+		go carry(wire.TCPTarget(open.Host, int(open.Port)), channel)
 	}
+}
+
+// joinTCP leads a channel to its target by a plain connection.
+func joinTCP(target wire.Target, channel ssh.Channel) {
+	defer channel.Close()
+	address, _ := target.Address()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	go func() { _, _ = io.Copy(conn, channel); conn.Close() }()
+	_, _ = io.Copy(channel, conn)
 }
 
 func (m *sshMux) name() string { return "ssh" }
