@@ -94,8 +94,8 @@ func (r *rig) certified(t *testing.T) {
 	eventually(t, 40*time.Second, "kitchen online again, which that login had replaced", r.online("kitchen", true))
 }
 
-// The connection comes back by itself: after a restart of the hub, after the cable was cut, after the machine's own
-// restart. Taking it out leaves the machine as it was.
+// The connection comes back by itself: after a restart of the hub, after the cable was cut (ADIT_SOAK says for how long),
+// after the machine's own restart. Taking it out leaves the machine as it was.
 func TestWithoutOurAgentComesBack(t *testing.T) {
 	r := newRig(t, "nginx")
 	r.startSSHD()
@@ -109,7 +109,9 @@ func TestWithoutOurAgentComesBack(t *testing.T) {
 	eventually(t, 40*time.Second, "kitchen back after the hub's restart", r.online("kitchen", true))
 
 	r.cut()
+	over := elapsed(soakFor(t, 0))
 	eventually(t, noticedWithin, "kitchen offline", r.online("kitchen", false))
+	eventually(t, time.Hour, "the outage over", over)
 	r.heal()
 	eventually(t, 90*time.Second, "kitchen back after the cut", r.online("kitchen", true))
 

@@ -16,16 +16,24 @@ import (
 	_ "modernc.org/sqlite"
 )
 
+// soakFor is how long a trial lasts: as ADIT_SOAK says, else the given time.
+func soakFor(t *testing.T, otherwise time.Duration) time.Duration {
+	t.Helper()
+	text := os.Getenv("ADIT_SOAK")
+	if text == "" {
+		return otherwise
+	}
+	duration, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return duration
+}
+
 // Hub and agent are killed at random moments, again and again, while somebody writes through the API. Everything comes
 // back by itself, and nothing that was acknowledged is lost. `make soak` does it for five minutes.
 func TestKill(t *testing.T) {
-	duration := 40 * time.Second
-	if s := os.Getenv("ADIT_SOAK"); s != "" {
-		var err error
-		if duration, err = time.ParseDuration(s); err != nil {
-			t.Fatal(err)
-		}
-	}
+	duration := soakFor(t, 40*time.Second)
 	r := newRig(t, "nginx")
 	r.startSSHD()
 	r.install()

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/crypto/ssh"
 
@@ -27,14 +28,17 @@ type station struct {
 	*connection
 	machine
 	opening chan struct{} // channels whose answer is due
+	carried atomic.Int64  // channels that are open
 
 	mu    sync.Mutex
 	ports map[wire.Target]asked
 	ended bool // nothing begins any more
 }
 
-// maxOpening is how many channels may wait for a device's answer at once.
-const maxOpening = 64
+const (
+	maxOpening = 64   // channels that wait for a device's answer at once
+	maxCarried = 1000 // channels that are open, those included whose close a device has yet to answer
+)
 
 // asked is a forward in the client's own words, which it wants to hear again.
 type asked struct {
@@ -182,6 +186,9 @@ func (s *station) open(ctx context.Context, target wire.Target) (net.Conn, error
 	if err != nil {
 		return nil, err
 	}
+	if s.carried.Load() >= maxCarried {
+		return nil, wire.Errorf(wire.RateLimited, "%d connections to the device are open already.", maxCarried)
+	}
 	select {
 	case s.opening <- struct{}{}:
 	default:
@@ -225,7 +232,8 @@ func (s *station) conn(o opened) (net.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("forwarded channel: %w", err)
 	}
-	if !s.begin(carry) {
+	s.carried.Add(1)
+	if !s.begin(func() { carry(); s.carried.Add(-1) }) {
 		_, _ = p.Close(), o.channel.Close()
 		return nil, wire.Errorf(wire.Offline, "The device's connection was lost.")
 	}
