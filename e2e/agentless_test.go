@@ -61,6 +61,7 @@ func TestWithoutOurAgent(t *testing.T) {
 				v.forwards(t)
 				v.programs(t)
 				v.ansible(t)
+				t.Run("a gibibyte both ways", func(t *testing.T) { v.gibibyte(t) })
 			}
 		})
 	}
