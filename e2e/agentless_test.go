@@ -42,6 +42,7 @@ func TestWithoutOurAgent(t *testing.T) {
 		{"caddy", "patient", func(c installCode) string { return c.CommandOpenssh }},
 	} {
 		t.Run(c.proxy, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, c.proxy)
 			r.startSSHD()
 			r.doctor(c.proxy)
@@ -98,6 +99,7 @@ func (r *rig) certified(t *testing.T) {
 // The connection comes back by itself: after a restart of the hub, after the cable was cut (ADIT_SOAK says for how long),
 // after the machine's own restart. Taking it out leaves the machine as it was.
 func TestWithoutOurAgentComesBack(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "nginx")
 	r.startSSHD()
 	r.hashRoots()

@@ -131,6 +131,7 @@ func TestGate(t *testing.T) {
 		{"nginx", "upgrade"}, {"nginx", "raw"}, {"caddy", "patient"}, {"caddy-current", "upgrade"},
 	} {
 		t.Run(c.proxy+"/"+c.form, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, c.proxy)
 			r.startSSHD()
 			r.install()
@@ -385,6 +386,7 @@ func (v *visitor) clients() []string {
 
 // Ansible as Debian has it: ControlMaster, pipelining, sftp and a terminal for become.
 func TestGateAnsible(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "nginx")
 	r.startSSHD()
 	r.install()
@@ -417,6 +419,7 @@ func (v *visitor) ansible(t *testing.T) {
 
 // ssh-audit finds no algorithm to strike out, and that key exchange is strict.
 func TestGateAudit(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "nginx", "ADIT_SSH_ADDR=127.0.0.1:2222")
 	out, _ := r.host.try("ssh-audit", "-j", "-p", "2222", "127.0.0.1") // its status counts warnings too
 	var report struct {
