@@ -40,6 +40,7 @@ func TestWithoutOurAgent(t *testing.T) {
 	}{
 		{"nginx", "upgrade", func(c installCode) string { return c.CommandOpenssl }},
 		{"caddy", "patient", func(c installCode) string { return c.CommandOpenssh }},
+		{"caddy-current", "upgrade", func(c installCode) string { return c.CommandOpenssh }},
 	} {
 		t.Run(c.proxy, func(t *testing.T) {
 			t.Parallel()
