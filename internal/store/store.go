@@ -21,6 +21,9 @@ import (
 // File is the database's name in the data directory.
 const File = "adit.db"
 
+// readers is how many connections read, all open from the start.
+const readers = 8
+
 // ErrNotFound is what a query for one row returns when there is none.
 var ErrNotFound = sql.ErrNoRows
 
@@ -57,9 +60,35 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("database: %w", err), w.Close())
 	}
-	r.SetMaxOpenConns(8)
-	r.SetMaxIdleConns(8)
+	r.SetMaxOpenConns(readers)
+	r.SetMaxIdleConns(readers)
+	if err := openAll(ctx, r); err != nil {
+		return nil, errors.Join(fmt.Errorf("database: %w", err), r.Close(), w.Close())
+	}
 	return &Store{path: path, w: w, r: r, read: New(r), committed: make(chan struct{})}, nil
+}
+
+// openAll opens every connection of the readers and lets each read once, which opens the log and its index: a hub that
+// has run out of file descriptors later still reads its own policy.
+func openAll(ctx context.Context, r *sql.DB) error {
+	conns := make([]*sql.Conn, 0, readers)
+	defer func() {
+		for _, conn := range conns {
+			_ = conn.Close() // back into the pool
+		}
+	}()
+	for range readers {
+		conn, err := r.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		conns = append(conns, conn)
+		var tables int
+		if err := conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // touch makes the file before SQLite does, so that nobody else can read it.
@@ -74,7 +103,7 @@ func touch(path string) error {
 // dsn has busy_timeout first: the pragmas behind it may already meet a lock.
 func dsn(path, more string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)" +
-		"&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=journal_size_limit(67108864)&" + more
+		"&_pragma=synchronous(FULL)&_pragma=temp_store(MEMORY)&_pragma=foreign_keys(1)&_pragma=journal_size_limit(67108864)&" + more
 }
 
 // Close waits for the statements under way and closes the file.

@@ -50,6 +50,51 @@ func addUser(t *testing.T, st *store.Store, email string) store.User {
 	return user
 }
 
+// A hub out of file descriptors must still read its policy (rule 31): as many readers as there can be open no file.
+func TestReadersOpenNothingLater(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	st := open(t, dir)
+	before := openFiles(t, dir)
+	if before < 3 { // the database, its log and the index of that
+		t.Fatalf("%d open files of the database at the start", before)
+	}
+	enough := errors.New("enough")
+	all := make(chan struct{})
+	var entered, readers sync.WaitGroup
+	for range 8 {
+		entered.Add(1)
+		readers.Go(func() {
+			err := st.Follow(t.Context(), func(context.Context) error { entered.Done(); <-all; return enough })
+			if !errors.Is(err, enough) {
+				t.Error(err)
+			}
+		})
+	}
+	entered.Wait()
+	after := openFiles(t, dir)
+	close(all)
+	readers.Wait()
+	if after != before {
+		t.Errorf("%d open files of the database at the start, %d while eight read", before, after)
+	}
+}
+
+// openFiles counts this process's file descriptors below dir.
+func openFiles(t *testing.T, dir string) (n int) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skipf("no /proc here: %v", err)
+	}
+	for _, e := range entries {
+		if at, err := os.Readlink(filepath.Join("/proc/self/fd", e.Name())); err == nil && strings.HasPrefix(at, dir+"/") {
+			n++
+		}
+	}
+	return n
+}
+
 // sqlc writes parameters inside some clauses verbatim, and such a query fails only when it runs. So each generated
 // query must be accepted by a database with the real schema.
 func TestEveryQueryPrepares(t *testing.T) {
