@@ -141,6 +141,210 @@ func (e InstallStepStep) Valid() bool {
 	}
 }
 
+// Defines values for MQTTClientDoor.
+const (
+	MQTTClientDoorCarrier   MQTTClientDoor = "carrier"
+	MQTTClientDoorHub       MQTTClientDoor = "hub"
+	MQTTClientDoorTCP       MQTTClientDoor = "tcp"
+	MQTTClientDoorWebsocket MQTTClientDoor = "websocket"
+)
+
+// Valid indicates whether the value is a known member of the MQTTClientDoor enum.
+func (e MQTTClientDoor) Valid() bool {
+	switch e {
+	case MQTTClientDoorCarrier:
+		return true
+	case MQTTClientDoorHub:
+		return true
+	case MQTTClientDoorTCP:
+		return true
+	case MQTTClientDoorWebsocket:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MQTTClientVersion.
+const (
+	N31  MQTTClientVersion = "3.1"
+	N311 MQTTClientVersion = "3.1.1"
+	N50  MQTTClientVersion = "5.0"
+)
+
+// Valid indicates whether the value is a known member of the MQTTClientVersion enum.
+func (e MQTTClientVersion) Valid() bool {
+	switch e {
+	case N31:
+		return true
+	case N311:
+		return true
+	case N50:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MQTTCredentialKind.
+const (
+	MQTTCredentialKindApplication MQTTCredentialKind = "application"
+	MQTTCredentialKindDevice      MQTTCredentialKind = "device"
+	MQTTCredentialKindThing       MQTTCredentialKind = "thing"
+	MQTTCredentialKindUser        MQTTCredentialKind = "user"
+)
+
+// Valid indicates whether the value is a known member of the MQTTCredentialKind enum.
+func (e MQTTCredentialKind) Valid() bool {
+	switch e {
+	case MQTTCredentialKindApplication:
+		return true
+	case MQTTCredentialKindDevice:
+		return true
+	case MQTTCredentialKindThing:
+		return true
+	case MQTTCredentialKindUser:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MQTTCredentialRequestKind.
+const (
+	MQTTCredentialRequestKindApplication MQTTCredentialRequestKind = "application"
+	MQTTCredentialRequestKindDevice      MQTTCredentialRequestKind = "device"
+	MQTTCredentialRequestKindThing       MQTTCredentialRequestKind = "thing"
+	MQTTCredentialRequestKindUser        MQTTCredentialRequestKind = "user"
+)
+
+// Valid indicates whether the value is a known member of the MQTTCredentialRequestKind enum.
+func (e MQTTCredentialRequestKind) Valid() bool {
+	switch e {
+	case MQTTCredentialRequestKindApplication:
+		return true
+	case MQTTCredentialRequestKindDevice:
+		return true
+	case MQTTCredentialRequestKindThing:
+		return true
+	case MQTTCredentialRequestKindUser:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MQTTImportProblemFile.
+const (
+	ACLFile      MQTTImportProblemFile = "acl_file"
+	PasswordFile MQTTImportProblemFile = "password_file"
+)
+
+// Valid indicates whether the value is a known member of the MQTTImportProblemFile enum.
+func (e MQTTImportProblemFile) Valid() bool {
+	switch e {
+	case ACLFile:
+		return true
+	case PasswordFile:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MQTTPrincipalKind.
+const (
+	MQTTPrincipalKindApplication MQTTPrincipalKind = "application"
+	MQTTPrincipalKindDevice      MQTTPrincipalKind = "device"
+	MQTTPrincipalKindHub         MQTTPrincipalKind = "hub"
+	MQTTPrincipalKindThing       MQTTPrincipalKind = "thing"
+	MQTTPrincipalKindUser        MQTTPrincipalKind = "user"
+)
+
+// Valid indicates whether the value is a known member of the MQTTPrincipalKind enum.
+func (e MQTTPrincipalKind) Valid() bool {
+	switch e {
+	case MQTTPrincipalKindApplication:
+		return true
+	case MQTTPrincipalKindDevice:
+		return true
+	case MQTTPrincipalKindHub:
+		return true
+	case MQTTPrincipalKindThing:
+		return true
+	case MQTTPrincipalKindUser:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MQTTRuleAccess.
+const (
+	MQTTRuleAccessDeny      MQTTRuleAccess = "deny"
+	MQTTRuleAccessRead      MQTTRuleAccess = "read"
+	MQTTRuleAccessReadwrite MQTTRuleAccess = "readwrite"
+	MQTTRuleAccessWrite     MQTTRuleAccess = "write"
+)
+
+// Valid indicates whether the value is a known member of the MQTTRuleAccess enum.
+func (e MQTTRuleAccess) Valid() bool {
+	switch e {
+	case MQTTRuleAccessDeny:
+		return true
+	case MQTTRuleAccessRead:
+		return true
+	case MQTTRuleAccessReadwrite:
+		return true
+	case MQTTRuleAccessWrite:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MQTTRuleRequestAccess.
+const (
+	MQTTRuleRequestAccessDeny      MQTTRuleRequestAccess = "deny"
+	MQTTRuleRequestAccessRead      MQTTRuleRequestAccess = "read"
+	MQTTRuleRequestAccessReadwrite MQTTRuleRequestAccess = "readwrite"
+	MQTTRuleRequestAccessWrite     MQTTRuleRequestAccess = "write"
+)
+
+// Valid indicates whether the value is a known member of the MQTTRuleRequestAccess enum.
+func (e MQTTRuleRequestAccess) Valid() bool {
+	switch e {
+	case MQTTRuleRequestAccessDeny:
+		return true
+	case MQTTRuleRequestAccessRead:
+		return true
+	case MQTTRuleRequestAccessReadwrite:
+		return true
+	case MQTTRuleRequestAccessWrite:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MQTTStatusBackend.
+const (
+	Embedded MQTTStatusBackend = "embedded"
+	External MQTTStatusBackend = "external"
+)
+
+// Valid indicates whether the value is a known member of the MQTTStatusBackend enum.
+func (e MQTTStatusBackend) Valid() bool {
+	switch e {
+	case Embedded:
+		return true
+	case External:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ProblemCode.
 const (
 	Conflict        ProblemCode = "conflict"
@@ -278,25 +482,25 @@ func (e SSHGateForm) Valid() bool {
 
 // Defines values for ServiceProtocol.
 const (
-	HTTP  ServiceProtocol = "http"
-	HTTPS ServiceProtocol = "https"
-	Mqtt  ServiceProtocol = "mqtt"
-	SSH   ServiceProtocol = "ssh"
-	TCP   ServiceProtocol = "tcp"
+	ServiceProtocolHTTP  ServiceProtocol = "http"
+	ServiceProtocolHTTPS ServiceProtocol = "https"
+	ServiceProtocolMqtt  ServiceProtocol = "mqtt"
+	ServiceProtocolSSH   ServiceProtocol = "ssh"
+	ServiceProtocolTCP   ServiceProtocol = "tcp"
 )
 
 // Valid indicates whether the value is a known member of the ServiceProtocol enum.
 func (e ServiceProtocol) Valid() bool {
 	switch e {
-	case HTTP:
+	case ServiceProtocolHTTP:
 		return true
-	case HTTPS:
+	case ServiceProtocolHTTPS:
 		return true
-	case Mqtt:
+	case ServiceProtocolMqtt:
 		return true
-	case SSH:
+	case ServiceProtocolSSH:
 		return true
-	case TCP:
+	case ServiceProtocolTCP:
 		return true
 	default:
 		return false
@@ -329,23 +533,78 @@ func (e ShellState) Valid() bool {
 
 // Defines values for TokenScope.
 const (
-	All     TokenScope = "all"
-	Connect TokenScope = "connect"
-	Read    TokenScope = "read"
+	TokenScopeAll     TokenScope = "all"
+	TokenScopeConnect TokenScope = "connect"
+	TokenScopeRead    TokenScope = "read"
 )
 
 // Valid indicates whether the value is a known member of the TokenScope enum.
 func (e TokenScope) Valid() bool {
 	switch e {
-	case All:
+	case TokenScopeAll:
 		return true
-	case Connect:
+	case TokenScopeConnect:
 		return true
-	case Read:
+	case TokenScopeRead:
 		return true
 	default:
 		return false
 	}
+}
+
+// AgentMQTT defines model for AgentMQTT.
+type AgentMQTT struct {
+	Bridges   []AgentMQTTBridge   `json:"bridges"`
+	Listeners []AgentMQTTListener `json:"listeners"`
+}
+
+// AgentMQTTBridge defines model for AgentMQTTBridge.
+type AgentMQTTBridge struct {
+	// Broker HOST:PORT of the local broker
+	Broker       string `json:"broker"`
+	Dropped      int64  `json:"dropped"`
+	ForwardedIn  int64  `json:"forwarded_in"`
+	ForwardedOut int64  `json:"forwarded_out"`
+
+	// Local Connected to the local broker
+	Local bool `json:"local"`
+
+	// Looped Messages dropped because they had come from here
+	Looped int64  `json:"looped"`
+	Name   string `json:"name"`
+
+	// Paused The breaker is open: the same message came round and round
+	Paused      *bool   `json:"paused,omitempty"`
+	Problem     *string `json:"problem,omitempty"`
+	Queued      int     `json:"queued"`
+	QueuedBytes int64   `json:"queued_bytes"`
+
+	// Remote Connected to the hub
+	Remote bool `json:"remote"`
+}
+
+// AgentMQTTListener defines model for AgentMQTTListener.
+type AgentMQTTListener struct {
+	// Address HOST:PORT on the device
+	Address     string `json:"address"`
+	Connections int    `json:"connections"`
+
+	// Dropped Messages larger than the thing takes
+	Dropped int64 `json:"dropped"`
+
+	// Problem Why it does not listen
+	Problem *string `json:"problem,omitempty"`
+
+	// Refused Connections with a wrong username or password
+	Refused int64            `json:"refused"`
+	Things  []AgentMQTTThing `json:"things"`
+}
+
+// AgentMQTTThing defines model for AgentMQTTThing.
+type AgentMQTTThing struct {
+	Connected  bool       `json:"connected"`
+	LastSeenAt *time.Time `json:"last_seen_at,omitempty"`
+	Name       string     `json:"name"`
 }
 
 // CLILogin defines model for CLILogin.
@@ -473,6 +732,24 @@ type Device struct {
 
 // DeviceVia defines model for Device.Via.
 type DeviceVia string
+
+// DeviceMQTT defines model for DeviceMQTT.
+type DeviceMQTT struct {
+	Agent *AgentMQTT `json:"agent,omitempty"`
+
+	// AgentProblem Why the agent's state is not known
+	AgentProblem *string `json:"agent_problem,omitempty"`
+
+	// AgentToml The same as [[mqtt.bridge]] in agent.toml
+	AgentToml string       `json:"agent_toml"`
+	Clients   []MQTTClient `json:"clients"`
+
+	// MosquittoConf A bridge for mosquitto.conf, through the agent's loopback port
+	MosquittoConf string `json:"mosquitto_conf"`
+
+	// Topics The last message of each of its topics, newest first, at most 100
+	Topics []MQTTMessage `json:"topics"`
+}
 
 // DevicePatch defines model for DevicePatch.
 type DevicePatch struct {
@@ -751,6 +1028,322 @@ type LoginRequest struct {
 	Password string `json:"password"`
 }
 
+// MQTTClear defines model for MQTTClear.
+type MQTTClear struct {
+	Device *string `json:"device,omitempty"`
+
+	// DryRun Only count
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Expect What the dry run counted: where it is no longer that many, nothing is cleared and the answer is 409
+	Expect *int   `json:"expect,omitempty"`
+	Filter string `json:"filter"`
+}
+
+// MQTTCleared defines model for MQTTCleared.
+type MQTTCleared struct {
+	Count int `json:"count"`
+
+	// Topics The first 100
+	Topics []string `json:"topics"`
+}
+
+// MQTTClient defines model for MQTTClient.
+type MQTTClient struct {
+	// Address IP address it came from
+	Address *string `json:"address,omitempty"`
+
+	// Bridge It is a broker's bridge
+	Bridge bool `json:"bridge"`
+
+	// Clean Its MQTT session ends with the connection
+	Clean     bool           `json:"clean"`
+	ClientID  string         `json:"client_id"`
+	Connected bool           `json:"connected"`
+	Door      MQTTClientDoor `json:"door"`
+	Dropped   int64          `json:"dropped"`
+
+	// ID For DELETE: the MQTT session is that of a principal and a ClientID
+	ID string `json:"id"`
+
+	// Inflight Sent to it and not acknowledged
+	Inflight         int           `json:"inflight"`
+	KeepAliveSeconds int           `json:"keep_alive_seconds"`
+	Principal        MQTTPrincipal `json:"principal"`
+
+	// Queued Messages that wait for it
+	Queued int `json:"queued"`
+
+	// Since Of the connection, or since when it is away
+	Since         time.Time          `json:"since"`
+	Subscriptions []MQTTSubscription `json:"subscriptions"`
+	Version       MQTTClientVersion  `json:"version"`
+}
+
+// MQTTClientDoor defines model for MQTTClient.Door.
+type MQTTClientDoor string
+
+// MQTTClientVersion defines model for MQTTClient.Version.
+type MQTTClientVersion string
+
+// MQTTCredential defines model for MQTTCredential.
+type MQTTCredential struct {
+	CreatedAt  time.Time          `json:"created_at"`
+	ExpiresAt  *time.Time         `json:"expires_at,omitempty"`
+	ID         string             `json:"id"`
+	Kind       MQTTCredentialKind `json:"kind"`
+	Label      *string            `json:"label,omitempty"`
+	LastUsedAt *time.Time         `json:"last_used_at,omitempty"`
+	Principal  MQTTPrincipal      `json:"principal"`
+	Username   string             `json:"username"`
+}
+
+// MQTTCredentialKind defines model for MQTTCredential.Kind.
+type MQTTCredentialKind string
+
+// MQTTCredentialRequest defines model for MQTTCredentialRequest.
+type MQTTCredentialRequest struct {
+	// Device Id or name, for device and thing
+	Device *string `json:"device,omitempty"`
+
+	// ExpiresIn A duration, as 720h; never where absent
+	ExpiresIn *string                   `json:"expires_in,omitempty"`
+	Kind      MQTTCredentialRequestKind `json:"kind"`
+	Label     *string                   `json:"label,omitempty"`
+
+	// Thing The thing's name, for thing
+	Thing *string `json:"thing,omitempty"`
+
+	// User Id, e-mail or handle; the caller where absent
+	User *string `json:"user,omitempty"`
+
+	// Username Unique in the hub; chosen by it where absent
+	Username *string `json:"username,omitempty"`
+}
+
+// MQTTCredentialRequestKind defines model for MQTTCredentialRequest.Kind.
+type MQTTCredentialRequestKind string
+
+// MQTTFrame defines model for MQTTFrame.
+type MQTTFrame struct {
+	// Dropped How many of them no frame shows, since they were merged or too many
+	Dropped int `json:"dropped"`
+
+	// Messages In order; of a topic that was busier than the frames, its last message only
+	Messages []MQTTMessage `json:"messages"`
+
+	// Received Messages that matched since the frame before
+	Received int `json:"received"`
+}
+
+// MQTTImport defines model for MQTTImport.
+type MQTTImport struct {
+	ACLFile      *string `json:"acl_file,omitempty"`
+	DryRun       *bool   `json:"dry_run,omitempty"`
+	PasswordFile *string `json:"password_file,omitempty"`
+}
+
+// MQTTImportProblem defines model for MQTTImportProblem.
+type MQTTImportProblem struct {
+	File    MQTTImportProblemFile `json:"file"`
+	Line    int                   `json:"line"`
+	Message string                `json:"message"`
+}
+
+// MQTTImportProblemFile defines model for MQTTImportProblem.File.
+type MQTTImportProblemFile string
+
+// MQTTImported defines model for MQTTImported.
+type MQTTImported struct {
+	Credentials int `json:"credentials"`
+
+	// Problems Lines that were not taken; where there is one, nothing was
+	Problems []MQTTImportProblem `json:"problems"`
+	Rules    int                 `json:"rules"`
+}
+
+// MQTTMessage defines model for MQTTMessage.
+type MQTTMessage struct {
+	// At When the hub received it
+	At time.Time `json:"at"`
+
+	// Bytes Of the whole payload
+	Bytes             int        `json:"bytes"`
+	ContentType       *string    `json:"content_type,omitempty"`
+	CorrelationBase64 *string    `json:"correlation_base64,omitempty"`
+	ExpiresAt         *time.Time `json:"expires_at,omitempty"`
+
+	// From The publishing principal's name, where the hub knows it
+	From *string `json:"from,omitempty"`
+
+	// PayloadBase64 At most the first 4,096 bytes in frames and lists
+	PayloadBase64 string  `json:"payload_base64"`
+	Qos           int     `json:"qos"`
+	ResponseTopic *string `json:"response_topic,omitempty"`
+
+	// Retain Its sender wanted it retained, or it is
+	Retain         bool                `json:"retain"`
+	Topic          string              `json:"topic"`
+	UserProperties *[]MQTTUserProperty `json:"user_properties,omitempty"`
+}
+
+// MQTTPrincipal defines model for MQTTPrincipal.
+type MQTTPrincipal struct {
+	// DeviceID Of devices and things
+	DeviceID *string `json:"device_id,omitempty"`
+
+	// ID dev_…, dev_…/THING, usr_…, mqc_…
+	ID   string            `json:"id"`
+	Kind MQTTPrincipalKind `json:"kind"`
+
+	// Name The device's name, DEVICE/THING, the user's handle, the application's username
+	Name string `json:"name"`
+}
+
+// MQTTPrincipalKind defines model for MQTTPrincipal.Kind.
+type MQTTPrincipalKind string
+
+// MQTTPublish defines model for MQTTPublish.
+type MQTTPublish struct {
+	ContentType       *string `json:"content_type,omitempty"`
+	CorrelationBase64 *string `json:"correlation_base64,omitempty"`
+
+	// Device Id or name: that device's own broker, through the tunnel
+	Device        *string `json:"device,omitempty"`
+	ExpirySeconds *int64  `json:"expiry_seconds,omitempty"`
+
+	// Payload As UTF-8
+	Payload *string `json:"payload,omitempty"`
+
+	// PayloadBase64 Instead of payload, for bytes
+	PayloadBase64  *string             `json:"payload_base64,omitempty"`
+	Qos            *int                `json:"qos,omitempty"`
+	ResponseTopic  *string             `json:"response_topic,omitempty"`
+	Retain         *bool               `json:"retain,omitempty"`
+	Topic          string              `json:"topic"`
+	UserProperties *[]MQTTUserProperty `json:"user_properties,omitempty"`
+
+	// WaitSeconds Wait so long for an answer on the response topic, which the hub chooses where it is absent; none is 504 with code offline
+	WaitSeconds *float32 `json:"wait_seconds,omitempty"`
+}
+
+// MQTTPublished defines model for MQTTPublished.
+type MQTTPublished struct {
+	Reply *MQTTMessage `json:"reply,omitempty"`
+
+	// TookMs Until the reply
+	TookMs *int `json:"took_ms,omitempty"`
+}
+
+// MQTTRetained defines model for MQTTRetained.
+type MQTTRetained struct {
+	Messages []MQTTMessage `json:"messages"`
+	More     bool          `json:"more"`
+
+	// Total That match
+	Total      int   `json:"total"`
+	TotalBytes int64 `json:"total_bytes"`
+}
+
+// MQTTRule defines model for MQTTRule.
+type MQTTRule struct {
+	Access    MQTTRuleAccess `json:"access"`
+	Builtin   bool           `json:"builtin"`
+	CreatedAt *time.Time     `json:"created_at,omitempty"`
+	Filter    string         `json:"filter"`
+
+	// ID Absent for those that roles give
+	ID      *string `json:"id,omitempty"`
+	Subject string  `json:"subject"`
+}
+
+// MQTTRuleAccess defines model for MQTTRule.Access.
+type MQTTRuleAccess string
+
+// MQTTRuleRequest defines model for MQTTRuleRequest.
+type MQTTRuleRequest struct {
+	Access MQTTRuleRequestAccess `json:"access"`
+
+	// Filter A topic filter; %n is the device's name, %d its id, %t the thing, %u the username, %c the ClientID
+	Filter string `json:"filter"`
+
+	// Subject `everybody`, `role:ROLE`, `user:HANDLE`, `device:NAME`, `devices`, `things`, `tag:TAG`, or `credential:USERNAME`
+	Subject string `json:"subject"`
+}
+
+// MQTTRuleRequestAccess defines model for MQTTRuleRequest.Access.
+type MQTTRuleRequestAccess string
+
+// MQTTStatus defines model for MQTTStatus.
+type MQTTStatus struct {
+	// Address HOST:PORT of ADIT_MQTT_ADDR; absent where it is not set
+	Address *string           `json:"address,omitempty"`
+	Backend MQTTStatusBackend `json:"backend"`
+
+	// Clients Connected now
+	Clients int `json:"clients"`
+
+	// Connected The broker can be reached; always where it is embedded
+	Connected bool `json:"connected"`
+
+	// Dropped Messages that a full queue or a limit cost, since the start
+	Dropped int64 `json:"dropped"`
+
+	// Problem Why not
+	Problem *string `json:"problem,omitempty"`
+
+	// Received PUBLISH packets since the start
+	Received      int64 `json:"received"`
+	Retained      int   `json:"retained"`
+	RetainedBytes int64 `json:"retained_bytes"`
+
+	// Sent PUBLISH packets since the start
+	Sent int64 `json:"sent"`
+
+	// Sessions Kept, connected or not
+	Sessions      int       `json:"sessions"`
+	StartedAt     time.Time `json:"started_at"`
+	Subscriptions int       `json:"subscriptions"`
+}
+
+// MQTTStatusBackend defines model for MQTTStatus.Backend.
+type MQTTStatusBackend string
+
+// MQTTSubscription defines model for MQTTSubscription.
+type MQTTSubscription struct {
+	Filter string `json:"filter"`
+	Qos    int    `json:"qos"`
+}
+
+// MQTTTemplate defines model for MQTTTemplate.
+type MQTTTemplate struct {
+	ID      string      `json:"id"`
+	Message MQTTPublish `json:"message"`
+	Name    string      `json:"name"`
+}
+
+// MQTTTemplateRequest defines model for MQTTTemplateRequest.
+type MQTTTemplateRequest struct {
+	Message MQTTPublish `json:"message"`
+	Name    string      `json:"name"`
+}
+
+// MQTTToken defines model for MQTTToken.
+type MQTTToken struct {
+	ExpiresAt time.Time `json:"expires_at"`
+	Password  string    `json:"password"`
+
+	// URL Example: wss://hub.example.com/mqtt
+	URL      string `json:"url"`
+	Username string `json:"username"`
+}
+
+// MQTTUserProperty defines model for MQTTUserProperty.
+type MQTTUserProperty struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
 // Me defines model for Me.
 type Me struct {
 	Hub  HubInfo `json:"hub"`
@@ -781,6 +1374,17 @@ type NewInstallCode struct {
 	ExpiresAt    time.Time `json:"expires_at"`
 	ID           string    `json:"id"`
 	Uses         int       `json:"uses"`
+}
+
+// NewMQTTCredential defines model for NewMQTTCredential.
+type NewMQTTCredential struct {
+	Credential MQTTCredential `json:"credential"`
+
+	// Password Shown once
+	Password string `json:"password"`
+
+	// URL Example: wss://hub.example.com/mqtt
+	URL string `json:"url"`
 }
 
 // NewToken defines model for NewToken.
@@ -1108,6 +1712,15 @@ type GrantPath = string
 // InstallCodePath defines model for InstallCodePath.
 type InstallCodePath = string
 
+// MQTTClientPath defines model for MQTTClientPath.
+type MQTTClientPath = string
+
+// MQTTCredentialPath defines model for MQTTCredentialPath.
+type MQTTCredentialPath = string
+
+// MQTTRulePath defines model for MQTTRulePath.
+type MQTTRulePath = string
+
 // PortPath defines model for PortPath.
 type PortPath = int
 
@@ -1136,6 +1749,24 @@ type SignedIn = Me
 type ListDevicesParams struct {
 	Tag    *string       `form:"tag,omitempty" json:"tag,omitempty"`
 	Status *DeviceStatus `form:"status,omitempty" json:"status,omitempty"`
+}
+
+// KickMQTTClientParams defines parameters for KickMQTTClient.
+type KickMQTTClientParams struct {
+	// Forget Also end the MQTT session: its subscriptions and queue
+	Forget *bool `form:"forget,omitempty" json:"forget,omitempty"`
+}
+
+// ListMQTTRetainedParams defines parameters for ListMQTTRetained.
+type ListMQTTRetainedParams struct {
+	Filter *string `form:"filter,omitempty" json:"filter,omitempty"`
+
+	// Device Id or name; absent: the hub's broker
+	Device *string `form:"device,omitempty" json:"device,omitempty"`
+
+	// After The last topic of the page before
+	After *string `form:"after,omitempty" json:"after,omitempty"`
+	Limit *int    `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // ListPortsParams defines parameters for ListPorts.
@@ -1188,6 +1819,24 @@ type LoginByLinkJSONRequestBody = LinkRequest
 
 // ChangePasswordJSONRequestBody defines body for ChangePassword for application/json ContentType.
 type ChangePasswordJSONRequestBody = PasswordChange
+
+// CreateMQTTCredentialJSONRequestBody defines body for CreateMQTTCredential for application/json ContentType.
+type CreateMQTTCredentialJSONRequestBody = MQTTCredentialRequest
+
+// ImportMQTTJSONRequestBody defines body for ImportMQTT for application/json ContentType.
+type ImportMQTTJSONRequestBody = MQTTImport
+
+// PublishMQTTJSONRequestBody defines body for PublishMQTT for application/json ContentType.
+type PublishMQTTJSONRequestBody = MQTTPublish
+
+// ClearMQTTRetainedJSONRequestBody defines body for ClearMQTTRetained for application/json ContentType.
+type ClearMQTTRetainedJSONRequestBody = MQTTClear
+
+// CreateMQTTRuleJSONRequestBody defines body for CreateMQTTRule for application/json ContentType.
+type CreateMQTTRuleJSONRequestBody = MQTTRuleRequest
+
+// SaveMQTTTemplateJSONRequestBody defines body for SaveMQTTTemplate for application/json ContentType.
+type SaveMQTTTemplateJSONRequestBody = MQTTTemplateRequest
 
 // AddPortJSONRequestBody defines body for AddPort for application/json ContentType.
 type AddPortJSONRequestBody = PortRequest
@@ -1242,6 +1891,9 @@ type ServerInterface interface {
 	// ApproveDevice Let a pending device in (admin); to turn it away, remove it
 	// (POST /api/v1/devices/{device}/approve)
 	ApproveDevice(ctx echo.Context, device DevicePath) error
+	// GetDeviceMQTT A device's MQTT: topics, clients, listeners, bridges, and settings to paste
+	// (GET /api/v1/devices/{device}/mqtt)
+	GetDeviceMQTT(ctx echo.Context, device DevicePath) error
 	// SignCertificate A ten-minute user certificate for one login on one device
 	// (POST /api/v1/devices/{device}/ssh-certificate)
 	SignCertificate(ctx echo.Context, device DevicePath) error
@@ -1290,6 +1942,57 @@ type ServerInterface interface {
 	// ChangePassword Change the own password; ends every other login session
 	// (PUT /api/v1/me/password)
 	ChangePassword(ctx echo.Context) error
+	// GetMQTT The broker and its figures
+	// (GET /api/v1/mqtt)
+	GetMQTT(ctx echo.Context) error
+	// ListMQTTClients MQTT sessions of the caller's view, connected or kept
+	// (GET /api/v1/mqtt/clients)
+	ListMQTTClients(ctx echo.Context) error
+	// KickMQTTClient Disconnect a client, reason code 0x98, and forget its session where asked (admin)
+	// (DELETE /api/v1/mqtt/clients/{mqtt_client})
+	KickMQTTClient(ctx echo.Context, mqttClient MQTTClientPath, params KickMQTTClientParams) error
+	// ListMQTTCredentials The caller's own MQTT credentials; managers see all
+	// (GET /api/v1/mqtt/credentials)
+	ListMQTTCredentials(ctx echo.Context) error
+	// CreateMQTTCredential Make an MQTT username and password; the password is shown once
+	// (POST /api/v1/mqtt/credentials)
+	CreateMQTTCredential(ctx echo.Context) error
+	// RemoveMQTTCredential Remove a credential; who is connected by it is disconnected
+	// (DELETE /api/v1/mqtt/credentials/{mqtt_credential})
+	RemoveMQTTCredential(ctx echo.Context, mqttCredential MQTTCredentialPath) error
+	// ImportMQTT Take over Mosquitto's password_file and acl_file (admin)
+	// (POST /api/v1/mqtt/import)
+	ImportMQTT(ctx echo.Context) error
+	// PublishMQTT Publish a message, and wait for its answer where asked
+	// (POST /api/v1/mqtt/publish)
+	PublishMQTT(ctx echo.Context) error
+	// ListMQTTRetained Retained messages, by topic
+	// (GET /api/v1/mqtt/retained)
+	ListMQTTRetained(ctx echo.Context, params ListMQTTRetainedParams) error
+	// ClearMQTTRetained Clear retained messages by filter, or count what would be cleared
+	// (POST /api/v1/mqtt/retained/clear)
+	ClearMQTTRetained(ctx echo.Context) error
+	// ListMQTTRules Access rules made by hand, and those that roles give (admin)
+	// (GET /api/v1/mqtt/rules)
+	ListMQTTRules(ctx echo.Context) error
+	// CreateMQTTRule Allow or deny topics to somebody (admin)
+	// (POST /api/v1/mqtt/rules)
+	CreateMQTTRule(ctx echo.Context) error
+	// RemoveMQTTRule Remove a rule; it ends at once (admin)
+	// (DELETE /api/v1/mqtt/rules/{mqtt_rule})
+	RemoveMQTTRule(ctx echo.Context, mqttRule MQTTRulePath) error
+	// ListMQTTTemplates The caller's saved messages
+	// (GET /api/v1/mqtt/templates)
+	ListMQTTTemplates(ctx echo.Context) error
+	// SaveMQTTTemplate Save a message under a name; the same name again replaces it
+	// (POST /api/v1/mqtt/templates)
+	SaveMQTTTemplate(ctx echo.Context) error
+	// RemoveMQTTTemplate Remove a saved message
+	// (DELETE /api/v1/mqtt/templates/{mqtt_template})
+	RemoveMQTTTemplate(ctx echo.Context, mqttTemplate string) error
+	// CreateMQTTToken A username and password for /mqtt that speak as the caller for five minutes
+	// (POST /api/v1/mqtt/tokens)
+	CreateMQTTToken(ctx echo.Context) error
 	// ListPorts Dedicated TCP ports of the devices that the caller may see
 	// (GET /api/v1/ports)
 	ListPorts(ctx echo.Context, params ListPortsParams) error
@@ -1502,6 +2205,22 @@ func (w *ServerInterfaceWrapper) ApproveDevice(ctx echo.Context) error {
 	return err
 }
 
+// GetDeviceMQTT converts echo context to params.
+func (w *ServerInterfaceWrapper) GetDeviceMQTT(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "device" -------------
+	var device DevicePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "device", ctx.Param("device"), &device, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter device: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetDeviceMQTT(ctx, device)
+	return err
+}
+
 // SignCertificate converts echo context to params.
 func (w *ServerInterfaceWrapper) SignCertificate(ctx echo.Context) error {
 	var err error
@@ -1678,6 +2397,226 @@ func (w *ServerInterfaceWrapper) ChangePassword(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ChangePassword(ctx)
+	return err
+}
+
+// GetMQTT converts echo context to params.
+func (w *ServerInterfaceWrapper) GetMQTT(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetMQTT(ctx)
+	return err
+}
+
+// ListMQTTClients converts echo context to params.
+func (w *ServerInterfaceWrapper) ListMQTTClients(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListMQTTClients(ctx)
+	return err
+}
+
+// KickMQTTClient converts echo context to params.
+func (w *ServerInterfaceWrapper) KickMQTTClient(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "mqtt_client" -------------
+	var mqttClient MQTTClientPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "mqtt_client", ctx.Param("mqtt_client"), &mqttClient, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter mqtt_client: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params KickMQTTClientParams
+	// ------------- Optional query parameter "forget" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "forget", ctx.QueryParams(), &params.Forget, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter forget: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.KickMQTTClient(ctx, mqttClient, params)
+	return err
+}
+
+// ListMQTTCredentials converts echo context to params.
+func (w *ServerInterfaceWrapper) ListMQTTCredentials(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListMQTTCredentials(ctx)
+	return err
+}
+
+// CreateMQTTCredential converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateMQTTCredential(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateMQTTCredential(ctx)
+	return err
+}
+
+// RemoveMQTTCredential converts echo context to params.
+func (w *ServerInterfaceWrapper) RemoveMQTTCredential(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "mqtt_credential" -------------
+	var mqttCredential MQTTCredentialPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "mqtt_credential", ctx.Param("mqtt_credential"), &mqttCredential, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter mqtt_credential: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RemoveMQTTCredential(ctx, mqttCredential)
+	return err
+}
+
+// ImportMQTT converts echo context to params.
+func (w *ServerInterfaceWrapper) ImportMQTT(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ImportMQTT(ctx)
+	return err
+}
+
+// PublishMQTT converts echo context to params.
+func (w *ServerInterfaceWrapper) PublishMQTT(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PublishMQTT(ctx)
+	return err
+}
+
+// ListMQTTRetained converts echo context to params.
+func (w *ServerInterfaceWrapper) ListMQTTRetained(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListMQTTRetainedParams
+	// ------------- Optional query parameter "filter" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "filter", ctx.QueryParams(), &params.Filter, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter filter: %s", err))
+	}
+
+	// ------------- Optional query parameter "device" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "device", ctx.QueryParams(), &params.Device, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter device: %s", err))
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", ctx.QueryParams(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter after: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListMQTTRetained(ctx, params)
+	return err
+}
+
+// ClearMQTTRetained converts echo context to params.
+func (w *ServerInterfaceWrapper) ClearMQTTRetained(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ClearMQTTRetained(ctx)
+	return err
+}
+
+// ListMQTTRules converts echo context to params.
+func (w *ServerInterfaceWrapper) ListMQTTRules(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListMQTTRules(ctx)
+	return err
+}
+
+// CreateMQTTRule converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateMQTTRule(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateMQTTRule(ctx)
+	return err
+}
+
+// RemoveMQTTRule converts echo context to params.
+func (w *ServerInterfaceWrapper) RemoveMQTTRule(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "mqtt_rule" -------------
+	var mqttRule MQTTRulePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "mqtt_rule", ctx.Param("mqtt_rule"), &mqttRule, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter mqtt_rule: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RemoveMQTTRule(ctx, mqttRule)
+	return err
+}
+
+// ListMQTTTemplates converts echo context to params.
+func (w *ServerInterfaceWrapper) ListMQTTTemplates(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListMQTTTemplates(ctx)
+	return err
+}
+
+// SaveMQTTTemplate converts echo context to params.
+func (w *ServerInterfaceWrapper) SaveMQTTTemplate(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.SaveMQTTTemplate(ctx)
+	return err
+}
+
+// RemoveMQTTTemplate converts echo context to params.
+func (w *ServerInterfaceWrapper) RemoveMQTTTemplate(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "mqtt_template" -------------
+	var mqttTemplate string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "mqtt_template", ctx.Param("mqtt_template"), &mqttTemplate, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter mqtt_template: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RemoveMQTTTemplate(ctx, mqttTemplate)
+	return err
+}
+
+// CreateMQTTToken converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateMQTTToken(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateMQTTToken(ctx)
 	return err
 }
 
@@ -2039,6 +2978,24 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/api/v1/ports", wrapper.ListPorts, options.OperationMiddlewares["listPorts"]...)
 	router.POST(options.BaseURL+"/api/v1/ports", wrapper.AddPort, options.OperationMiddlewares["addPort"]...)
 	router.DELETE(options.BaseURL+"/api/v1/ports/:port", wrapper.RemovePort, options.OperationMiddlewares["removePort"]...)
+	router.GET(options.BaseURL+"/api/v1/mqtt", wrapper.GetMQTT, options.OperationMiddlewares["getMQTT"]...)
+	router.GET(options.BaseURL+"/api/v1/mqtt/clients", wrapper.ListMQTTClients, options.OperationMiddlewares["listMQTTClients"]...)
+	router.DELETE(options.BaseURL+"/api/v1/mqtt/clients/:mqtt_client", wrapper.KickMQTTClient, options.OperationMiddlewares["kickMQTTClient"]...)
+	router.POST(options.BaseURL+"/api/v1/mqtt/publish", wrapper.PublishMQTT, options.OperationMiddlewares["publishMQTT"]...)
+	router.GET(options.BaseURL+"/api/v1/mqtt/retained", wrapper.ListMQTTRetained, options.OperationMiddlewares["listMQTTRetained"]...)
+	router.POST(options.BaseURL+"/api/v1/mqtt/retained/clear", wrapper.ClearMQTTRetained, options.OperationMiddlewares["clearMQTTRetained"]...)
+	router.GET(options.BaseURL+"/api/v1/mqtt/templates", wrapper.ListMQTTTemplates, options.OperationMiddlewares["listMQTTTemplates"]...)
+	router.POST(options.BaseURL+"/api/v1/mqtt/templates", wrapper.SaveMQTTTemplate, options.OperationMiddlewares["saveMQTTTemplate"]...)
+	router.DELETE(options.BaseURL+"/api/v1/mqtt/templates/:mqtt_template", wrapper.RemoveMQTTTemplate, options.OperationMiddlewares["removeMQTTTemplate"]...)
+	router.POST(options.BaseURL+"/api/v1/mqtt/tokens", wrapper.CreateMQTTToken, options.OperationMiddlewares["createMQTTToken"]...)
+	router.GET(options.BaseURL+"/api/v1/mqtt/credentials", wrapper.ListMQTTCredentials, options.OperationMiddlewares["listMQTTCredentials"]...)
+	router.POST(options.BaseURL+"/api/v1/mqtt/credentials", wrapper.CreateMQTTCredential, options.OperationMiddlewares["createMQTTCredential"]...)
+	router.DELETE(options.BaseURL+"/api/v1/mqtt/credentials/:mqtt_credential", wrapper.RemoveMQTTCredential, options.OperationMiddlewares["removeMQTTCredential"]...)
+	router.GET(options.BaseURL+"/api/v1/mqtt/rules", wrapper.ListMQTTRules, options.OperationMiddlewares["listMQTTRules"]...)
+	router.POST(options.BaseURL+"/api/v1/mqtt/rules", wrapper.CreateMQTTRule, options.OperationMiddlewares["createMQTTRule"]...)
+	router.DELETE(options.BaseURL+"/api/v1/mqtt/rules/:mqtt_rule", wrapper.RemoveMQTTRule, options.OperationMiddlewares["removeMQTTRule"]...)
+	router.POST(options.BaseURL+"/api/v1/mqtt/import", wrapper.ImportMQTT, options.OperationMiddlewares["importMQTT"]...)
+	router.GET(options.BaseURL+"/api/v1/devices/:device/mqtt", wrapper.GetDeviceMQTT, options.OperationMiddlewares["getDeviceMQTT"]...)
 	router.GET(options.BaseURL+"/api/v1/install-codes", wrapper.ListInstallCodes, options.OperationMiddlewares["listInstallCodes"]...)
 	router.POST(options.BaseURL+"/api/v1/install-codes", wrapper.CreateInstallCode, options.OperationMiddlewares["createInstallCode"]...)
 	router.DELETE(options.BaseURL+"/api/v1/install-codes/:code_id", wrapper.RevokeInstallCode, options.OperationMiddlewares["revokeInstallCode"]...)
@@ -2393,6 +3350,45 @@ type ApproveDevicedefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ApproveDevicedefaultApplicationProblemPlusJSONResponse) VisitApproveDeviceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDeviceMQTTRequestObject struct {
+	Device DevicePath `json:"device"`
+}
+
+type GetDeviceMQTTResponseObject interface {
+	VisitGetDeviceMQTTResponse(w http.ResponseWriter) error
+}
+
+type GetDeviceMQTT200JSONResponse DeviceMQTT
+
+func (response GetDeviceMQTT200JSONResponse) VisitGetDeviceMQTTResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDeviceMQTTdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetDeviceMQTTdefaultApplicationProblemPlusJSONResponse) VisitGetDeviceMQTTResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2993,6 +3989,640 @@ type ChangePassworddefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ChangePassworddefaultApplicationProblemPlusJSONResponse) VisitChangePasswordResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetMQTTRequestObject struct {
+}
+
+type GetMQTTResponseObject interface {
+	VisitGetMQTTResponse(w http.ResponseWriter) error
+}
+
+type GetMQTT200JSONResponse MQTTStatus
+
+func (response GetMQTT200JSONResponse) VisitGetMQTTResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetMQTTdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetMQTTdefaultApplicationProblemPlusJSONResponse) VisitGetMQTTResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMQTTClientsRequestObject struct {
+}
+
+type ListMQTTClientsResponseObject interface {
+	VisitListMQTTClientsResponse(w http.ResponseWriter) error
+}
+
+type ListMQTTClients200JSONResponse []MQTTClient
+
+func (response ListMQTTClients200JSONResponse) VisitListMQTTClientsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMQTTClientsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListMQTTClientsdefaultApplicationProblemPlusJSONResponse) VisitListMQTTClientsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KickMQTTClientRequestObject struct {
+	MqttClient MQTTClientPath `json:"mqtt_client"`
+	Params     KickMQTTClientParams
+}
+
+type KickMQTTClientResponseObject interface {
+	VisitKickMQTTClientResponse(w http.ResponseWriter) error
+}
+
+type KickMQTTClient204Response struct {
+}
+
+func (response KickMQTTClient204Response) VisitKickMQTTClientResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type KickMQTTClientdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response KickMQTTClientdefaultApplicationProblemPlusJSONResponse) VisitKickMQTTClientResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMQTTCredentialsRequestObject struct {
+}
+
+type ListMQTTCredentialsResponseObject interface {
+	VisitListMQTTCredentialsResponse(w http.ResponseWriter) error
+}
+
+type ListMQTTCredentials200JSONResponse []MQTTCredential
+
+func (response ListMQTTCredentials200JSONResponse) VisitListMQTTCredentialsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMQTTCredentialsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListMQTTCredentialsdefaultApplicationProblemPlusJSONResponse) VisitListMQTTCredentialsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateMQTTCredentialRequestObject struct {
+	Body *CreateMQTTCredentialJSONRequestBody
+}
+
+type CreateMQTTCredentialResponseObject interface {
+	VisitCreateMQTTCredentialResponse(w http.ResponseWriter) error
+}
+
+type CreateMQTTCredential201JSONResponse NewMQTTCredential
+
+func (response CreateMQTTCredential201JSONResponse) VisitCreateMQTTCredentialResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateMQTTCredentialdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateMQTTCredentialdefaultApplicationProblemPlusJSONResponse) VisitCreateMQTTCredentialResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RemoveMQTTCredentialRequestObject struct {
+	MqttCredential MQTTCredentialPath `json:"mqtt_credential"`
+}
+
+type RemoveMQTTCredentialResponseObject interface {
+	VisitRemoveMQTTCredentialResponse(w http.ResponseWriter) error
+}
+
+type RemoveMQTTCredential204Response struct {
+}
+
+func (response RemoveMQTTCredential204Response) VisitRemoveMQTTCredentialResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RemoveMQTTCredentialdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RemoveMQTTCredentialdefaultApplicationProblemPlusJSONResponse) VisitRemoveMQTTCredentialResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportMQTTRequestObject struct {
+	Body *ImportMQTTJSONRequestBody
+}
+
+type ImportMQTTResponseObject interface {
+	VisitImportMQTTResponse(w http.ResponseWriter) error
+}
+
+type ImportMQTT200JSONResponse MQTTImported
+
+func (response ImportMQTT200JSONResponse) VisitImportMQTTResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportMQTTdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ImportMQTTdefaultApplicationProblemPlusJSONResponse) VisitImportMQTTResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PublishMQTTRequestObject struct {
+	Body *PublishMQTTJSONRequestBody
+}
+
+type PublishMQTTResponseObject interface {
+	VisitPublishMQTTResponse(w http.ResponseWriter) error
+}
+
+type PublishMQTT200JSONResponse MQTTPublished
+
+func (response PublishMQTT200JSONResponse) VisitPublishMQTTResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PublishMQTTdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PublishMQTTdefaultApplicationProblemPlusJSONResponse) VisitPublishMQTTResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMQTTRetainedRequestObject struct {
+	Params ListMQTTRetainedParams
+}
+
+type ListMQTTRetainedResponseObject interface {
+	VisitListMQTTRetainedResponse(w http.ResponseWriter) error
+}
+
+type ListMQTTRetained200JSONResponse MQTTRetained
+
+func (response ListMQTTRetained200JSONResponse) VisitListMQTTRetainedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMQTTRetaineddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListMQTTRetaineddefaultApplicationProblemPlusJSONResponse) VisitListMQTTRetainedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ClearMQTTRetainedRequestObject struct {
+	Body *ClearMQTTRetainedJSONRequestBody
+}
+
+type ClearMQTTRetainedResponseObject interface {
+	VisitClearMQTTRetainedResponse(w http.ResponseWriter) error
+}
+
+type ClearMQTTRetained200JSONResponse MQTTCleared
+
+func (response ClearMQTTRetained200JSONResponse) VisitClearMQTTRetainedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ClearMQTTRetaineddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ClearMQTTRetaineddefaultApplicationProblemPlusJSONResponse) VisitClearMQTTRetainedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMQTTRulesRequestObject struct {
+}
+
+type ListMQTTRulesResponseObject interface {
+	VisitListMQTTRulesResponse(w http.ResponseWriter) error
+}
+
+type ListMQTTRules200JSONResponse []MQTTRule
+
+func (response ListMQTTRules200JSONResponse) VisitListMQTTRulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMQTTRulesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListMQTTRulesdefaultApplicationProblemPlusJSONResponse) VisitListMQTTRulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateMQTTRuleRequestObject struct {
+	Body *CreateMQTTRuleJSONRequestBody
+}
+
+type CreateMQTTRuleResponseObject interface {
+	VisitCreateMQTTRuleResponse(w http.ResponseWriter) error
+}
+
+type CreateMQTTRule201JSONResponse MQTTRule
+
+func (response CreateMQTTRule201JSONResponse) VisitCreateMQTTRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateMQTTRuledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateMQTTRuledefaultApplicationProblemPlusJSONResponse) VisitCreateMQTTRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RemoveMQTTRuleRequestObject struct {
+	MqttRule MQTTRulePath `json:"mqtt_rule"`
+}
+
+type RemoveMQTTRuleResponseObject interface {
+	VisitRemoveMQTTRuleResponse(w http.ResponseWriter) error
+}
+
+type RemoveMQTTRule204Response struct {
+}
+
+func (response RemoveMQTTRule204Response) VisitRemoveMQTTRuleResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RemoveMQTTRuledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RemoveMQTTRuledefaultApplicationProblemPlusJSONResponse) VisitRemoveMQTTRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMQTTTemplatesRequestObject struct {
+}
+
+type ListMQTTTemplatesResponseObject interface {
+	VisitListMQTTTemplatesResponse(w http.ResponseWriter) error
+}
+
+type ListMQTTTemplates200JSONResponse []MQTTTemplate
+
+func (response ListMQTTTemplates200JSONResponse) VisitListMQTTTemplatesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMQTTTemplatesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListMQTTTemplatesdefaultApplicationProblemPlusJSONResponse) VisitListMQTTTemplatesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SaveMQTTTemplateRequestObject struct {
+	Body *SaveMQTTTemplateJSONRequestBody
+}
+
+type SaveMQTTTemplateResponseObject interface {
+	VisitSaveMQTTTemplateResponse(w http.ResponseWriter) error
+}
+
+type SaveMQTTTemplate201JSONResponse MQTTTemplate
+
+func (response SaveMQTTTemplate201JSONResponse) VisitSaveMQTTTemplateResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SaveMQTTTemplatedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SaveMQTTTemplatedefaultApplicationProblemPlusJSONResponse) VisitSaveMQTTTemplateResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RemoveMQTTTemplateRequestObject struct {
+	MqttTemplate string `json:"mqtt_template"`
+}
+
+type RemoveMQTTTemplateResponseObject interface {
+	VisitRemoveMQTTTemplateResponse(w http.ResponseWriter) error
+}
+
+type RemoveMQTTTemplate204Response struct {
+}
+
+func (response RemoveMQTTTemplate204Response) VisitRemoveMQTTTemplateResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RemoveMQTTTemplatedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RemoveMQTTTemplatedefaultApplicationProblemPlusJSONResponse) VisitRemoveMQTTTemplateResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateMQTTTokenRequestObject struct {
+}
+
+type CreateMQTTTokenResponseObject interface {
+	VisitCreateMQTTTokenResponse(w http.ResponseWriter) error
+}
+
+type CreateMQTTToken201JSONResponse MQTTToken
+
+func (response CreateMQTTToken201JSONResponse) VisitCreateMQTTTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateMQTTTokendefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateMQTTTokendefaultApplicationProblemPlusJSONResponse) VisitCreateMQTTTokenResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3853,6 +5483,9 @@ type StrictServerInterface interface {
 	// ApproveDevice Let a pending device in (admin); to turn it away, remove it
 	// (POST /api/v1/devices/{device}/approve)
 	ApproveDevice(ctx context.Context, request ApproveDeviceRequestObject) (ApproveDeviceResponseObject, error)
+	// GetDeviceMQTT A device's MQTT: topics, clients, listeners, bridges, and settings to paste
+	// (GET /api/v1/devices/{device}/mqtt)
+	GetDeviceMQTT(ctx context.Context, request GetDeviceMQTTRequestObject) (GetDeviceMQTTResponseObject, error)
 	// SignCertificate A ten-minute user certificate for one login on one device
 	// (POST /api/v1/devices/{device}/ssh-certificate)
 	SignCertificate(ctx context.Context, request SignCertificateRequestObject) (SignCertificateResponseObject, error)
@@ -3901,6 +5534,57 @@ type StrictServerInterface interface {
 	// ChangePassword Change the own password; ends every other login session
 	// (PUT /api/v1/me/password)
 	ChangePassword(ctx context.Context, request ChangePasswordRequestObject) (ChangePasswordResponseObject, error)
+	// GetMQTT The broker and its figures
+	// (GET /api/v1/mqtt)
+	GetMQTT(ctx context.Context, request GetMQTTRequestObject) (GetMQTTResponseObject, error)
+	// ListMQTTClients MQTT sessions of the caller's view, connected or kept
+	// (GET /api/v1/mqtt/clients)
+	ListMQTTClients(ctx context.Context, request ListMQTTClientsRequestObject) (ListMQTTClientsResponseObject, error)
+	// KickMQTTClient Disconnect a client, reason code 0x98, and forget its session where asked (admin)
+	// (DELETE /api/v1/mqtt/clients/{mqtt_client})
+	KickMQTTClient(ctx context.Context, request KickMQTTClientRequestObject) (KickMQTTClientResponseObject, error)
+	// ListMQTTCredentials The caller's own MQTT credentials; managers see all
+	// (GET /api/v1/mqtt/credentials)
+	ListMQTTCredentials(ctx context.Context, request ListMQTTCredentialsRequestObject) (ListMQTTCredentialsResponseObject, error)
+	// CreateMQTTCredential Make an MQTT username and password; the password is shown once
+	// (POST /api/v1/mqtt/credentials)
+	CreateMQTTCredential(ctx context.Context, request CreateMQTTCredentialRequestObject) (CreateMQTTCredentialResponseObject, error)
+	// RemoveMQTTCredential Remove a credential; who is connected by it is disconnected
+	// (DELETE /api/v1/mqtt/credentials/{mqtt_credential})
+	RemoveMQTTCredential(ctx context.Context, request RemoveMQTTCredentialRequestObject) (RemoveMQTTCredentialResponseObject, error)
+	// ImportMQTT Take over Mosquitto's password_file and acl_file (admin)
+	// (POST /api/v1/mqtt/import)
+	ImportMQTT(ctx context.Context, request ImportMQTTRequestObject) (ImportMQTTResponseObject, error)
+	// PublishMQTT Publish a message, and wait for its answer where asked
+	// (POST /api/v1/mqtt/publish)
+	PublishMQTT(ctx context.Context, request PublishMQTTRequestObject) (PublishMQTTResponseObject, error)
+	// ListMQTTRetained Retained messages, by topic
+	// (GET /api/v1/mqtt/retained)
+	ListMQTTRetained(ctx context.Context, request ListMQTTRetainedRequestObject) (ListMQTTRetainedResponseObject, error)
+	// ClearMQTTRetained Clear retained messages by filter, or count what would be cleared
+	// (POST /api/v1/mqtt/retained/clear)
+	ClearMQTTRetained(ctx context.Context, request ClearMQTTRetainedRequestObject) (ClearMQTTRetainedResponseObject, error)
+	// ListMQTTRules Access rules made by hand, and those that roles give (admin)
+	// (GET /api/v1/mqtt/rules)
+	ListMQTTRules(ctx context.Context, request ListMQTTRulesRequestObject) (ListMQTTRulesResponseObject, error)
+	// CreateMQTTRule Allow or deny topics to somebody (admin)
+	// (POST /api/v1/mqtt/rules)
+	CreateMQTTRule(ctx context.Context, request CreateMQTTRuleRequestObject) (CreateMQTTRuleResponseObject, error)
+	// RemoveMQTTRule Remove a rule; it ends at once (admin)
+	// (DELETE /api/v1/mqtt/rules/{mqtt_rule})
+	RemoveMQTTRule(ctx context.Context, request RemoveMQTTRuleRequestObject) (RemoveMQTTRuleResponseObject, error)
+	// ListMQTTTemplates The caller's saved messages
+	// (GET /api/v1/mqtt/templates)
+	ListMQTTTemplates(ctx context.Context, request ListMQTTTemplatesRequestObject) (ListMQTTTemplatesResponseObject, error)
+	// SaveMQTTTemplate Save a message under a name; the same name again replaces it
+	// (POST /api/v1/mqtt/templates)
+	SaveMQTTTemplate(ctx context.Context, request SaveMQTTTemplateRequestObject) (SaveMQTTTemplateResponseObject, error)
+	// RemoveMQTTTemplate Remove a saved message
+	// (DELETE /api/v1/mqtt/templates/{mqtt_template})
+	RemoveMQTTTemplate(ctx context.Context, request RemoveMQTTTemplateRequestObject) (RemoveMQTTTemplateResponseObject, error)
+	// CreateMQTTToken A username and password for /mqtt that speak as the caller for five minutes
+	// (POST /api/v1/mqtt/tokens)
+	CreateMQTTToken(ctx context.Context, request CreateMQTTTokenRequestObject) (CreateMQTTTokenResponseObject, error)
 	// ListPorts Dedicated TCP ports of the devices that the caller may see
 	// (GET /api/v1/ports)
 	ListPorts(ctx context.Context, request ListPortsRequestObject) (ListPortsResponseObject, error)
@@ -4260,6 +5944,31 @@ func (sh *strictHandler) ApproveDevice(ctx echo.Context, device DevicePath) erro
 		return err
 	} else if validResponse, ok := response.(ApproveDeviceResponseObject); ok {
 		return validResponse.VisitApproveDeviceResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetDeviceMQTT operation middleware
+func (sh *strictHandler) GetDeviceMQTT(ctx echo.Context, device DevicePath) error {
+	var request GetDeviceMQTTRequestObject
+
+	request.Device = device
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDeviceMQTT(ctx.Request().Context(), request.(GetDeviceMQTTRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDeviceMQTT")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetDeviceMQTTResponseObject); ok {
+		return validResponse.VisitGetDeviceMQTTResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -4766,6 +6475,504 @@ func (sh *strictHandler) ChangePassword(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(ChangePasswordResponseObject); ok {
 		return validResponse.VisitChangePasswordResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetMQTT operation middleware
+func (sh *strictHandler) GetMQTT(ctx echo.Context) error {
+	var request GetMQTTRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetMQTT(ctx.Request().Context(), request.(GetMQTTRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetMQTT")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetMQTTResponseObject); ok {
+		return validResponse.VisitGetMQTTResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListMQTTClients operation middleware
+func (sh *strictHandler) ListMQTTClients(ctx echo.Context) error {
+	var request ListMQTTClientsRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListMQTTClients(ctx.Request().Context(), request.(ListMQTTClientsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListMQTTClients")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListMQTTClientsResponseObject); ok {
+		return validResponse.VisitListMQTTClientsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// KickMQTTClient operation middleware
+func (sh *strictHandler) KickMQTTClient(ctx echo.Context, mqttClient MQTTClientPath, params KickMQTTClientParams) error {
+	var request KickMQTTClientRequestObject
+
+	request.MqttClient = mqttClient
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.KickMQTTClient(ctx.Request().Context(), request.(KickMQTTClientRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "KickMQTTClient")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(KickMQTTClientResponseObject); ok {
+		return validResponse.VisitKickMQTTClientResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListMQTTCredentials operation middleware
+func (sh *strictHandler) ListMQTTCredentials(ctx echo.Context) error {
+	var request ListMQTTCredentialsRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListMQTTCredentials(ctx.Request().Context(), request.(ListMQTTCredentialsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListMQTTCredentials")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListMQTTCredentialsResponseObject); ok {
+		return validResponse.VisitListMQTTCredentialsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateMQTTCredential operation middleware
+func (sh *strictHandler) CreateMQTTCredential(ctx echo.Context) error {
+	var request CreateMQTTCredentialRequestObject
+
+	var body CreateMQTTCredentialJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateMQTTCredential(ctx.Request().Context(), request.(CreateMQTTCredentialRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateMQTTCredential")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateMQTTCredentialResponseObject); ok {
+		return validResponse.VisitCreateMQTTCredentialResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RemoveMQTTCredential operation middleware
+func (sh *strictHandler) RemoveMQTTCredential(ctx echo.Context, mqttCredential MQTTCredentialPath) error {
+	var request RemoveMQTTCredentialRequestObject
+
+	request.MqttCredential = mqttCredential
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RemoveMQTTCredential(ctx.Request().Context(), request.(RemoveMQTTCredentialRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RemoveMQTTCredential")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RemoveMQTTCredentialResponseObject); ok {
+		return validResponse.VisitRemoveMQTTCredentialResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ImportMQTT operation middleware
+func (sh *strictHandler) ImportMQTT(ctx echo.Context) error {
+	var request ImportMQTTRequestObject
+
+	var body ImportMQTTJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ImportMQTT(ctx.Request().Context(), request.(ImportMQTTRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ImportMQTT")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ImportMQTTResponseObject); ok {
+		return validResponse.VisitImportMQTTResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PublishMQTT operation middleware
+func (sh *strictHandler) PublishMQTT(ctx echo.Context) error {
+	var request PublishMQTTRequestObject
+
+	var body PublishMQTTJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PublishMQTT(ctx.Request().Context(), request.(PublishMQTTRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PublishMQTT")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PublishMQTTResponseObject); ok {
+		return validResponse.VisitPublishMQTTResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListMQTTRetained operation middleware
+func (sh *strictHandler) ListMQTTRetained(ctx echo.Context, params ListMQTTRetainedParams) error {
+	var request ListMQTTRetainedRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListMQTTRetained(ctx.Request().Context(), request.(ListMQTTRetainedRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListMQTTRetained")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListMQTTRetainedResponseObject); ok {
+		return validResponse.VisitListMQTTRetainedResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ClearMQTTRetained operation middleware
+func (sh *strictHandler) ClearMQTTRetained(ctx echo.Context) error {
+	var request ClearMQTTRetainedRequestObject
+
+	var body ClearMQTTRetainedJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ClearMQTTRetained(ctx.Request().Context(), request.(ClearMQTTRetainedRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ClearMQTTRetained")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ClearMQTTRetainedResponseObject); ok {
+		return validResponse.VisitClearMQTTRetainedResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListMQTTRules operation middleware
+func (sh *strictHandler) ListMQTTRules(ctx echo.Context) error {
+	var request ListMQTTRulesRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListMQTTRules(ctx.Request().Context(), request.(ListMQTTRulesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListMQTTRules")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListMQTTRulesResponseObject); ok {
+		return validResponse.VisitListMQTTRulesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateMQTTRule operation middleware
+func (sh *strictHandler) CreateMQTTRule(ctx echo.Context) error {
+	var request CreateMQTTRuleRequestObject
+
+	var body CreateMQTTRuleJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateMQTTRule(ctx.Request().Context(), request.(CreateMQTTRuleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateMQTTRule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateMQTTRuleResponseObject); ok {
+		return validResponse.VisitCreateMQTTRuleResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RemoveMQTTRule operation middleware
+func (sh *strictHandler) RemoveMQTTRule(ctx echo.Context, mqttRule MQTTRulePath) error {
+	var request RemoveMQTTRuleRequestObject
+
+	request.MqttRule = mqttRule
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RemoveMQTTRule(ctx.Request().Context(), request.(RemoveMQTTRuleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RemoveMQTTRule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RemoveMQTTRuleResponseObject); ok {
+		return validResponse.VisitRemoveMQTTRuleResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListMQTTTemplates operation middleware
+func (sh *strictHandler) ListMQTTTemplates(ctx echo.Context) error {
+	var request ListMQTTTemplatesRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListMQTTTemplates(ctx.Request().Context(), request.(ListMQTTTemplatesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListMQTTTemplates")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListMQTTTemplatesResponseObject); ok {
+		return validResponse.VisitListMQTTTemplatesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// SaveMQTTTemplate operation middleware
+func (sh *strictHandler) SaveMQTTTemplate(ctx echo.Context) error {
+	var request SaveMQTTTemplateRequestObject
+
+	var body SaveMQTTTemplateJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SaveMQTTTemplate(ctx.Request().Context(), request.(SaveMQTTTemplateRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SaveMQTTTemplate")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(SaveMQTTTemplateResponseObject); ok {
+		return validResponse.VisitSaveMQTTTemplateResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RemoveMQTTTemplate operation middleware
+func (sh *strictHandler) RemoveMQTTTemplate(ctx echo.Context, mqttTemplate string) error {
+	var request RemoveMQTTTemplateRequestObject
+
+	request.MqttTemplate = mqttTemplate
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RemoveMQTTTemplate(ctx.Request().Context(), request.(RemoveMQTTTemplateRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RemoveMQTTTemplate")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RemoveMQTTTemplateResponseObject); ok {
+		return validResponse.VisitRemoveMQTTTemplateResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateMQTTToken operation middleware
+func (sh *strictHandler) CreateMQTTToken(ctx echo.Context) error {
+	var request CreateMQTTTokenRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateMQTTToken(ctx.Request().Context(), request.(CreateMQTTTokenRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateMQTTToken")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateMQTTTokenResponseObject); ok {
+		return validResponse.VisitCreateMQTTTokenResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

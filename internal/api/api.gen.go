@@ -143,6 +143,210 @@ func (e InstallStepStep) Valid() bool {
 	}
 }
 
+// Defines values for MQTTClientDoor.
+const (
+	MQTTClientDoorCarrier   MQTTClientDoor = "carrier"
+	MQTTClientDoorHub       MQTTClientDoor = "hub"
+	MQTTClientDoorTCP       MQTTClientDoor = "tcp"
+	MQTTClientDoorWebsocket MQTTClientDoor = "websocket"
+)
+
+// Valid indicates whether the value is a known member of the MQTTClientDoor enum.
+func (e MQTTClientDoor) Valid() bool {
+	switch e {
+	case MQTTClientDoorCarrier:
+		return true
+	case MQTTClientDoorHub:
+		return true
+	case MQTTClientDoorTCP:
+		return true
+	case MQTTClientDoorWebsocket:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MQTTClientVersion.
+const (
+	N31  MQTTClientVersion = "3.1"
+	N311 MQTTClientVersion = "3.1.1"
+	N50  MQTTClientVersion = "5.0"
+)
+
+// Valid indicates whether the value is a known member of the MQTTClientVersion enum.
+func (e MQTTClientVersion) Valid() bool {
+	switch e {
+	case N31:
+		return true
+	case N311:
+		return true
+	case N50:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MQTTCredentialKind.
+const (
+	MQTTCredentialKindApplication MQTTCredentialKind = "application"
+	MQTTCredentialKindDevice      MQTTCredentialKind = "device"
+	MQTTCredentialKindThing       MQTTCredentialKind = "thing"
+	MQTTCredentialKindUser        MQTTCredentialKind = "user"
+)
+
+// Valid indicates whether the value is a known member of the MQTTCredentialKind enum.
+func (e MQTTCredentialKind) Valid() bool {
+	switch e {
+	case MQTTCredentialKindApplication:
+		return true
+	case MQTTCredentialKindDevice:
+		return true
+	case MQTTCredentialKindThing:
+		return true
+	case MQTTCredentialKindUser:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MQTTCredentialRequestKind.
+const (
+	MQTTCredentialRequestKindApplication MQTTCredentialRequestKind = "application"
+	MQTTCredentialRequestKindDevice      MQTTCredentialRequestKind = "device"
+	MQTTCredentialRequestKindThing       MQTTCredentialRequestKind = "thing"
+	MQTTCredentialRequestKindUser        MQTTCredentialRequestKind = "user"
+)
+
+// Valid indicates whether the value is a known member of the MQTTCredentialRequestKind enum.
+func (e MQTTCredentialRequestKind) Valid() bool {
+	switch e {
+	case MQTTCredentialRequestKindApplication:
+		return true
+	case MQTTCredentialRequestKindDevice:
+		return true
+	case MQTTCredentialRequestKindThing:
+		return true
+	case MQTTCredentialRequestKindUser:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MQTTImportProblemFile.
+const (
+	ACLFile      MQTTImportProblemFile = "acl_file"
+	PasswordFile MQTTImportProblemFile = "password_file"
+)
+
+// Valid indicates whether the value is a known member of the MQTTImportProblemFile enum.
+func (e MQTTImportProblemFile) Valid() bool {
+	switch e {
+	case ACLFile:
+		return true
+	case PasswordFile:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MQTTPrincipalKind.
+const (
+	MQTTPrincipalKindApplication MQTTPrincipalKind = "application"
+	MQTTPrincipalKindDevice      MQTTPrincipalKind = "device"
+	MQTTPrincipalKindHub         MQTTPrincipalKind = "hub"
+	MQTTPrincipalKindThing       MQTTPrincipalKind = "thing"
+	MQTTPrincipalKindUser        MQTTPrincipalKind = "user"
+)
+
+// Valid indicates whether the value is a known member of the MQTTPrincipalKind enum.
+func (e MQTTPrincipalKind) Valid() bool {
+	switch e {
+	case MQTTPrincipalKindApplication:
+		return true
+	case MQTTPrincipalKindDevice:
+		return true
+	case MQTTPrincipalKindHub:
+		return true
+	case MQTTPrincipalKindThing:
+		return true
+	case MQTTPrincipalKindUser:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MQTTRuleAccess.
+const (
+	MQTTRuleAccessDeny      MQTTRuleAccess = "deny"
+	MQTTRuleAccessRead      MQTTRuleAccess = "read"
+	MQTTRuleAccessReadwrite MQTTRuleAccess = "readwrite"
+	MQTTRuleAccessWrite     MQTTRuleAccess = "write"
+)
+
+// Valid indicates whether the value is a known member of the MQTTRuleAccess enum.
+func (e MQTTRuleAccess) Valid() bool {
+	switch e {
+	case MQTTRuleAccessDeny:
+		return true
+	case MQTTRuleAccessRead:
+		return true
+	case MQTTRuleAccessReadwrite:
+		return true
+	case MQTTRuleAccessWrite:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MQTTRuleRequestAccess.
+const (
+	MQTTRuleRequestAccessDeny      MQTTRuleRequestAccess = "deny"
+	MQTTRuleRequestAccessRead      MQTTRuleRequestAccess = "read"
+	MQTTRuleRequestAccessReadwrite MQTTRuleRequestAccess = "readwrite"
+	MQTTRuleRequestAccessWrite     MQTTRuleRequestAccess = "write"
+)
+
+// Valid indicates whether the value is a known member of the MQTTRuleRequestAccess enum.
+func (e MQTTRuleRequestAccess) Valid() bool {
+	switch e {
+	case MQTTRuleRequestAccessDeny:
+		return true
+	case MQTTRuleRequestAccessRead:
+		return true
+	case MQTTRuleRequestAccessReadwrite:
+		return true
+	case MQTTRuleRequestAccessWrite:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MQTTStatusBackend.
+const (
+	Embedded MQTTStatusBackend = "embedded"
+	External MQTTStatusBackend = "external"
+)
+
+// Valid indicates whether the value is a known member of the MQTTStatusBackend enum.
+func (e MQTTStatusBackend) Valid() bool {
+	switch e {
+	case Embedded:
+		return true
+	case External:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ProblemCode.
 const (
 	Conflict        ProblemCode = "conflict"
@@ -280,25 +484,25 @@ func (e SSHGateForm) Valid() bool {
 
 // Defines values for ServiceProtocol.
 const (
-	HTTP  ServiceProtocol = "http"
-	HTTPS ServiceProtocol = "https"
-	Mqtt  ServiceProtocol = "mqtt"
-	SSH   ServiceProtocol = "ssh"
-	TCP   ServiceProtocol = "tcp"
+	ServiceProtocolHTTP  ServiceProtocol = "http"
+	ServiceProtocolHTTPS ServiceProtocol = "https"
+	ServiceProtocolMqtt  ServiceProtocol = "mqtt"
+	ServiceProtocolSSH   ServiceProtocol = "ssh"
+	ServiceProtocolTCP   ServiceProtocol = "tcp"
 )
 
 // Valid indicates whether the value is a known member of the ServiceProtocol enum.
 func (e ServiceProtocol) Valid() bool {
 	switch e {
-	case HTTP:
+	case ServiceProtocolHTTP:
 		return true
-	case HTTPS:
+	case ServiceProtocolHTTPS:
 		return true
-	case Mqtt:
+	case ServiceProtocolMqtt:
 		return true
-	case SSH:
+	case ServiceProtocolSSH:
 		return true
-	case TCP:
+	case ServiceProtocolTCP:
 		return true
 	default:
 		return false
@@ -331,23 +535,78 @@ func (e ShellState) Valid() bool {
 
 // Defines values for TokenScope.
 const (
-	All     TokenScope = "all"
-	Connect TokenScope = "connect"
-	Read    TokenScope = "read"
+	TokenScopeAll     TokenScope = "all"
+	TokenScopeConnect TokenScope = "connect"
+	TokenScopeRead    TokenScope = "read"
 )
 
 // Valid indicates whether the value is a known member of the TokenScope enum.
 func (e TokenScope) Valid() bool {
 	switch e {
-	case All:
+	case TokenScopeAll:
 		return true
-	case Connect:
+	case TokenScopeConnect:
 		return true
-	case Read:
+	case TokenScopeRead:
 		return true
 	default:
 		return false
 	}
+}
+
+// AgentMQTT defines model for AgentMQTT.
+type AgentMQTT struct {
+	Bridges   []AgentMQTTBridge   `json:"bridges"`
+	Listeners []AgentMQTTListener `json:"listeners"`
+}
+
+// AgentMQTTBridge defines model for AgentMQTTBridge.
+type AgentMQTTBridge struct {
+	// Broker HOST:PORT of the local broker
+	Broker       string `json:"broker"`
+	Dropped      int64  `json:"dropped"`
+	ForwardedIn  int64  `json:"forwarded_in"`
+	ForwardedOut int64  `json:"forwarded_out"`
+
+	// Local Connected to the local broker
+	Local bool `json:"local"`
+
+	// Looped Messages dropped because they had come from here
+	Looped int64  `json:"looped"`
+	Name   string `json:"name"`
+
+	// Paused The breaker is open: the same message came round and round
+	Paused      *bool   `json:"paused,omitempty"`
+	Problem     *string `json:"problem,omitempty"`
+	Queued      int     `json:"queued"`
+	QueuedBytes int64   `json:"queued_bytes"`
+
+	// Remote Connected to the hub
+	Remote bool `json:"remote"`
+}
+
+// AgentMQTTListener defines model for AgentMQTTListener.
+type AgentMQTTListener struct {
+	// Address HOST:PORT on the device
+	Address     string `json:"address"`
+	Connections int    `json:"connections"`
+
+	// Dropped Messages larger than the thing takes
+	Dropped int64 `json:"dropped"`
+
+	// Problem Why it does not listen
+	Problem *string `json:"problem,omitempty"`
+
+	// Refused Connections with a wrong username or password
+	Refused int64            `json:"refused"`
+	Things  []AgentMQTTThing `json:"things"`
+}
+
+// AgentMQTTThing defines model for AgentMQTTThing.
+type AgentMQTTThing struct {
+	Connected  bool       `json:"connected"`
+	LastSeenAt *time.Time `json:"last_seen_at,omitempty"`
+	Name       string     `json:"name"`
 }
 
 // CLILogin defines model for CLILogin.
@@ -475,6 +734,24 @@ type Device struct {
 
 // DeviceVia defines model for Device.Via.
 type DeviceVia string
+
+// DeviceMQTT defines model for DeviceMQTT.
+type DeviceMQTT struct {
+	Agent *AgentMQTT `json:"agent,omitempty"`
+
+	// AgentProblem Why the agent's state is not known
+	AgentProblem *string `json:"agent_problem,omitempty"`
+
+	// AgentToml The same as [[mqtt.bridge]] in agent.toml
+	AgentToml string       `json:"agent_toml"`
+	Clients   []MQTTClient `json:"clients"`
+
+	// MosquittoConf A bridge for mosquitto.conf, through the agent's loopback port
+	MosquittoConf string `json:"mosquitto_conf"`
+
+	// Topics The last message of each of its topics, newest first, at most 100
+	Topics []MQTTMessage `json:"topics"`
+}
 
 // DevicePatch defines model for DevicePatch.
 type DevicePatch struct {
@@ -753,6 +1030,322 @@ type LoginRequest struct {
 	Password string `json:"password"`
 }
 
+// MQTTClear defines model for MQTTClear.
+type MQTTClear struct {
+	Device *string `json:"device,omitempty"`
+
+	// DryRun Only count
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Expect What the dry run counted: where it is no longer that many, nothing is cleared and the answer is 409
+	Expect *int   `json:"expect,omitempty"`
+	Filter string `json:"filter"`
+}
+
+// MQTTCleared defines model for MQTTCleared.
+type MQTTCleared struct {
+	Count int `json:"count"`
+
+	// Topics The first 100
+	Topics []string `json:"topics"`
+}
+
+// MQTTClient defines model for MQTTClient.
+type MQTTClient struct {
+	// Address IP address it came from
+	Address *string `json:"address,omitempty"`
+
+	// Bridge It is a broker's bridge
+	Bridge bool `json:"bridge"`
+
+	// Clean Its MQTT session ends with the connection
+	Clean     bool           `json:"clean"`
+	ClientID  string         `json:"client_id"`
+	Connected bool           `json:"connected"`
+	Door      MQTTClientDoor `json:"door"`
+	Dropped   int64          `json:"dropped"`
+
+	// ID For DELETE: the MQTT session is that of a principal and a ClientID
+	ID string `json:"id"`
+
+	// Inflight Sent to it and not acknowledged
+	Inflight         int           `json:"inflight"`
+	KeepAliveSeconds int           `json:"keep_alive_seconds"`
+	Principal        MQTTPrincipal `json:"principal"`
+
+	// Queued Messages that wait for it
+	Queued int `json:"queued"`
+
+	// Since Of the connection, or since when it is away
+	Since         time.Time          `json:"since"`
+	Subscriptions []MQTTSubscription `json:"subscriptions"`
+	Version       MQTTClientVersion  `json:"version"`
+}
+
+// MQTTClientDoor defines model for MQTTClient.Door.
+type MQTTClientDoor string
+
+// MQTTClientVersion defines model for MQTTClient.Version.
+type MQTTClientVersion string
+
+// MQTTCredential defines model for MQTTCredential.
+type MQTTCredential struct {
+	CreatedAt  time.Time          `json:"created_at"`
+	ExpiresAt  *time.Time         `json:"expires_at,omitempty"`
+	ID         string             `json:"id"`
+	Kind       MQTTCredentialKind `json:"kind"`
+	Label      *string            `json:"label,omitempty"`
+	LastUsedAt *time.Time         `json:"last_used_at,omitempty"`
+	Principal  MQTTPrincipal      `json:"principal"`
+	Username   string             `json:"username"`
+}
+
+// MQTTCredentialKind defines model for MQTTCredential.Kind.
+type MQTTCredentialKind string
+
+// MQTTCredentialRequest defines model for MQTTCredentialRequest.
+type MQTTCredentialRequest struct {
+	// Device Id or name, for device and thing
+	Device *string `json:"device,omitempty"`
+
+	// ExpiresIn A duration, as 720h; never where absent
+	ExpiresIn *string                   `json:"expires_in,omitempty"`
+	Kind      MQTTCredentialRequestKind `json:"kind"`
+	Label     *string                   `json:"label,omitempty"`
+
+	// Thing The thing's name, for thing
+	Thing *string `json:"thing,omitempty"`
+
+	// User Id, e-mail or handle; the caller where absent
+	User *string `json:"user,omitempty"`
+
+	// Username Unique in the hub; chosen by it where absent
+	Username *string `json:"username,omitempty"`
+}
+
+// MQTTCredentialRequestKind defines model for MQTTCredentialRequest.Kind.
+type MQTTCredentialRequestKind string
+
+// MQTTFrame defines model for MQTTFrame.
+type MQTTFrame struct {
+	// Dropped How many of them no frame shows, since they were merged or too many
+	Dropped int `json:"dropped"`
+
+	// Messages In order; of a topic that was busier than the frames, its last message only
+	Messages []MQTTMessage `json:"messages"`
+
+	// Received Messages that matched since the frame before
+	Received int `json:"received"`
+}
+
+// MQTTImport defines model for MQTTImport.
+type MQTTImport struct {
+	ACLFile      *string `json:"acl_file,omitempty"`
+	DryRun       *bool   `json:"dry_run,omitempty"`
+	PasswordFile *string `json:"password_file,omitempty"`
+}
+
+// MQTTImportProblem defines model for MQTTImportProblem.
+type MQTTImportProblem struct {
+	File    MQTTImportProblemFile `json:"file"`
+	Line    int                   `json:"line"`
+	Message string                `json:"message"`
+}
+
+// MQTTImportProblemFile defines model for MQTTImportProblem.File.
+type MQTTImportProblemFile string
+
+// MQTTImported defines model for MQTTImported.
+type MQTTImported struct {
+	Credentials int `json:"credentials"`
+
+	// Problems Lines that were not taken; where there is one, nothing was
+	Problems []MQTTImportProblem `json:"problems"`
+	Rules    int                 `json:"rules"`
+}
+
+// MQTTMessage defines model for MQTTMessage.
+type MQTTMessage struct {
+	// At When the hub received it
+	At time.Time `json:"at"`
+
+	// Bytes Of the whole payload
+	Bytes             int        `json:"bytes"`
+	ContentType       *string    `json:"content_type,omitempty"`
+	CorrelationBase64 *string    `json:"correlation_base64,omitempty"`
+	ExpiresAt         *time.Time `json:"expires_at,omitempty"`
+
+	// From The publishing principal's name, where the hub knows it
+	From *string `json:"from,omitempty"`
+
+	// PayloadBase64 At most the first 4,096 bytes in frames and lists
+	PayloadBase64 string  `json:"payload_base64"`
+	Qos           int     `json:"qos"`
+	ResponseTopic *string `json:"response_topic,omitempty"`
+
+	// Retain Its sender wanted it retained, or it is
+	Retain         bool                `json:"retain"`
+	Topic          string              `json:"topic"`
+	UserProperties *[]MQTTUserProperty `json:"user_properties,omitempty"`
+}
+
+// MQTTPrincipal defines model for MQTTPrincipal.
+type MQTTPrincipal struct {
+	// DeviceID Of devices and things
+	DeviceID *string `json:"device_id,omitempty"`
+
+	// ID dev_…, dev_…/THING, usr_…, mqc_…
+	ID   string            `json:"id"`
+	Kind MQTTPrincipalKind `json:"kind"`
+
+	// Name The device's name, DEVICE/THING, the user's handle, the application's username
+	Name string `json:"name"`
+}
+
+// MQTTPrincipalKind defines model for MQTTPrincipal.Kind.
+type MQTTPrincipalKind string
+
+// MQTTPublish defines model for MQTTPublish.
+type MQTTPublish struct {
+	ContentType       *string `json:"content_type,omitempty"`
+	CorrelationBase64 *string `json:"correlation_base64,omitempty"`
+
+	// Device Id or name: that device's own broker, through the tunnel
+	Device        *string `json:"device,omitempty"`
+	ExpirySeconds *int64  `json:"expiry_seconds,omitempty"`
+
+	// Payload As UTF-8
+	Payload *string `json:"payload,omitempty"`
+
+	// PayloadBase64 Instead of payload, for bytes
+	PayloadBase64  *string             `json:"payload_base64,omitempty"`
+	Qos            *int                `json:"qos,omitempty"`
+	ResponseTopic  *string             `json:"response_topic,omitempty"`
+	Retain         *bool               `json:"retain,omitempty"`
+	Topic          string              `json:"topic"`
+	UserProperties *[]MQTTUserProperty `json:"user_properties,omitempty"`
+
+	// WaitSeconds Wait so long for an answer on the response topic, which the hub chooses where it is absent; none is 504 with code offline
+	WaitSeconds *float32 `json:"wait_seconds,omitempty"`
+}
+
+// MQTTPublished defines model for MQTTPublished.
+type MQTTPublished struct {
+	Reply *MQTTMessage `json:"reply,omitempty"`
+
+	// TookMs Until the reply
+	TookMs *int `json:"took_ms,omitempty"`
+}
+
+// MQTTRetained defines model for MQTTRetained.
+type MQTTRetained struct {
+	Messages []MQTTMessage `json:"messages"`
+	More     bool          `json:"more"`
+
+	// Total That match
+	Total      int   `json:"total"`
+	TotalBytes int64 `json:"total_bytes"`
+}
+
+// MQTTRule defines model for MQTTRule.
+type MQTTRule struct {
+	Access    MQTTRuleAccess `json:"access"`
+	Builtin   bool           `json:"builtin"`
+	CreatedAt *time.Time     `json:"created_at,omitempty"`
+	Filter    string         `json:"filter"`
+
+	// ID Absent for those that roles give
+	ID      *string `json:"id,omitempty"`
+	Subject string  `json:"subject"`
+}
+
+// MQTTRuleAccess defines model for MQTTRule.Access.
+type MQTTRuleAccess string
+
+// MQTTRuleRequest defines model for MQTTRuleRequest.
+type MQTTRuleRequest struct {
+	Access MQTTRuleRequestAccess `json:"access"`
+
+	// Filter A topic filter; %n is the device's name, %d its id, %t the thing, %u the username, %c the ClientID
+	Filter string `json:"filter"`
+
+	// Subject `everybody`, `role:ROLE`, `user:HANDLE`, `device:NAME`, `devices`, `things`, `tag:TAG`, or `credential:USERNAME`
+	Subject string `json:"subject"`
+}
+
+// MQTTRuleRequestAccess defines model for MQTTRuleRequest.Access.
+type MQTTRuleRequestAccess string
+
+// MQTTStatus defines model for MQTTStatus.
+type MQTTStatus struct {
+	// Address HOST:PORT of ADIT_MQTT_ADDR; absent where it is not set
+	Address *string           `json:"address,omitempty"`
+	Backend MQTTStatusBackend `json:"backend"`
+
+	// Clients Connected now
+	Clients int `json:"clients"`
+
+	// Connected The broker can be reached; always where it is embedded
+	Connected bool `json:"connected"`
+
+	// Dropped Messages that a full queue or a limit cost, since the start
+	Dropped int64 `json:"dropped"`
+
+	// Problem Why not
+	Problem *string `json:"problem,omitempty"`
+
+	// Received PUBLISH packets since the start
+	Received      int64 `json:"received"`
+	Retained      int   `json:"retained"`
+	RetainedBytes int64 `json:"retained_bytes"`
+
+	// Sent PUBLISH packets since the start
+	Sent int64 `json:"sent"`
+
+	// Sessions Kept, connected or not
+	Sessions      int       `json:"sessions"`
+	StartedAt     time.Time `json:"started_at"`
+	Subscriptions int       `json:"subscriptions"`
+}
+
+// MQTTStatusBackend defines model for MQTTStatus.Backend.
+type MQTTStatusBackend string
+
+// MQTTSubscription defines model for MQTTSubscription.
+type MQTTSubscription struct {
+	Filter string `json:"filter"`
+	Qos    int    `json:"qos"`
+}
+
+// MQTTTemplate defines model for MQTTTemplate.
+type MQTTTemplate struct {
+	ID      string      `json:"id"`
+	Message MQTTPublish `json:"message"`
+	Name    string      `json:"name"`
+}
+
+// MQTTTemplateRequest defines model for MQTTTemplateRequest.
+type MQTTTemplateRequest struct {
+	Message MQTTPublish `json:"message"`
+	Name    string      `json:"name"`
+}
+
+// MQTTToken defines model for MQTTToken.
+type MQTTToken struct {
+	ExpiresAt time.Time `json:"expires_at"`
+	Password  string    `json:"password"`
+
+	// URL Example: wss://hub.example.com/mqtt
+	URL      string `json:"url"`
+	Username string `json:"username"`
+}
+
+// MQTTUserProperty defines model for MQTTUserProperty.
+type MQTTUserProperty struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
 // Me defines model for Me.
 type Me struct {
 	Hub  HubInfo `json:"hub"`
@@ -783,6 +1376,17 @@ type NewInstallCode struct {
 	ExpiresAt    time.Time `json:"expires_at"`
 	ID           string    `json:"id"`
 	Uses         int       `json:"uses"`
+}
+
+// NewMQTTCredential defines model for NewMQTTCredential.
+type NewMQTTCredential struct {
+	Credential MQTTCredential `json:"credential"`
+
+	// Password Shown once
+	Password string `json:"password"`
+
+	// URL Example: wss://hub.example.com/mqtt
+	URL string `json:"url"`
 }
 
 // NewToken defines model for NewToken.
@@ -1110,6 +1714,15 @@ type GrantPath = string
 // InstallCodePath defines model for InstallCodePath.
 type InstallCodePath = string
 
+// MQTTClientPath defines model for MQTTClientPath.
+type MQTTClientPath = string
+
+// MQTTCredentialPath defines model for MQTTCredentialPath.
+type MQTTCredentialPath = string
+
+// MQTTRulePath defines model for MQTTRulePath.
+type MQTTRulePath = string
+
 // PortPath defines model for PortPath.
 type PortPath = int
 
@@ -1138,6 +1751,24 @@ type SignedIn = Me
 type ListDevicesParams struct {
 	Tag    *string       `form:"tag,omitempty" json:"tag,omitempty"`
 	Status *DeviceStatus `form:"status,omitempty" json:"status,omitempty"`
+}
+
+// KickMQTTClientParams defines parameters for KickMQTTClient.
+type KickMQTTClientParams struct {
+	// Forget Also end the MQTT session: its subscriptions and queue
+	Forget *bool `form:"forget,omitempty" json:"forget,omitempty"`
+}
+
+// ListMQTTRetainedParams defines parameters for ListMQTTRetained.
+type ListMQTTRetainedParams struct {
+	Filter *string `form:"filter,omitempty" json:"filter,omitempty"`
+
+	// Device Id or name; absent: the hub's broker
+	Device *string `form:"device,omitempty" json:"device,omitempty"`
+
+	// After The last topic of the page before
+	After *string `form:"after,omitempty" json:"after,omitempty"`
+	Limit *int    `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // ListPortsParams defines parameters for ListPorts.
@@ -1190,6 +1821,24 @@ type LoginByLinkJSONRequestBody = LinkRequest
 
 // ChangePasswordJSONRequestBody defines body for ChangePassword for application/json ContentType.
 type ChangePasswordJSONRequestBody = PasswordChange
+
+// CreateMQTTCredentialJSONRequestBody defines body for CreateMQTTCredential for application/json ContentType.
+type CreateMQTTCredentialJSONRequestBody = MQTTCredentialRequest
+
+// ImportMQTTJSONRequestBody defines body for ImportMQTT for application/json ContentType.
+type ImportMQTTJSONRequestBody = MQTTImport
+
+// PublishMQTTJSONRequestBody defines body for PublishMQTT for application/json ContentType.
+type PublishMQTTJSONRequestBody = MQTTPublish
+
+// ClearMQTTRetainedJSONRequestBody defines body for ClearMQTTRetained for application/json ContentType.
+type ClearMQTTRetainedJSONRequestBody = MQTTClear
+
+// CreateMQTTRuleJSONRequestBody defines body for CreateMQTTRule for application/json ContentType.
+type CreateMQTTRuleJSONRequestBody = MQTTRuleRequest
+
+// SaveMQTTTemplateJSONRequestBody defines body for SaveMQTTTemplate for application/json ContentType.
+type SaveMQTTTemplateJSONRequestBody = MQTTTemplateRequest
 
 // AddPortJSONRequestBody defines body for AddPort for application/json ContentType.
 type AddPortJSONRequestBody = PortRequest
@@ -1370,6 +2019,11 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/devices/{device}/approve (the `ApproveDevice` operationId).
 	ApproveDevice(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetDeviceMQTT A device's MQTT: topics, clients, listeners, bridges, and settings to paste
+	//
+	// Corresponds with GET /api/v1/devices/{device}/mqtt (the `GetDeviceMQTT` operationId).
+	GetDeviceMQTT(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// SignCertificateWithBody A ten-minute user certificate for one login on one device
 	//
 	// Takes any type of body and a specified content type.
@@ -1527,6 +2181,145 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /api/v1/me/password (the `ChangePassword` operationId).
 	ChangePassword(ctx context.Context, body ChangePasswordJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetMQTT The broker and its figures
+	//
+	// Corresponds with GET /api/v1/mqtt (the `GetMQTT` operationId).
+	GetMQTT(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListMQTTClients MQTT sessions of the caller's view, connected or kept
+	//
+	// Corresponds with GET /api/v1/mqtt/clients (the `ListMQTTClients` operationId).
+	ListMQTTClients(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// KickMQTTClient Disconnect a client, reason code 0x98, and forget its session where asked (admin)
+	//
+	// Corresponds with DELETE /api/v1/mqtt/clients/{mqtt_client} (the `KickMQTTClient` operationId).
+	KickMQTTClient(ctx context.Context, mqttClient MQTTClientPath, params *KickMQTTClientParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListMQTTCredentials The caller's own MQTT credentials; managers see all
+	//
+	// Corresponds with GET /api/v1/mqtt/credentials (the `ListMQTTCredentials` operationId).
+	ListMQTTCredentials(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateMQTTCredentialWithBody Make an MQTT username and password; the password is shown once
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/mqtt/credentials (the `CreateMQTTCredential` operationId).
+	CreateMQTTCredentialWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateMQTTCredential Make an MQTT username and password; the password is shown once
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/mqtt/credentials (the `CreateMQTTCredential` operationId).
+	CreateMQTTCredential(ctx context.Context, body CreateMQTTCredentialJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemoveMQTTCredential Remove a credential; who is connected by it is disconnected
+	//
+	// Corresponds with DELETE /api/v1/mqtt/credentials/{mqtt_credential} (the `RemoveMQTTCredential` operationId).
+	RemoveMQTTCredential(ctx context.Context, mqttCredential MQTTCredentialPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ImportMQTTWithBody Take over Mosquitto's password_file and acl_file (admin)
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/mqtt/import (the `ImportMQTT` operationId).
+	ImportMQTTWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ImportMQTT Take over Mosquitto's password_file and acl_file (admin)
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/mqtt/import (the `ImportMQTT` operationId).
+	ImportMQTT(ctx context.Context, body ImportMQTTJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PublishMQTTWithBody Publish a message, and wait for its answer where asked
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/mqtt/publish (the `PublishMQTT` operationId).
+	PublishMQTTWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PublishMQTT Publish a message, and wait for its answer where asked
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/mqtt/publish (the `PublishMQTT` operationId).
+	PublishMQTT(ctx context.Context, body PublishMQTTJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListMQTTRetained Retained messages, by topic
+	//
+	// Corresponds with GET /api/v1/mqtt/retained (the `ListMQTTRetained` operationId).
+	ListMQTTRetained(ctx context.Context, params *ListMQTTRetainedParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ClearMQTTRetainedWithBody Clear retained messages by filter, or count what would be cleared
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/mqtt/retained/clear (the `ClearMQTTRetained` operationId).
+	ClearMQTTRetainedWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ClearMQTTRetained Clear retained messages by filter, or count what would be cleared
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/mqtt/retained/clear (the `ClearMQTTRetained` operationId).
+	ClearMQTTRetained(ctx context.Context, body ClearMQTTRetainedJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListMQTTRules Access rules made by hand, and those that roles give (admin)
+	//
+	// Corresponds with GET /api/v1/mqtt/rules (the `ListMQTTRules` operationId).
+	ListMQTTRules(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateMQTTRuleWithBody Allow or deny topics to somebody (admin)
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/mqtt/rules (the `CreateMQTTRule` operationId).
+	CreateMQTTRuleWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateMQTTRule Allow or deny topics to somebody (admin)
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/mqtt/rules (the `CreateMQTTRule` operationId).
+	CreateMQTTRule(ctx context.Context, body CreateMQTTRuleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemoveMQTTRule Remove a rule; it ends at once (admin)
+	//
+	// Corresponds with DELETE /api/v1/mqtt/rules/{mqtt_rule} (the `RemoveMQTTRule` operationId).
+	RemoveMQTTRule(ctx context.Context, mqttRule MQTTRulePath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListMQTTTemplates The caller's saved messages
+	//
+	// Corresponds with GET /api/v1/mqtt/templates (the `ListMQTTTemplates` operationId).
+	ListMQTTTemplates(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SaveMQTTTemplateWithBody Save a message under a name; the same name again replaces it
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/mqtt/templates (the `SaveMQTTTemplate` operationId).
+	SaveMQTTTemplateWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SaveMQTTTemplate Save a message under a name; the same name again replaces it
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/mqtt/templates (the `SaveMQTTTemplate` operationId).
+	SaveMQTTTemplate(ctx context.Context, body SaveMQTTTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemoveMQTTTemplate Remove a saved message
+	//
+	// Corresponds with DELETE /api/v1/mqtt/templates/{mqtt_template} (the `RemoveMQTTTemplate` operationId).
+	RemoveMQTTTemplate(ctx context.Context, mqttTemplate string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateMQTTToken A username and password for /mqtt that speak as the caller for five minutes
+	//
+	// Corresponds with POST /api/v1/mqtt/tokens (the `CreateMQTTToken` operationId).
+	CreateMQTTToken(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListPorts Dedicated TCP ports of the devices that the caller may see
 	//
@@ -1912,6 +2705,21 @@ func (c *Client) UpdateDevice(ctx context.Context, device DevicePath, body Updat
 // Corresponds with POST /api/v1/devices/{device}/approve (the `ApproveDevice` operationId).
 func (c *Client) ApproveDevice(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewApproveDeviceRequest(c.Server, device)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetDeviceMQTT A device's MQTT: topics, clients, listeners, bridges, and settings to paste
+//
+// Corresponds with GET /api/v1/devices/{device}/mqtt (the `GetDeviceMQTT` operationId).
+func (c *Client) GetDeviceMQTT(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetDeviceMQTTRequest(c.Server, device)
 	if err != nil {
 		return nil, err
 	}
@@ -2310,6 +3118,375 @@ func (c *Client) ChangePasswordWithBody(ctx context.Context, contentType string,
 // Corresponds with PUT /api/v1/me/password (the `ChangePassword` operationId).
 func (c *Client) ChangePassword(ctx context.Context, body ChangePasswordJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewChangePasswordRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetMQTT The broker and its figures
+//
+// Corresponds with GET /api/v1/mqtt (the `GetMQTT` operationId).
+func (c *Client) GetMQTT(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetMQTTRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListMQTTClients MQTT sessions of the caller's view, connected or kept
+//
+// Corresponds with GET /api/v1/mqtt/clients (the `ListMQTTClients` operationId).
+func (c *Client) ListMQTTClients(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListMQTTClientsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// KickMQTTClient Disconnect a client, reason code 0x98, and forget its session where asked (admin)
+//
+// Corresponds with DELETE /api/v1/mqtt/clients/{mqtt_client} (the `KickMQTTClient` operationId).
+func (c *Client) KickMQTTClient(ctx context.Context, mqttClient MQTTClientPath, params *KickMQTTClientParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewKickMQTTClientRequest(c.Server, mqttClient, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListMQTTCredentials The caller's own MQTT credentials; managers see all
+//
+// Corresponds with GET /api/v1/mqtt/credentials (the `ListMQTTCredentials` operationId).
+func (c *Client) ListMQTTCredentials(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListMQTTCredentialsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateMQTTCredentialWithBody Make an MQTT username and password; the password is shown once
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/mqtt/credentials (the `CreateMQTTCredential` operationId).
+func (c *Client) CreateMQTTCredentialWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateMQTTCredentialRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateMQTTCredential Make an MQTT username and password; the password is shown once
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/mqtt/credentials (the `CreateMQTTCredential` operationId).
+func (c *Client) CreateMQTTCredential(ctx context.Context, body CreateMQTTCredentialJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateMQTTCredentialRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RemoveMQTTCredential Remove a credential; who is connected by it is disconnected
+//
+// Corresponds with DELETE /api/v1/mqtt/credentials/{mqtt_credential} (the `RemoveMQTTCredential` operationId).
+func (c *Client) RemoveMQTTCredential(ctx context.Context, mqttCredential MQTTCredentialPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveMQTTCredentialRequest(c.Server, mqttCredential)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ImportMQTTWithBody Take over Mosquitto's password_file and acl_file (admin)
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/mqtt/import (the `ImportMQTT` operationId).
+func (c *Client) ImportMQTTWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportMQTTRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ImportMQTT Take over Mosquitto's password_file and acl_file (admin)
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/mqtt/import (the `ImportMQTT` operationId).
+func (c *Client) ImportMQTT(ctx context.Context, body ImportMQTTJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportMQTTRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PublishMQTTWithBody Publish a message, and wait for its answer where asked
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/mqtt/publish (the `PublishMQTT` operationId).
+func (c *Client) PublishMQTTWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPublishMQTTRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PublishMQTT Publish a message, and wait for its answer where asked
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/mqtt/publish (the `PublishMQTT` operationId).
+func (c *Client) PublishMQTT(ctx context.Context, body PublishMQTTJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPublishMQTTRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListMQTTRetained Retained messages, by topic
+//
+// Corresponds with GET /api/v1/mqtt/retained (the `ListMQTTRetained` operationId).
+func (c *Client) ListMQTTRetained(ctx context.Context, params *ListMQTTRetainedParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListMQTTRetainedRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ClearMQTTRetainedWithBody Clear retained messages by filter, or count what would be cleared
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/mqtt/retained/clear (the `ClearMQTTRetained` operationId).
+func (c *Client) ClearMQTTRetainedWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewClearMQTTRetainedRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ClearMQTTRetained Clear retained messages by filter, or count what would be cleared
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/mqtt/retained/clear (the `ClearMQTTRetained` operationId).
+func (c *Client) ClearMQTTRetained(ctx context.Context, body ClearMQTTRetainedJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewClearMQTTRetainedRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListMQTTRules Access rules made by hand, and those that roles give (admin)
+//
+// Corresponds with GET /api/v1/mqtt/rules (the `ListMQTTRules` operationId).
+func (c *Client) ListMQTTRules(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListMQTTRulesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateMQTTRuleWithBody Allow or deny topics to somebody (admin)
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/mqtt/rules (the `CreateMQTTRule` operationId).
+func (c *Client) CreateMQTTRuleWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateMQTTRuleRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateMQTTRule Allow or deny topics to somebody (admin)
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/mqtt/rules (the `CreateMQTTRule` operationId).
+func (c *Client) CreateMQTTRule(ctx context.Context, body CreateMQTTRuleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateMQTTRuleRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RemoveMQTTRule Remove a rule; it ends at once (admin)
+//
+// Corresponds with DELETE /api/v1/mqtt/rules/{mqtt_rule} (the `RemoveMQTTRule` operationId).
+func (c *Client) RemoveMQTTRule(ctx context.Context, mqttRule MQTTRulePath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveMQTTRuleRequest(c.Server, mqttRule)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListMQTTTemplates The caller's saved messages
+//
+// Corresponds with GET /api/v1/mqtt/templates (the `ListMQTTTemplates` operationId).
+func (c *Client) ListMQTTTemplates(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListMQTTTemplatesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SaveMQTTTemplateWithBody Save a message under a name; the same name again replaces it
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/mqtt/templates (the `SaveMQTTTemplate` operationId).
+func (c *Client) SaveMQTTTemplateWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSaveMQTTTemplateRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SaveMQTTTemplate Save a message under a name; the same name again replaces it
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/mqtt/templates (the `SaveMQTTTemplate` operationId).
+func (c *Client) SaveMQTTTemplate(ctx context.Context, body SaveMQTTTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSaveMQTTTemplateRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RemoveMQTTTemplate Remove a saved message
+//
+// Corresponds with DELETE /api/v1/mqtt/templates/{mqtt_template} (the `RemoveMQTTTemplate` operationId).
+func (c *Client) RemoveMQTTTemplate(ctx context.Context, mqttTemplate string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveMQTTTemplateRequest(c.Server, mqttTemplate)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateMQTTToken A username and password for /mqtt that speak as the caller for five minutes
+//
+// Corresponds with POST /api/v1/mqtt/tokens (the `CreateMQTTToken` operationId).
+func (c *Client) CreateMQTTToken(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateMQTTTokenRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -3178,6 +4355,40 @@ func NewApproveDeviceRequest(server string, device DevicePath) (*http.Request, e
 	return req, nil
 }
 
+// NewGetDeviceMQTTRequest constructs an http.Request for the GetDeviceMQTT method
+func NewGetDeviceMQTTRequest(server string, device DevicePath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "device", device, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/devices/%s/mqtt", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewSignCertificateRequest calls the generic SignCertificate builder with application/json body
 func NewSignCertificateRequest(server string, device DevicePath, body SignCertificateJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -3745,6 +4956,661 @@ func NewChangePasswordRequestWithBody(server string, contentType string, body io
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetMQTTRequest constructs an http.Request for the GetMQTT method
+func NewGetMQTTRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListMQTTClientsRequest constructs an http.Request for the ListMQTTClients method
+func NewListMQTTClientsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt/clients")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewKickMQTTClientRequest constructs an http.Request for the KickMQTTClient method
+func NewKickMQTTClientRequest(server string, mqttClient MQTTClientPath, params *KickMQTTClientParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "mqtt_client", mqttClient, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt/clients/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Forget != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "forget", *params.Forget, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListMQTTCredentialsRequest constructs an http.Request for the ListMQTTCredentials method
+func NewListMQTTCredentialsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt/credentials")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateMQTTCredentialRequest calls the generic CreateMQTTCredential builder with application/json body
+func NewCreateMQTTCredentialRequest(server string, body CreateMQTTCredentialJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateMQTTCredentialRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateMQTTCredentialRequestWithBody constructs an http.Request for the CreateMQTTCredential method, with any body, and a specified content type
+func NewCreateMQTTCredentialRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt/credentials")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRemoveMQTTCredentialRequest constructs an http.Request for the RemoveMQTTCredential method
+func NewRemoveMQTTCredentialRequest(server string, mqttCredential MQTTCredentialPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "mqtt_credential", mqttCredential, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt/credentials/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewImportMQTTRequest calls the generic ImportMQTT builder with application/json body
+func NewImportMQTTRequest(server string, body ImportMQTTJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewImportMQTTRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewImportMQTTRequestWithBody constructs an http.Request for the ImportMQTT method, with any body, and a specified content type
+func NewImportMQTTRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt/import")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPublishMQTTRequest calls the generic PublishMQTT builder with application/json body
+func NewPublishMQTTRequest(server string, body PublishMQTTJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPublishMQTTRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewPublishMQTTRequestWithBody constructs an http.Request for the PublishMQTT method, with any body, and a specified content type
+func NewPublishMQTTRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt/publish")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListMQTTRetainedRequest constructs an http.Request for the ListMQTTRetained method
+func NewListMQTTRetainedRequest(server string, params *ListMQTTRetainedParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt/retained")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Filter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "filter", *params.Filter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Device != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "device", *params.Device, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewClearMQTTRetainedRequest calls the generic ClearMQTTRetained builder with application/json body
+func NewClearMQTTRetainedRequest(server string, body ClearMQTTRetainedJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewClearMQTTRetainedRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewClearMQTTRetainedRequestWithBody constructs an http.Request for the ClearMQTTRetained method, with any body, and a specified content type
+func NewClearMQTTRetainedRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt/retained/clear")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListMQTTRulesRequest constructs an http.Request for the ListMQTTRules method
+func NewListMQTTRulesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt/rules")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateMQTTRuleRequest calls the generic CreateMQTTRule builder with application/json body
+func NewCreateMQTTRuleRequest(server string, body CreateMQTTRuleJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateMQTTRuleRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateMQTTRuleRequestWithBody constructs an http.Request for the CreateMQTTRule method, with any body, and a specified content type
+func NewCreateMQTTRuleRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt/rules")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRemoveMQTTRuleRequest constructs an http.Request for the RemoveMQTTRule method
+func NewRemoveMQTTRuleRequest(server string, mqttRule MQTTRulePath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "mqtt_rule", mqttRule, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt/rules/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListMQTTTemplatesRequest constructs an http.Request for the ListMQTTTemplates method
+func NewListMQTTTemplatesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt/templates")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSaveMQTTTemplateRequest calls the generic SaveMQTTTemplate builder with application/json body
+func NewSaveMQTTTemplateRequest(server string, body SaveMQTTTemplateJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSaveMQTTTemplateRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewSaveMQTTTemplateRequestWithBody constructs an http.Request for the SaveMQTTTemplate method, with any body, and a specified content type
+func NewSaveMQTTTemplateRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt/templates")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRemoveMQTTTemplateRequest constructs an http.Request for the RemoveMQTTTemplate method
+func NewRemoveMQTTTemplateRequest(server string, mqttTemplate string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "mqtt_template", mqttTemplate, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt/templates/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateMQTTTokenRequest constructs an http.Request for the CreateMQTTToken method
+func NewCreateMQTTTokenRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/mqtt/tokens")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -4697,6 +6563,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/devices/{device}/approve (the `ApproveDevice` operationId).
 	ApproveDeviceWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*ApproveDeviceResponse, error)
 
+	// GetDeviceMQTTWithResponse A device's MQTT: topics, clients, listeners, bridges, and settings to paste
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/devices/{device}/mqtt (the `GetDeviceMQTT` operationId).
+	GetDeviceMQTTWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*GetDeviceMQTTResponse, error)
+
 	// SignCertificateWithBodyWithResponse A ten-minute user certificate for one login on one device
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -4870,6 +6743,167 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /api/v1/me/password (the `ChangePassword` operationId).
 	ChangePasswordWithResponse(ctx context.Context, body ChangePasswordJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangePasswordResponse, error)
+
+	// GetMQTTWithResponse The broker and its figures
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/mqtt (the `GetMQTT` operationId).
+	GetMQTTWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetMQTTResponse, error)
+
+	// ListMQTTClientsWithResponse MQTT sessions of the caller's view, connected or kept
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/mqtt/clients (the `ListMQTTClients` operationId).
+	ListMQTTClientsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListMQTTClientsResponse, error)
+
+	// KickMQTTClientWithResponse Disconnect a client, reason code 0x98, and forget its session where asked (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/v1/mqtt/clients/{mqtt_client} (the `KickMQTTClient` operationId).
+	KickMQTTClientWithResponse(ctx context.Context, mqttClient MQTTClientPath, params *KickMQTTClientParams, reqEditors ...RequestEditorFn) (*KickMQTTClientResponse, error)
+
+	// ListMQTTCredentialsWithResponse The caller's own MQTT credentials; managers see all
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/mqtt/credentials (the `ListMQTTCredentials` operationId).
+	ListMQTTCredentialsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListMQTTCredentialsResponse, error)
+
+	// CreateMQTTCredentialWithBodyWithResponse Make an MQTT username and password; the password is shown once
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/mqtt/credentials (the `CreateMQTTCredential` operationId).
+	CreateMQTTCredentialWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateMQTTCredentialResponse, error)
+
+	// CreateMQTTCredentialWithResponse Make an MQTT username and password; the password is shown once
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/mqtt/credentials (the `CreateMQTTCredential` operationId).
+	CreateMQTTCredentialWithResponse(ctx context.Context, body CreateMQTTCredentialJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateMQTTCredentialResponse, error)
+
+	// RemoveMQTTCredentialWithResponse Remove a credential; who is connected by it is disconnected
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/v1/mqtt/credentials/{mqtt_credential} (the `RemoveMQTTCredential` operationId).
+	RemoveMQTTCredentialWithResponse(ctx context.Context, mqttCredential MQTTCredentialPath, reqEditors ...RequestEditorFn) (*RemoveMQTTCredentialResponse, error)
+
+	// ImportMQTTWithBodyWithResponse Take over Mosquitto's password_file and acl_file (admin)
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/mqtt/import (the `ImportMQTT` operationId).
+	ImportMQTTWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportMQTTResponse, error)
+
+	// ImportMQTTWithResponse Take over Mosquitto's password_file and acl_file (admin)
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/mqtt/import (the `ImportMQTT` operationId).
+	ImportMQTTWithResponse(ctx context.Context, body ImportMQTTJSONRequestBody, reqEditors ...RequestEditorFn) (*ImportMQTTResponse, error)
+
+	// PublishMQTTWithBodyWithResponse Publish a message, and wait for its answer where asked
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/mqtt/publish (the `PublishMQTT` operationId).
+	PublishMQTTWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PublishMQTTResponse, error)
+
+	// PublishMQTTWithResponse Publish a message, and wait for its answer where asked
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/mqtt/publish (the `PublishMQTT` operationId).
+	PublishMQTTWithResponse(ctx context.Context, body PublishMQTTJSONRequestBody, reqEditors ...RequestEditorFn) (*PublishMQTTResponse, error)
+
+	// ListMQTTRetainedWithResponse Retained messages, by topic
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/mqtt/retained (the `ListMQTTRetained` operationId).
+	ListMQTTRetainedWithResponse(ctx context.Context, params *ListMQTTRetainedParams, reqEditors ...RequestEditorFn) (*ListMQTTRetainedResponse, error)
+
+	// ClearMQTTRetainedWithBodyWithResponse Clear retained messages by filter, or count what would be cleared
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/mqtt/retained/clear (the `ClearMQTTRetained` operationId).
+	ClearMQTTRetainedWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ClearMQTTRetainedResponse, error)
+
+	// ClearMQTTRetainedWithResponse Clear retained messages by filter, or count what would be cleared
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/mqtt/retained/clear (the `ClearMQTTRetained` operationId).
+	ClearMQTTRetainedWithResponse(ctx context.Context, body ClearMQTTRetainedJSONRequestBody, reqEditors ...RequestEditorFn) (*ClearMQTTRetainedResponse, error)
+
+	// ListMQTTRulesWithResponse Access rules made by hand, and those that roles give (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/mqtt/rules (the `ListMQTTRules` operationId).
+	ListMQTTRulesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListMQTTRulesResponse, error)
+
+	// CreateMQTTRuleWithBodyWithResponse Allow or deny topics to somebody (admin)
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/mqtt/rules (the `CreateMQTTRule` operationId).
+	CreateMQTTRuleWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateMQTTRuleResponse, error)
+
+	// CreateMQTTRuleWithResponse Allow or deny topics to somebody (admin)
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/mqtt/rules (the `CreateMQTTRule` operationId).
+	CreateMQTTRuleWithResponse(ctx context.Context, body CreateMQTTRuleJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateMQTTRuleResponse, error)
+
+	// RemoveMQTTRuleWithResponse Remove a rule; it ends at once (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/v1/mqtt/rules/{mqtt_rule} (the `RemoveMQTTRule` operationId).
+	RemoveMQTTRuleWithResponse(ctx context.Context, mqttRule MQTTRulePath, reqEditors ...RequestEditorFn) (*RemoveMQTTRuleResponse, error)
+
+	// ListMQTTTemplatesWithResponse The caller's saved messages
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/mqtt/templates (the `ListMQTTTemplates` operationId).
+	ListMQTTTemplatesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListMQTTTemplatesResponse, error)
+
+	// SaveMQTTTemplateWithBodyWithResponse Save a message under a name; the same name again replaces it
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/mqtt/templates (the `SaveMQTTTemplate` operationId).
+	SaveMQTTTemplateWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SaveMQTTTemplateResponse, error)
+
+	// SaveMQTTTemplateWithResponse Save a message under a name; the same name again replaces it
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/mqtt/templates (the `SaveMQTTTemplate` operationId).
+	SaveMQTTTemplateWithResponse(ctx context.Context, body SaveMQTTTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*SaveMQTTTemplateResponse, error)
+
+	// RemoveMQTTTemplateWithResponse Remove a saved message
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/v1/mqtt/templates/{mqtt_template} (the `RemoveMQTTTemplate` operationId).
+	RemoveMQTTTemplateWithResponse(ctx context.Context, mqttTemplate string, reqEditors ...RequestEditorFn) (*RemoveMQTTTemplateResponse, error)
+
+	// CreateMQTTTokenWithResponse A username and password for /mqtt that speak as the caller for five minutes
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/mqtt/tokens (the `CreateMQTTToken` operationId).
+	CreateMQTTTokenWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*CreateMQTTTokenResponse, error)
 
 	// ListPortsWithResponse Dedicated TCP ports of the devices that the caller may see
 	//
@@ -5494,6 +7528,54 @@ func (r ApproveDeviceResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ApproveDeviceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetDeviceMQTTResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DeviceMQTT
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetDeviceMQTTResponse) GetJSON200() *DeviceMQTT {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetDeviceMQTTResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetDeviceMQTTResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetDeviceMQTTResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetDeviceMQTTResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetDeviceMQTTResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6241,6 +8323,794 @@ func (r ChangePasswordResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ChangePasswordResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetMQTTResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *MQTTStatus
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetMQTTResponse) GetJSON200() *MQTTStatus {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetMQTTResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetMQTTResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetMQTTResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetMQTTResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetMQTTResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListMQTTClientsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]MQTTClient
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListMQTTClientsResponse) GetJSON200() *[]MQTTClient {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListMQTTClientsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListMQTTClientsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListMQTTClientsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListMQTTClientsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListMQTTClientsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type KickMQTTClientResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r KickMQTTClientResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r KickMQTTClientResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r KickMQTTClientResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r KickMQTTClientResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r KickMQTTClientResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListMQTTCredentialsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]MQTTCredential
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListMQTTCredentialsResponse) GetJSON200() *[]MQTTCredential {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListMQTTCredentialsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListMQTTCredentialsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListMQTTCredentialsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListMQTTCredentialsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListMQTTCredentialsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateMQTTCredentialResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *NewMQTTCredential
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateMQTTCredentialResponse) GetJSON201() *NewMQTTCredential {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateMQTTCredentialResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateMQTTCredentialResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateMQTTCredentialResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateMQTTCredentialResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateMQTTCredentialResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RemoveMQTTCredentialResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RemoveMQTTCredentialResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RemoveMQTTCredentialResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RemoveMQTTCredentialResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemoveMQTTCredentialResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RemoveMQTTCredentialResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ImportMQTTResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *MQTTImported
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ImportMQTTResponse) GetJSON200() *MQTTImported {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ImportMQTTResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ImportMQTTResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ImportMQTTResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ImportMQTTResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ImportMQTTResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PublishMQTTResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *MQTTPublished
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PublishMQTTResponse) GetJSON200() *MQTTPublished {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PublishMQTTResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PublishMQTTResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PublishMQTTResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PublishMQTTResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PublishMQTTResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListMQTTRetainedResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *MQTTRetained
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListMQTTRetainedResponse) GetJSON200() *MQTTRetained {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListMQTTRetainedResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListMQTTRetainedResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListMQTTRetainedResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListMQTTRetainedResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListMQTTRetainedResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ClearMQTTRetainedResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *MQTTCleared
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ClearMQTTRetainedResponse) GetJSON200() *MQTTCleared {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ClearMQTTRetainedResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ClearMQTTRetainedResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ClearMQTTRetainedResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ClearMQTTRetainedResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ClearMQTTRetainedResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListMQTTRulesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]MQTTRule
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListMQTTRulesResponse) GetJSON200() *[]MQTTRule {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListMQTTRulesResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListMQTTRulesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListMQTTRulesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListMQTTRulesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListMQTTRulesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateMQTTRuleResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *MQTTRule
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateMQTTRuleResponse) GetJSON201() *MQTTRule {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateMQTTRuleResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateMQTTRuleResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateMQTTRuleResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateMQTTRuleResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateMQTTRuleResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RemoveMQTTRuleResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RemoveMQTTRuleResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RemoveMQTTRuleResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RemoveMQTTRuleResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemoveMQTTRuleResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RemoveMQTTRuleResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListMQTTTemplatesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]MQTTTemplate
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListMQTTTemplatesResponse) GetJSON200() *[]MQTTTemplate {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListMQTTTemplatesResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListMQTTTemplatesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListMQTTTemplatesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListMQTTTemplatesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListMQTTTemplatesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SaveMQTTTemplateResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *MQTTTemplate
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r SaveMQTTTemplateResponse) GetJSON201() *MQTTTemplate {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SaveMQTTTemplateResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SaveMQTTTemplateResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SaveMQTTTemplateResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SaveMQTTTemplateResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SaveMQTTTemplateResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RemoveMQTTTemplateResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RemoveMQTTTemplateResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RemoveMQTTTemplateResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RemoveMQTTTemplateResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemoveMQTTTemplateResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RemoveMQTTTemplateResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateMQTTTokenResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *MQTTToken
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateMQTTTokenResponse) GetJSON201() *MQTTToken {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateMQTTTokenResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateMQTTTokenResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateMQTTTokenResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateMQTTTokenResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateMQTTTokenResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7437,6 +10307,19 @@ func (c *ClientWithResponses) ApproveDeviceWithResponse(ctx context.Context, dev
 	return ParseApproveDeviceResponse(rsp)
 }
 
+// GetDeviceMQTTWithResponse A device's MQTT: topics, clients, listeners, bridges, and settings to paste
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/devices/{device}/mqtt (the `GetDeviceMQTT` operationId).
+func (c *ClientWithResponses) GetDeviceMQTTWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*GetDeviceMQTTResponse, error) {
+	rsp, err := c.GetDeviceMQTT(ctx, device, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetDeviceMQTTResponse(rsp)
+}
+
 // SignCertificateWithBodyWithResponse A ten-minute user certificate for one login on one device
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -7753,6 +10636,305 @@ func (c *ClientWithResponses) ChangePasswordWithResponse(ctx context.Context, bo
 		return nil, err
 	}
 	return ParseChangePasswordResponse(rsp)
+}
+
+// GetMQTTWithResponse The broker and its figures
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/mqtt (the `GetMQTT` operationId).
+func (c *ClientWithResponses) GetMQTTWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetMQTTResponse, error) {
+	rsp, err := c.GetMQTT(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetMQTTResponse(rsp)
+}
+
+// ListMQTTClientsWithResponse MQTT sessions of the caller's view, connected or kept
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/mqtt/clients (the `ListMQTTClients` operationId).
+func (c *ClientWithResponses) ListMQTTClientsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListMQTTClientsResponse, error) {
+	rsp, err := c.ListMQTTClients(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListMQTTClientsResponse(rsp)
+}
+
+// KickMQTTClientWithResponse Disconnect a client, reason code 0x98, and forget its session where asked (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/v1/mqtt/clients/{mqtt_client} (the `KickMQTTClient` operationId).
+func (c *ClientWithResponses) KickMQTTClientWithResponse(ctx context.Context, mqttClient MQTTClientPath, params *KickMQTTClientParams, reqEditors ...RequestEditorFn) (*KickMQTTClientResponse, error) {
+	rsp, err := c.KickMQTTClient(ctx, mqttClient, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseKickMQTTClientResponse(rsp)
+}
+
+// ListMQTTCredentialsWithResponse The caller's own MQTT credentials; managers see all
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/mqtt/credentials (the `ListMQTTCredentials` operationId).
+func (c *ClientWithResponses) ListMQTTCredentialsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListMQTTCredentialsResponse, error) {
+	rsp, err := c.ListMQTTCredentials(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListMQTTCredentialsResponse(rsp)
+}
+
+// CreateMQTTCredentialWithBodyWithResponse Make an MQTT username and password; the password is shown once
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/mqtt/credentials (the `CreateMQTTCredential` operationId).
+func (c *ClientWithResponses) CreateMQTTCredentialWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateMQTTCredentialResponse, error) {
+	rsp, err := c.CreateMQTTCredentialWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateMQTTCredentialResponse(rsp)
+}
+
+// CreateMQTTCredentialWithResponse Make an MQTT username and password; the password is shown once
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/mqtt/credentials (the `CreateMQTTCredential` operationId).
+func (c *ClientWithResponses) CreateMQTTCredentialWithResponse(ctx context.Context, body CreateMQTTCredentialJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateMQTTCredentialResponse, error) {
+	rsp, err := c.CreateMQTTCredential(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateMQTTCredentialResponse(rsp)
+}
+
+// RemoveMQTTCredentialWithResponse Remove a credential; who is connected by it is disconnected
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/v1/mqtt/credentials/{mqtt_credential} (the `RemoveMQTTCredential` operationId).
+func (c *ClientWithResponses) RemoveMQTTCredentialWithResponse(ctx context.Context, mqttCredential MQTTCredentialPath, reqEditors ...RequestEditorFn) (*RemoveMQTTCredentialResponse, error) {
+	rsp, err := c.RemoveMQTTCredential(ctx, mqttCredential, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemoveMQTTCredentialResponse(rsp)
+}
+
+// ImportMQTTWithBodyWithResponse Take over Mosquitto's password_file and acl_file (admin)
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/mqtt/import (the `ImportMQTT` operationId).
+func (c *ClientWithResponses) ImportMQTTWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportMQTTResponse, error) {
+	rsp, err := c.ImportMQTTWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportMQTTResponse(rsp)
+}
+
+// ImportMQTTWithResponse Take over Mosquitto's password_file and acl_file (admin)
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/mqtt/import (the `ImportMQTT` operationId).
+func (c *ClientWithResponses) ImportMQTTWithResponse(ctx context.Context, body ImportMQTTJSONRequestBody, reqEditors ...RequestEditorFn) (*ImportMQTTResponse, error) {
+	rsp, err := c.ImportMQTT(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportMQTTResponse(rsp)
+}
+
+// PublishMQTTWithBodyWithResponse Publish a message, and wait for its answer where asked
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/mqtt/publish (the `PublishMQTT` operationId).
+func (c *ClientWithResponses) PublishMQTTWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PublishMQTTResponse, error) {
+	rsp, err := c.PublishMQTTWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePublishMQTTResponse(rsp)
+}
+
+// PublishMQTTWithResponse Publish a message, and wait for its answer where asked
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/mqtt/publish (the `PublishMQTT` operationId).
+func (c *ClientWithResponses) PublishMQTTWithResponse(ctx context.Context, body PublishMQTTJSONRequestBody, reqEditors ...RequestEditorFn) (*PublishMQTTResponse, error) {
+	rsp, err := c.PublishMQTT(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePublishMQTTResponse(rsp)
+}
+
+// ListMQTTRetainedWithResponse Retained messages, by topic
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/mqtt/retained (the `ListMQTTRetained` operationId).
+func (c *ClientWithResponses) ListMQTTRetainedWithResponse(ctx context.Context, params *ListMQTTRetainedParams, reqEditors ...RequestEditorFn) (*ListMQTTRetainedResponse, error) {
+	rsp, err := c.ListMQTTRetained(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListMQTTRetainedResponse(rsp)
+}
+
+// ClearMQTTRetainedWithBodyWithResponse Clear retained messages by filter, or count what would be cleared
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/mqtt/retained/clear (the `ClearMQTTRetained` operationId).
+func (c *ClientWithResponses) ClearMQTTRetainedWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ClearMQTTRetainedResponse, error) {
+	rsp, err := c.ClearMQTTRetainedWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseClearMQTTRetainedResponse(rsp)
+}
+
+// ClearMQTTRetainedWithResponse Clear retained messages by filter, or count what would be cleared
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/mqtt/retained/clear (the `ClearMQTTRetained` operationId).
+func (c *ClientWithResponses) ClearMQTTRetainedWithResponse(ctx context.Context, body ClearMQTTRetainedJSONRequestBody, reqEditors ...RequestEditorFn) (*ClearMQTTRetainedResponse, error) {
+	rsp, err := c.ClearMQTTRetained(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseClearMQTTRetainedResponse(rsp)
+}
+
+// ListMQTTRulesWithResponse Access rules made by hand, and those that roles give (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/mqtt/rules (the `ListMQTTRules` operationId).
+func (c *ClientWithResponses) ListMQTTRulesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListMQTTRulesResponse, error) {
+	rsp, err := c.ListMQTTRules(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListMQTTRulesResponse(rsp)
+}
+
+// CreateMQTTRuleWithBodyWithResponse Allow or deny topics to somebody (admin)
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/mqtt/rules (the `CreateMQTTRule` operationId).
+func (c *ClientWithResponses) CreateMQTTRuleWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateMQTTRuleResponse, error) {
+	rsp, err := c.CreateMQTTRuleWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateMQTTRuleResponse(rsp)
+}
+
+// CreateMQTTRuleWithResponse Allow or deny topics to somebody (admin)
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/mqtt/rules (the `CreateMQTTRule` operationId).
+func (c *ClientWithResponses) CreateMQTTRuleWithResponse(ctx context.Context, body CreateMQTTRuleJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateMQTTRuleResponse, error) {
+	rsp, err := c.CreateMQTTRule(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateMQTTRuleResponse(rsp)
+}
+
+// RemoveMQTTRuleWithResponse Remove a rule; it ends at once (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/v1/mqtt/rules/{mqtt_rule} (the `RemoveMQTTRule` operationId).
+func (c *ClientWithResponses) RemoveMQTTRuleWithResponse(ctx context.Context, mqttRule MQTTRulePath, reqEditors ...RequestEditorFn) (*RemoveMQTTRuleResponse, error) {
+	rsp, err := c.RemoveMQTTRule(ctx, mqttRule, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemoveMQTTRuleResponse(rsp)
+}
+
+// ListMQTTTemplatesWithResponse The caller's saved messages
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/mqtt/templates (the `ListMQTTTemplates` operationId).
+func (c *ClientWithResponses) ListMQTTTemplatesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListMQTTTemplatesResponse, error) {
+	rsp, err := c.ListMQTTTemplates(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListMQTTTemplatesResponse(rsp)
+}
+
+// SaveMQTTTemplateWithBodyWithResponse Save a message under a name; the same name again replaces it
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/mqtt/templates (the `SaveMQTTTemplate` operationId).
+func (c *ClientWithResponses) SaveMQTTTemplateWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SaveMQTTTemplateResponse, error) {
+	rsp, err := c.SaveMQTTTemplateWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSaveMQTTTemplateResponse(rsp)
+}
+
+// SaveMQTTTemplateWithResponse Save a message under a name; the same name again replaces it
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/mqtt/templates (the `SaveMQTTTemplate` operationId).
+func (c *ClientWithResponses) SaveMQTTTemplateWithResponse(ctx context.Context, body SaveMQTTTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*SaveMQTTTemplateResponse, error) {
+	rsp, err := c.SaveMQTTTemplate(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSaveMQTTTemplateResponse(rsp)
+}
+
+// RemoveMQTTTemplateWithResponse Remove a saved message
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/v1/mqtt/templates/{mqtt_template} (the `RemoveMQTTTemplate` operationId).
+func (c *ClientWithResponses) RemoveMQTTTemplateWithResponse(ctx context.Context, mqttTemplate string, reqEditors ...RequestEditorFn) (*RemoveMQTTTemplateResponse, error) {
+	rsp, err := c.RemoveMQTTTemplate(ctx, mqttTemplate, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemoveMQTTTemplateResponse(rsp)
+}
+
+// CreateMQTTTokenWithResponse A username and password for /mqtt that speak as the caller for five minutes
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/mqtt/tokens (the `CreateMQTTToken` operationId).
+func (c *ClientWithResponses) CreateMQTTTokenWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*CreateMQTTTokenResponse, error) {
+	rsp, err := c.CreateMQTTToken(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateMQTTTokenResponse(rsp)
 }
 
 // ListPortsWithResponse Dedicated TCP ports of the devices that the caller may see
@@ -8434,6 +11616,39 @@ func ParseApproveDeviceResponse(rsp *http.Response) (*ApproveDeviceResponse, err
 	return response, nil
 }
 
+// ParseGetDeviceMQTTResponse parses an HTTP response from a GetDeviceMQTTWithResponse call
+func ParseGetDeviceMQTTResponse(rsp *http.Response) (*GetDeviceMQTTResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetDeviceMQTTResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DeviceMQTT
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseSignCertificateResponse parses an HTTP response from a SignCertificateWithResponse call
 func ParseSignCertificateResponse(rsp *http.Response) (*SignCertificateResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -8952,6 +12167,551 @@ func ParseChangePasswordResponse(rsp *http.Response) (*ChangePasswordResponse, e
 	switch {
 	case rsp.StatusCode == 204:
 		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetMQTTResponse parses an HTTP response from a GetMQTTWithResponse call
+func ParseGetMQTTResponse(rsp *http.Response) (*GetMQTTResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetMQTTResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest MQTTStatus
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListMQTTClientsResponse parses an HTTP response from a ListMQTTClientsWithResponse call
+func ParseListMQTTClientsResponse(rsp *http.Response) (*ListMQTTClientsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListMQTTClientsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []MQTTClient
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseKickMQTTClientResponse parses an HTTP response from a KickMQTTClientWithResponse call
+func ParseKickMQTTClientResponse(rsp *http.Response) (*KickMQTTClientResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &KickMQTTClientResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListMQTTCredentialsResponse parses an HTTP response from a ListMQTTCredentialsWithResponse call
+func ParseListMQTTCredentialsResponse(rsp *http.Response) (*ListMQTTCredentialsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListMQTTCredentialsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []MQTTCredential
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateMQTTCredentialResponse parses an HTTP response from a CreateMQTTCredentialWithResponse call
+func ParseCreateMQTTCredentialResponse(rsp *http.Response) (*CreateMQTTCredentialResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateMQTTCredentialResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest NewMQTTCredential
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRemoveMQTTCredentialResponse parses an HTTP response from a RemoveMQTTCredentialWithResponse call
+func ParseRemoveMQTTCredentialResponse(rsp *http.Response) (*RemoveMQTTCredentialResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemoveMQTTCredentialResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseImportMQTTResponse parses an HTTP response from a ImportMQTTWithResponse call
+func ParseImportMQTTResponse(rsp *http.Response) (*ImportMQTTResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ImportMQTTResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest MQTTImported
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePublishMQTTResponse parses an HTTP response from a PublishMQTTWithResponse call
+func ParsePublishMQTTResponse(rsp *http.Response) (*PublishMQTTResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PublishMQTTResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest MQTTPublished
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListMQTTRetainedResponse parses an HTTP response from a ListMQTTRetainedWithResponse call
+func ParseListMQTTRetainedResponse(rsp *http.Response) (*ListMQTTRetainedResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListMQTTRetainedResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest MQTTRetained
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseClearMQTTRetainedResponse parses an HTTP response from a ClearMQTTRetainedWithResponse call
+func ParseClearMQTTRetainedResponse(rsp *http.Response) (*ClearMQTTRetainedResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ClearMQTTRetainedResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest MQTTCleared
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListMQTTRulesResponse parses an HTTP response from a ListMQTTRulesWithResponse call
+func ParseListMQTTRulesResponse(rsp *http.Response) (*ListMQTTRulesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListMQTTRulesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []MQTTRule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateMQTTRuleResponse parses an HTTP response from a CreateMQTTRuleWithResponse call
+func ParseCreateMQTTRuleResponse(rsp *http.Response) (*CreateMQTTRuleResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateMQTTRuleResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest MQTTRule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRemoveMQTTRuleResponse parses an HTTP response from a RemoveMQTTRuleWithResponse call
+func ParseRemoveMQTTRuleResponse(rsp *http.Response) (*RemoveMQTTRuleResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemoveMQTTRuleResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListMQTTTemplatesResponse parses an HTTP response from a ListMQTTTemplatesWithResponse call
+func ParseListMQTTTemplatesResponse(rsp *http.Response) (*ListMQTTTemplatesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListMQTTTemplatesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []MQTTTemplate
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSaveMQTTTemplateResponse parses an HTTP response from a SaveMQTTTemplateWithResponse call
+func ParseSaveMQTTTemplateResponse(rsp *http.Response) (*SaveMQTTTemplateResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SaveMQTTTemplateResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest MQTTTemplate
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRemoveMQTTTemplateResponse parses an HTTP response from a RemoveMQTTTemplateWithResponse call
+func ParseRemoveMQTTTemplateResponse(rsp *http.Response) (*RemoveMQTTTemplateResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemoveMQTTTemplateResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateMQTTTokenResponse parses an HTTP response from a CreateMQTTTokenWithResponse call
+func ParseCreateMQTTTokenResponse(rsp *http.Response) (*CreateMQTTTokenResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateMQTTTokenResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest MQTTToken
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem

@@ -562,6 +562,297 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/mqtt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The broker and its figures */
+        get: operations["getMQTT"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/mqtt/clients": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** MQTT sessions of the caller's view, connected or kept */
+        get: operations["listMQTTClients"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/mqtt/clients/{mqtt_client}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                mqtt_client: components["parameters"]["MQTTClientPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Disconnect a client, reason code 0x98, and forget its session where asked (admin) */
+        delete: operations["kickMQTTClient"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/mqtt/tap": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Messages as they pass, as server-sent events
+         * @description `event: frame` at most ten times a second, its data an MQTTFrame. The first frames hold the last message of each
+         *     topic that matches. What a slow page cannot take is merged to the last value of each topic and counted. With
+         *     `device` it is that device's own broker, through the tunnel; `event: problem` says why it cannot be reached.
+         */
+        get: operations["tapMQTT"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/mqtt/publish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Publish a message, and wait for its answer where asked */
+        post: operations["publishMQTT"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/mqtt/retained": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Retained messages, by topic */
+        get: operations["listMQTTRetained"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/mqtt/retained/clear": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Clear retained messages by filter, or count what would be cleared */
+        post: operations["clearMQTTRetained"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/mqtt/templates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The caller's saved messages */
+        get: operations["listMQTTTemplates"];
+        put?: never;
+        /** Save a message under a name; the same name again replaces it */
+        post: operations["saveMQTTTemplate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/mqtt/templates/{mqtt_template}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                mqtt_template: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Remove a saved message */
+        delete: operations["removeMQTTTemplate"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/mqtt/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A username and password for /mqtt that speak as the caller for five minutes */
+        post: operations["createMQTTToken"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/mqtt/credentials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The caller's own MQTT credentials; managers see all */
+        get: operations["listMQTTCredentials"];
+        put?: never;
+        /** Make an MQTT username and password; the password is shown once */
+        post: operations["createMQTTCredential"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/mqtt/credentials/{mqtt_credential}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                mqtt_credential: components["parameters"]["MQTTCredentialPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Remove a credential; who is connected by it is disconnected */
+        delete: operations["removeMQTTCredential"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/mqtt/rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Access rules made by hand, and those that roles give (admin) */
+        get: operations["listMQTTRules"];
+        put?: never;
+        /** Allow or deny topics to somebody (admin) */
+        post: operations["createMQTTRule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/mqtt/rules/{mqtt_rule}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                mqtt_rule: components["parameters"]["MQTTRulePath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Remove a rule; it ends at once (admin) */
+        delete: operations["removeMQTTRule"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/mqtt/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take over Mosquitto's password_file and acl_file (admin) */
+        post: operations["importMQTT"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/devices/{device}/mqtt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        /** A device's MQTT: topics, clients, listeners, bridges, and settings to paste */
+        get: operations["getDeviceMQTT"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/install-codes": {
         parameters: {
             query?: never;
@@ -795,6 +1086,26 @@ export interface paths {
         };
         /** The `adit` binary, `adit-OS-ARCH.gz` */
         get: operations["download"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/mqtt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * MQTT over WebSocket (MQTT 5.0 §6), subprotocol `mqtt`
+         * @description MQTT 3.1, 3.1.1 and 5. Username and password of an MQTT credential, or of POST /api/v1/mqtt/tokens.
+         */
+        get: operations["mqtt"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1431,6 +1742,326 @@ export interface components {
                 [key: string]: unknown;
             };
         };
+        MQTTStatus: {
+            /** @enum {string} */
+            backend: "embedded" | "external";
+            /** @description The broker can be reached; always where it is embedded */
+            connected: boolean;
+            /** @description Why not */
+            problem?: string;
+            /** @description Connected now */
+            clients: number;
+            /** @description Kept, connected or not */
+            sessions: number;
+            subscriptions: number;
+            retained: number;
+            /** Format: int64 */
+            retained_bytes: number;
+            /**
+             * Format: int64
+             * @description PUBLISH packets since the start
+             */
+            received: number;
+            /**
+             * Format: int64
+             * @description PUBLISH packets since the start
+             */
+            sent: number;
+            /**
+             * Format: int64
+             * @description Messages that a full queue or a limit cost, since the start
+             */
+            dropped: number;
+            /** Format: date-time */
+            started_at: string;
+            /** @description HOST:PORT of ADIT_MQTT_ADDR; absent where it is not set */
+            address?: string;
+        };
+        MQTTPrincipal: {
+            /** @enum {string} */
+            kind: "device" | "thing" | "user" | "application" | "hub";
+            /** @description dev_…, dev_…/THING, usr_…, mqc_… */
+            id: string;
+            /** @description The device's name, DEVICE/THING, the user's handle, the application's username */
+            name: string;
+            /** @description Of devices and things */
+            device_id?: string;
+        };
+        MQTTClient: {
+            /** @description For DELETE: the MQTT session is that of a principal and a ClientID */
+            id: string;
+            client_id: string;
+            principal: components["schemas"]["MQTTPrincipal"];
+            /** @enum {string} */
+            version: "3.1" | "3.1.1" | "5.0";
+            connected: boolean;
+            /** @enum {string} */
+            door: "websocket" | "carrier" | "tcp" | "hub";
+            /** @description IP address it came from */
+            address?: string;
+            /**
+             * Format: date-time
+             * @description Of the connection, or since when it is away
+             */
+            since: string;
+            keep_alive_seconds: number;
+            /** @description Its MQTT session ends with the connection */
+            clean: boolean;
+            /** @description It is a broker's bridge */
+            bridge: boolean;
+            subscriptions: components["schemas"]["MQTTSubscription"][];
+            /** @description Messages that wait for it */
+            queued: number;
+            /** @description Sent to it and not acknowledged */
+            inflight: number;
+            /** Format: int64 */
+            dropped: number;
+        };
+        MQTTSubscription: {
+            filter: string;
+            qos: number;
+        };
+        MQTTUserProperty: {
+            name: string;
+            value: string;
+        };
+        MQTTMessage: {
+            topic: string;
+            /** @description At most the first 4,096 bytes in frames and lists */
+            payload_base64: string;
+            /** @description Of the whole payload */
+            bytes: number;
+            qos: number;
+            /** @description Its sender wanted it retained, or it is */
+            retain: boolean;
+            /**
+             * Format: date-time
+             * @description When the hub received it
+             */
+            at: string;
+            /** @description The publishing principal's name, where the hub knows it */
+            from?: string;
+            content_type?: string;
+            response_topic?: string;
+            correlation_base64?: string;
+            /** Format: date-time */
+            expires_at?: string;
+            user_properties?: components["schemas"]["MQTTUserProperty"][];
+        };
+        MQTTFrame: {
+            /** @description In order; of a topic that was busier than the frames, its last message only */
+            messages: components["schemas"]["MQTTMessage"][];
+            /** @description Messages that matched since the frame before */
+            received: number;
+            /** @description How many of them no frame shows, since they were merged or too many */
+            dropped: number;
+        };
+        MQTTPublish: {
+            /** @description Id or name: that device's own broker, through the tunnel */
+            device?: string;
+            topic: string;
+            /** @description As UTF-8 */
+            payload?: string;
+            /** @description Instead of payload, for bytes */
+            payload_base64?: string;
+            /** @default 0 */
+            qos: number;
+            /** @default false */
+            retain: boolean;
+            content_type?: string;
+            response_topic?: string;
+            correlation_base64?: string;
+            /** Format: int64 */
+            expiry_seconds?: number;
+            user_properties?: components["schemas"]["MQTTUserProperty"][];
+            /** @description Wait so long for an answer on the response topic, which the hub chooses where it is absent; none is 504 with code offline */
+            wait_seconds?: number;
+        };
+        MQTTPublished: {
+            reply?: components["schemas"]["MQTTMessage"];
+            /** @description Until the reply */
+            took_ms?: number;
+        };
+        MQTTRetained: {
+            messages: components["schemas"]["MQTTMessage"][];
+            /** @description That match */
+            total: number;
+            /** Format: int64 */
+            total_bytes: number;
+            more: boolean;
+        };
+        MQTTClear: {
+            filter: string;
+            device?: string;
+            /**
+             * @description Only count
+             * @default false
+             */
+            dry_run: boolean;
+            /** @description What the dry run counted: where it is no longer that many, nothing is cleared and the answer is 409 */
+            expect?: number;
+        };
+        MQTTCleared: {
+            count: number;
+            /** @description The first 100 */
+            topics: string[];
+        };
+        MQTTTemplateRequest: {
+            name: string;
+            message: components["schemas"]["MQTTPublish"];
+        };
+        MQTTTemplate: {
+            id: string;
+            name: string;
+            message: components["schemas"]["MQTTPublish"];
+        };
+        MQTTToken: {
+            /** @example wss://hub.example.com/mqtt */
+            url: string;
+            username: string;
+            password: string;
+            /** Format: date-time */
+            expires_at: string;
+        };
+        MQTTCredentialRequest: {
+            /** @enum {string} */
+            kind: "device" | "thing" | "user" | "application";
+            /** @description Id or name, for device and thing */
+            device?: string;
+            /** @description Id, e-mail or handle; the caller where absent */
+            user?: string;
+            /** @description Unique in the hub; chosen by it where absent */
+            username?: string;
+            /** @description The thing's name, for thing */
+            thing?: string;
+            label?: string;
+            /** @description A duration, as 720h; never where absent */
+            expires_in?: string;
+        };
+        MQTTCredential: {
+            id: string;
+            /** @enum {string} */
+            kind: "device" | "thing" | "user" | "application";
+            username: string;
+            principal: components["schemas"]["MQTTPrincipal"];
+            label?: string;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at?: string;
+            /** Format: date-time */
+            last_used_at?: string;
+        };
+        NewMQTTCredential: {
+            credential: components["schemas"]["MQTTCredential"];
+            /** @description Shown once */
+            password: string;
+            /** @example wss://hub.example.com/mqtt */
+            url: string;
+        };
+        MQTTRuleRequest: {
+            /** @description `everybody`, `role:ROLE`, `user:HANDLE`, `device:NAME`, `devices`, `things`, `tag:TAG`, or `credential:USERNAME` */
+            subject: string;
+            /** @enum {string} */
+            access: "read" | "write" | "readwrite" | "deny";
+            /** @description A topic filter; %n is the device's name, %d its id, %t the thing, %u the username, %c the ClientID */
+            filter: string;
+        };
+        MQTTRule: {
+            /** @description Absent for those that roles give */
+            id?: string;
+            subject: string;
+            /** @enum {string} */
+            access: "read" | "write" | "readwrite" | "deny";
+            filter: string;
+            builtin: boolean;
+            /** Format: date-time */
+            created_at?: string;
+        };
+        MQTTImport: {
+            password_file?: string;
+            acl_file?: string;
+            /** @default false */
+            dry_run: boolean;
+        };
+        MQTTImported: {
+            credentials: number;
+            rules: number;
+            /** @description Lines that were not taken; where there is one, nothing was */
+            problems: components["schemas"]["MQTTImportProblem"][];
+        };
+        MQTTImportProblem: {
+            /** @enum {string} */
+            file: "password_file" | "acl_file";
+            line: number;
+            message: string;
+        };
+        DeviceMQTT: {
+            /** @description The last message of each of its topics, newest first, at most 100 */
+            topics: components["schemas"]["MQTTMessage"][];
+            clients: components["schemas"]["MQTTClient"][];
+            agent?: components["schemas"]["AgentMQTT"];
+            /** @description Why the agent's state is not known */
+            agent_problem?: string;
+            /** @description A bridge for mosquitto.conf, through the agent's loopback port */
+            mosquitto_conf: string;
+            /** @description The same as [[mqtt.bridge]] in agent.toml */
+            agent_toml: string;
+        };
+        AgentMQTT: {
+            listeners: components["schemas"]["AgentMQTTListener"][];
+            bridges: components["schemas"]["AgentMQTTBridge"][];
+        };
+        AgentMQTTListener: {
+            /** @description HOST:PORT on the device */
+            address: string;
+            /** @description Why it does not listen */
+            problem?: string;
+            connections: number;
+            /**
+             * Format: int64
+             * @description Connections with a wrong username or password
+             */
+            refused: number;
+            /**
+             * Format: int64
+             * @description Messages larger than the thing takes
+             */
+            dropped: number;
+            things: components["schemas"]["AgentMQTTThing"][];
+        };
+        AgentMQTTThing: {
+            name: string;
+            connected: boolean;
+            /** Format: date-time */
+            last_seen_at?: string;
+        };
+        AgentMQTTBridge: {
+            name: string;
+            /** @description HOST:PORT of the local broker */
+            broker: string;
+            /** @description Connected to the local broker */
+            local: boolean;
+            /** @description Connected to the hub */
+            remote: boolean;
+            /** @description The breaker is open: the same message came round and round */
+            paused?: boolean;
+            problem?: string;
+            queued: number;
+            /** Format: int64 */
+            queued_bytes: number;
+            /** Format: int64 */
+            dropped: number;
+            /** Format: int64 */
+            forwarded_in: number;
+            /** Format: int64 */
+            forwarded_out: number;
+            /**
+             * Format: int64
+             * @description Messages dropped because they had come from here
+             */
+            looped: number;
+        };
     };
     responses: {
         /** @description Problem details (RFC 9457) */
@@ -1474,6 +2105,9 @@ export interface components {
         ShellPath: string;
         SSHKeyPath: string;
         StreamPath: string;
+        MQTTClientPath: string;
+        MQTTCredentialPath: string;
+        MQTTRulePath: string;
         PortPath: number;
     };
     requestBodies: never;
@@ -2392,6 +3026,447 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    getMQTT: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MQTTStatus"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listMQTTClients: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MQTTClient"][];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    kickMQTTClient: {
+        parameters: {
+            query?: {
+                /** @description Also end the MQTT session: its subscriptions and queue */
+                forget?: boolean;
+            };
+            header?: never;
+            path: {
+                mqtt_client: components["parameters"]["MQTTClientPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Disconnected */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    tapMQTT: {
+        parameters: {
+            query?: {
+                /** @description An MQTT topic filter */
+                filter?: string;
+                /** @description Id or name; absent: the hub's broker */
+                device?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    publishMQTT: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MQTTPublish"];
+            };
+        };
+        responses: {
+            /** @description Published */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MQTTPublished"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listMQTTRetained: {
+        parameters: {
+            query?: {
+                filter?: string;
+                /** @description Id or name; absent: the hub's broker */
+                device?: string;
+                /** @description The last topic of the page before */
+                after?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MQTTRetained"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    clearMQTTRetained: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MQTTClear"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MQTTCleared"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listMQTTTemplates: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MQTTTemplate"][];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    saveMQTTTemplate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MQTTTemplateRequest"];
+            };
+        };
+        responses: {
+            /** @description Saved */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MQTTTemplate"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    removeMQTTTemplate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                mqtt_template: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Removed */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    createMQTTToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MQTTToken"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listMQTTCredentials: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MQTTCredential"][];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    createMQTTCredential: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MQTTCredentialRequest"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewMQTTCredential"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    removeMQTTCredential: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                mqtt_credential: components["parameters"]["MQTTCredentialPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Removed */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listMQTTRules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MQTTRule"][];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    createMQTTRule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MQTTRuleRequest"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MQTTRule"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    removeMQTTRule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                mqtt_rule: components["parameters"]["MQTTRulePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Removed */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    importMQTT: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MQTTImport"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MQTTImported"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getDeviceMQTT: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceMQTT"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     listInstallCodes: {
         parameters: {
             query?: never;
@@ -2746,6 +3821,25 @@ export interface operations {
                 content: {
                     "application/gzip": string;
                 };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    mqtt: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Switching protocols */
+            101: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             default: components["responses"]["Problem"];
         };
