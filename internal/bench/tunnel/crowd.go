@@ -30,7 +30,7 @@ import (
 const (
 	crowdIdle    = 5000
 	crowdReturns = 2000
-	settle       = 50 * time.Second // idle, with three rounds of pings and a collection, before memory is read
+	settle       = 150 * time.Second // idle, with ten rounds of pings and the collection that Go makes every two minutes, before memory is read
 )
 
 // crowdKey is the key of hub and devices alike, made of a word so that both processes have it.
