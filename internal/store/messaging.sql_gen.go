@@ -476,6 +476,26 @@ func (q *Queries) SaveMQTTTemplate(ctx context.Context, arg SaveMQTTTemplatePara
 	return i, err
 }
 
+const sweepMQTTCredentials = `-- name: SweepMQTTCredentials :exec
+DELETE FROM mqtt_credentials WHERE expires_at <= ?1
+`
+
+func (q *Queries) SweepMQTTCredentials(ctx context.Context, before *int64) error {
+	_, err := q.db.ExecContext(ctx, sweepMQTTCredentials, before)
+	return err
+}
+
+const sweepMQTTRules = `-- name: SweepMQTTRules :exec
+DELETE FROM mqtt_rules
+WHERE subject LIKE 'credential:%' AND substr(subject, 12) NOT IN (SELECT id FROM mqtt_credentials)
+`
+
+// Of credentials that went with their device or user.
+func (q *Queries) SweepMQTTRules(ctx context.Context) error {
+	_, err := q.db.ExecContext(ctx, sweepMQTTRules)
+	return err
+}
+
 const touchMQTTCredential = `-- name: TouchMQTTCredential :exec
 UPDATE mqtt_credentials SET last_used_at = ?1 WHERE id = ?2
 `

@@ -70,3 +70,11 @@ DELETE FROM mqtt_templates WHERE id = sqlc.arg(id) AND user_id = sqlc.arg(princi
 
 -- name: CountMQTTTemplatesFor :one
 SELECT count(*) FROM mqtt_templates WHERE user_id = sqlc.arg(principal);
+
+-- name: SweepMQTTCredentials :exec
+DELETE FROM mqtt_credentials WHERE expires_at <= sqlc.arg(before);
+
+-- Of credentials that went with their device or user.
+-- name: SweepMQTTRules :exec
+DELETE FROM mqtt_rules
+WHERE subject LIKE 'credential:%' AND substr(subject, 12) NOT IN (SELECT id FROM mqtt_credentials);
