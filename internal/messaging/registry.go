@@ -44,7 +44,7 @@ func New(o Options) *Registry {
 		byAddress: auth.NewLimiter(200, time.Second, o.Now),
 		touched:   auth.NewLimiter(1, time.Minute, o.Now),
 		slow:      make(chan struct{}, 2),
-		replies:   pending{waiting: map[string]string{}},
+		replies:   pending{waiting: map[string]string{}, byUser: map[string]int{}},
 	}
 }
 

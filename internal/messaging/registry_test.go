@@ -287,7 +287,7 @@ func TestReplyTopics(t *testing.T) {
 	if r.MayPublish(r.kitchen, "c", reply) {
 		t.Error("before the request")
 	}
-	done, ok := r.replies.add(reply, "cmds/kitchen/reboot")
+	done, ok := r.replies.add("u", reply, "cmds/kitchen/reboot")
 	if !ok || !r.MayPublish(r.kitchen, "c", reply) || r.MayPublish(r.kitchen, "c", "replies/h/2") || r.MayPublish(shed, "c", reply) {
 		t.Error("while it waits")
 	}
@@ -296,11 +296,16 @@ func TestReplyTopics(t *testing.T) {
 		t.Error("after the answer")
 	}
 	for i := range maxPending {
-		if _, ok := r.replies.add(strings.Repeat("x", i+1), ""); !ok {
+		if _, ok := r.replies.add(strings.Repeat("u", i/maxPendingByUser), strings.Repeat("x", i+1), ""); !ok {
 			t.Fatal(i)
 		}
+		if i+1 == maxPendingByUser {
+			if _, ok := r.replies.add("", "one more", ""); ok {
+				t.Error("one user makes any number wait")
+			}
+		}
 	}
-	if _, ok := r.replies.add("one more", ""); ok {
+	if _, ok := r.replies.add("new", "one more", ""); ok {
 		t.Error("any number waits")
 	}
 }
