@@ -8,12 +8,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aditdev/adit/internal/sshdtest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
 // passwordFile is what mosquitto_passwd itself makes, of both kinds.
 func passwordFile(t *testing.T) string {
 	t.Helper()
+	sshdtest.NeedTools(t, "mosquitto_passwd")
 	path := filepath.Join(t.TempDir(), "passwd")
 	for i, args := range [][]string{{"-c", "-H", "sha512-pbkdf2", "-b", path, "alice", "alice's"}, {"-H", "sha512", "-b", path, "bob", "bob's"}} {
 		if out, err := exec.Command("mosquitto_passwd", args...).CombinedOutput(); err != nil {
