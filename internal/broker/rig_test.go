@@ -355,3 +355,5 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		<-tick.C
 	}
 }
+
+func dialQuietly(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, time.Second) }

@@ -160,7 +160,7 @@ func (b *Broker) loadInflight(ctx context.Context, q *store.Queries) error {
 	return err
 }
 
-func (b *Broker) loadPacket(d *delivery, r store.MqttInflight) bool {
+func (b *Broker) loadPacket(d *delivery, r store.MQTTInflight) bool {
 	p, err := mqtt.Decode(r.Packet, mqtt.V5)
 	publish, ok := p.(*mqtt.Publish)
 	if err != nil || !ok {

@@ -126,7 +126,7 @@ type LoginSession struct {
 	ExpiresAt  int64
 }
 
-type MqttCredential struct {
+type MQTTCredential struct {
 	ID         string
 	Kind       string
 	Username   string
@@ -140,7 +140,7 @@ type MqttCredential struct {
 	LastUsedAt *int64
 }
 
-type MqttInflight struct {
+type MQTTInflight struct {
 	Principal string
 	ClientID  string
 	Incoming  int64
@@ -153,7 +153,7 @@ type MqttInflight struct {
 	ExpiresAt *int64
 }
 
-type MqttRetained struct {
+type MQTTRetained struct {
 	Topic      string
 	Payload    []byte
 	Qos        int64
@@ -163,7 +163,7 @@ type MqttRetained struct {
 	ExpiresAt  *int64
 }
 
-type MqttRule struct {
+type MQTTRule struct {
 	ID        string
 	Subject   string
 	Access    string
@@ -171,21 +171,21 @@ type MqttRule struct {
 	CreatedAt int64
 }
 
-type MqttSession struct {
+type MQTTSession struct {
 	Principal      string
 	ClientID       string
 	State          string
 	DisconnectedAt *int64
 }
 
-type MqttSubscription struct {
+type MQTTSubscription struct {
 	Principal string
 	ClientID  string
 	Filter    string
 	Options   string
 }
 
-type MqttTemplate struct {
+type MQTTTemplate struct {
 	ID        string
 	UserID    string
 	Name      string

@@ -13,15 +13,15 @@ const mQTTInflight = `-- name: MQTTInflight :many
 SELECT principal, client_id, incoming, packet_id, position, released, packet, sender, at, expires_at FROM mqtt_inflight ORDER BY position
 `
 
-func (q *Queries) MQTTInflight(ctx context.Context) ([]MqttInflight, error) {
+func (q *Queries) MQTTInflight(ctx context.Context) ([]MQTTInflight, error) {
 	rows, err := q.db.QueryContext(ctx, mQTTInflight)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []MqttInflight{}
+	items := []MQTTInflight{}
 	for rows.Next() {
-		var i MqttInflight
+		var i MQTTInflight
 		if err := rows.Scan(
 			&i.Principal,
 			&i.ClientID,
@@ -51,15 +51,15 @@ const mQTTRetained = `-- name: MQTTRetained :many
 SELECT topic, payload, qos, properties, sender, at, expires_at FROM mqtt_retained ORDER BY topic
 `
 
-func (q *Queries) MQTTRetained(ctx context.Context) ([]MqttRetained, error) {
+func (q *Queries) MQTTRetained(ctx context.Context) ([]MQTTRetained, error) {
 	rows, err := q.db.QueryContext(ctx, mQTTRetained)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []MqttRetained{}
+	items := []MQTTRetained{}
 	for rows.Next() {
-		var i MqttRetained
+		var i MQTTRetained
 		if err := rows.Scan(
 			&i.Topic,
 			&i.Payload,
@@ -86,15 +86,15 @@ const mQTTSessions = `-- name: MQTTSessions :many
 SELECT principal, client_id, state, disconnected_at FROM mqtt_sessions
 `
 
-func (q *Queries) MQTTSessions(ctx context.Context) ([]MqttSession, error) {
+func (q *Queries) MQTTSessions(ctx context.Context) ([]MQTTSession, error) {
 	rows, err := q.db.QueryContext(ctx, mQTTSessions)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []MqttSession{}
+	items := []MQTTSession{}
 	for rows.Next() {
-		var i MqttSession
+		var i MQTTSession
 		if err := rows.Scan(
 			&i.Principal,
 			&i.ClientID,
@@ -118,15 +118,15 @@ const mQTTSubscriptions = `-- name: MQTTSubscriptions :many
 SELECT principal, client_id, "filter", options FROM mqtt_subscriptions
 `
 
-func (q *Queries) MQTTSubscriptions(ctx context.Context) ([]MqttSubscription, error) {
+func (q *Queries) MQTTSubscriptions(ctx context.Context) ([]MQTTSubscription, error) {
 	rows, err := q.db.QueryContext(ctx, mQTTSubscriptions)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []MqttSubscription{}
+	items := []MQTTSubscription{}
 	for rows.Next() {
-		var i MqttSubscription
+		var i MQTTSubscription
 		if err := rows.Scan(
 			&i.Principal,
 			&i.ClientID,
