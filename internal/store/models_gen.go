@@ -146,7 +146,11 @@ type MQTTInflight struct {
 	Incoming  int64
 	PacketID  int64
 	Position  int64
+	Released  int64
 	Packet    []byte
+	Sender    string
+	At        int64
+	ExpiresAt *int64
 }
 
 type MQTTRetained struct {
