@@ -3,14 +3,17 @@ package broker
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/mqtt"
 )
 
@@ -33,14 +36,16 @@ func (r *rig) flags(user, version string, more ...string) []string {
 // listen starts mosquitto_sub for n messages; the function gives what it printed.
 func (r *rig) listen(t *testing.T, n int, flags []string) func() string {
 	t.Helper()
-	had := r.Stats().Subscriptions
+	id := rand.Text()
 	var out, problem bytes.Buffer
-	cmd := tool(t, "mosquitto_sub", append(flags, "-C", fmt.Sprint(n), "-W", "20")...)
+	cmd := tool(t, "mosquitto_sub", append(flags, "-i", id, "-C", fmt.Sprint(n), "-W", "20")...)
 	cmd.Stdout, cmd.Stderr = &out, &problem
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "mosquitto_sub has subscribed", func() bool { return r.Stats().Subscriptions > had })
+	eventually(t, "mosquitto_sub has subscribed", func() bool {
+		return slices.ContainsFunc(r.Clients(), func(c messaging.Client) bool { return c.ClientID == id && len(c.Subscriptions) > 0 })
+	})
 	return func() string {
 		t.Helper()
 		if err := cmd.Wait(); err != nil {
@@ -96,7 +101,9 @@ func TestMosquittoSharesAndWills(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it has subscribed", func() bool { return r.Stats().Subscriptions == 2 })
+	eventually(t, "it has subscribed", func() bool {
+		return slices.ContainsFunc(r.Clients(), func(c messaging.Client) bool { return c.Principal.Name == "oven" && len(c.Subscriptions) > 0 })
+	})
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	if got := will(); got != "gone\n" {
