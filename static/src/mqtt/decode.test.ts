@@ -59,10 +59,11 @@ test('a dump has an offset every sixteen bytes', () => {
 const varint = (value: bigint): string => (value < 128n ? value.toString(16).padStart(2, '0') : ((value & 127n) | 128n).toString(16) + varint(value >> 7n));
 const number = (field: number, value: bigint) => varint(BigInt(field << 3)) + varint(value);
 const string = (field: number, hex: string) => varint(BigInt((field << 3) | 2)) + varint(BigInt(hex.length / 2)) + hex;
-const text = (field: number, words: string) => string(field, Buffer.from(words).toString('hex'));
+const hexOf = (raw: Uint8Array) => [...raw].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+const text = (field: number, words: string) => string(field, hexOf(new TextEncoder().encode(words)));
 const fixed = (field: number, wire: 1 | 5, hex: string) => varint(BigInt((field << 3) | wire)) + hex;
-const float = (value: number) => Buffer.from(new Float32Array([value]).buffer).toString('hex');
-const double = (value: number) => Buffer.from(new Float64Array([value]).buffer).toString('hex');
+const float = (value: number) => hexOf(new Uint8Array(new Float32Array([value]).buffer));
+const double = (value: number) => hexOf(new Uint8Array(new Float64Array([value]).buffer));
 const sparkplug = (...metrics: string[]) => of(bytes(number(1, 1_700_000_000_000n) + metrics.map((metric) => string(2, metric)).join('') + number(3, 7n)), 'spBv1.0/plant/NDATA/edge');
 const first = (metric: string) => (decode(sparkplug(metric)).value as { metrics: Record<string, unknown>[] }).metrics[0];
 

@@ -62,6 +62,15 @@ function firstLine({ format, text, value }: Decoded, bytes: number): string {
   return line.slice(0, 240).replace(/\s+/g, ' ');
 }
 
+const values = new WeakMap<Source, { value: unknown }>();
+
+/** A payload as data, made once for each message: a chart reads a hundred of them. */
+export function valueOf(source: Source): unknown {
+  let kept = values.get(source);
+  if (!kept) values.set(source, (kept = { value: decode(source).value }));
+  return kept.value;
+}
+
 /** What a search looks in: text as it was sent, and what else can be read as compact JSON. */
 export function searchText(source: Source): string {
   const { format, text, value } = decode(source);

@@ -38,3 +38,15 @@ export function isCut(message: Pick<MQTTMessage, 'payload_base64' | 'bytes'>): b
 export function same(a: MQTTMessage | undefined, b: MQTTMessage): boolean {
   return a !== undefined && a.topic === b.topic && a.at === b.at && a.bytes === b.bytes && a.payload_base64 === b.payload_base64;
 }
+
+/** The time of day on this machine, to the millisecond. */
+export function clockTime(ms: number): string {
+  const time = new Date(ms);
+  const two = (part: number) => String(part).padStart(2, '0');
+  return `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}.${String(time.getMilliseconds()).padStart(3, '0')}`;
+}
+
+/** Text of several lines from a stranger: control and bidirectional characters, which could hide or reorder, become �. */
+export function plainLines(text: string): string {
+  return text.replace(/\r\n/g, '\n').replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, '\ufffd');
+}

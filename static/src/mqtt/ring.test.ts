@@ -22,6 +22,8 @@ describe('History', () => {
     expect(history.of('a')).toEqual([all[1], all[3]]);
     expect(history.all()).toEqual([all[1], all[2], all[3]]);
     expect(history.of('nothing')).toEqual([]);
+    expect(history.newest(({ topic }) => topic === 'a', 9)).toEqual([all[3], all[1]]);
+    expect(history.newest(() => true, 2)).toEqual([all[3], all[2]]);
   });
 
   test('stays within its size, and lets go of what came first', () => {

@@ -62,6 +62,16 @@ export class History {
     return this.topics.get(topic) ?? [];
   }
 
+  /** The newest ones that fit, newest first, at most so many. */
+  newest(fits: (message: Seen) => boolean, most: number): Seen[] {
+    const found: Seen[] = [];
+    for (let i = this.queue.length - 1; i >= this.head && found.length < most; i--) {
+      const message = this.queue[i]!;
+      if (fits(message) && this.kept.has(message)) found.push(message);
+    }
+    return found;
+  }
+
   /** Every message, in the order of arrival. */
   all(): Seen[] {
     return this.queue.slice(this.head).filter((message) => this.kept.has(message));
