@@ -200,7 +200,7 @@ func (b *deviceBroker) user() string {
 // take hands a message on; it waits for nobody.
 func (b *deviceBroker) take(p *mqtt.Publish, ack func()) {
 	defer ack()
-	s := sampleOf(Received{Message: p.Message(), At: b.exchange.Now()})
+	s := SampleOf(Received{Message: p.Message(), At: b.exchange.Now()})
 	b.last.put(s)
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -19,6 +19,8 @@ type ExchangeOptions struct {
 	Now      func() time.Time
 	Registry *Registry
 	Backend  Backend
+	// RunBackend is the Backend's loop: it ends every connection before it returns.
+	RunBackend func(ctx context.Context) error
 	// Name is this hub's level in topics of answers: replies/NAME/ID.
 	Name string
 	// Dial opens a stream: tunnelhub.Hub's.
@@ -46,25 +48,41 @@ func NewExchange(o ExchangeOptions) *Exchange {
 	return e
 }
 
-// Run lets connections in until ctx ends; then it ends them, and returns when they are gone. The Backend runs before and
-// after.
+// Run lets connections in until ctx ends. Then nobody is let in any more, the Backend says goodbye to those who are, and Run
+// returns when it is through.
 func (e *Exchange) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	end, err := e.Backend.Subscribe("#", func(m Received) { e.last.put(sampleOf(m)) })
+	base := context.WithoutCancel(ctx)
+	life, cut := context.WithCancel(base)
+	defer cut()
+	backend, stop := context.WithCancel(base)
+	defer stop()
+	ran := make(chan error, 1)
+	go func() { ran <- e.RunBackend(backend) }()
+	end, err := e.Backend.Subscribe("#", func(m Received) { e.last.put(SampleOf(m)) })
 	if err != nil {
-		return err
+		stop()
+		return errors.Join(err, <-ran)
 	}
-	defer end()
-	e.mu.Lock()
-	e.life = ctx
-	e.mu.Unlock()
-	<-ctx.Done()
-	e.mu.Lock()
-	e.life = nil
-	e.mu.Unlock()
+	e.setLife(life)
+	select {
+	case <-ctx.Done():
+		e.setLife(nil)
+		end()
+		stop()
+		err = <-ran
+	case err = <-ran:
+		e.setLife(nil)
+		end()
+	}
+	cut()
 	e.serving.Wait()
-	return nil
+	return err
+}
+
+func (e *Exchange) setLife(ctx context.Context) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.life = ctx
 }
 
 // begin counts what Run waits for; it fails where Run is over or has not begun.

@@ -22,7 +22,7 @@ import (
 func (r *rig) exchange(change ...func(*ExchangeOptions)) (*Exchange, *memory) {
 	r.t.Helper()
 	m := newMemory()
-	o := ExchangeOptions{Log: r.Log, Now: time.Now, Registry: r.Registry, Backend: m, Name: "h"}
+	o := ExchangeOptions{Log: r.Log, Now: time.Now, Registry: r.Registry, Backend: m, RunBackend: m.run, Name: "h"}
 	for _, f := range change {
 		f(&o)
 	}
@@ -45,7 +45,7 @@ func (r *rig) exchange(change ...func(*ExchangeOptions)) (*Exchange, *memory) {
 }
 
 func sample(topic, payload string) Sample {
-	return sampleOf(Received{Message: mqtt.Message{Topic: topic, Payload: []byte(payload)}, At: time.Unix(1, 0)})
+	return SampleOf(Received{Message: mqtt.Message{Topic: topic, Payload: []byte(payload)}, At: time.Unix(1, 0)})
 }
 
 // A page that reads slower than messages come is sent the last of each topic, and told how many it does not see.
@@ -144,7 +144,7 @@ func TestLastValuesAreBounded(t *testing.T) {
 	}
 	big := make([]byte, 1<<20)
 	for i := range maxTopics {
-		l.put(sampleOf(Received{Message: mqtt.Message{Topic: fmt.Sprintf("big/%d", i), Payload: big}}))
+		l.put(SampleOf(Received{Message: mqtt.Message{Topic: fmt.Sprintf("big/%d", i), Payload: big}}))
 	}
 	if got := l.matching("big/#", 1, nil); l.bytes > maxKept || len(got) != 1 || got[0].Bytes != 1<<20 || len(got[0].Payload) != maxPreview {
 		t.Errorf("%d bytes kept", l.bytes)
@@ -162,7 +162,7 @@ func frames(t *testing.T, e *Exchange, user, device, filter string, may func(str
 	ctx, cancel := context.WithCancel(t.Context())
 	out, done := make(chan Frame, 1000), make(chan error, 1)
 	go func() {
-		done <- e.Tap(ctx, user, device, filter, may, func(f Frame) error { out <- f; return nil })
+		done <- e.Tap(ctx, Look{user, device, filter, may, func() error { return nil }, func(f Frame) error { out <- f; return nil }})
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -215,7 +215,7 @@ func TestTapOfTheHub(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	for _, filter := range []string{"", "a/#/b", "$share/g/a", "a+"} {
-		if err := e.Tap(t.Context(), "u", "", filter, nil, nil); wire.CodeOf(err) != wire.Invalid {
+		if err := e.Tap(t.Context(), Look{User: "u", Filter: filter}); wire.CodeOf(err) != wire.Invalid {
 			t.Errorf("%q: %v", filter, err)
 		}
 	}
@@ -235,7 +235,7 @@ func TestTapsAreCapped(t *testing.T) {
 		frames(t, e, "u", "", "#", nil)
 	}
 	within(t, func() bool { e.mu.Lock(); defer e.mu.Unlock(); return e.taps == tapsPerUser })
-	if err := e.Tap(t.Context(), "u", "", "#", nil, nil); wire.CodeOf(err) != wire.RateLimited {
+	if err := e.Tap(t.Context(), Look{User: "u", Filter: "#"}); wire.CodeOf(err) != wire.RateLimited {
 		t.Errorf("%v", err)
 	}
 }
@@ -258,7 +258,7 @@ func TestDoorsEndWithRun(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	m := newMemory()
-	e := NewExchange(ExchangeOptions{Log: r.Log, Now: time.Now, Registry: r.Registry, Backend: m, Name: "h"})
+	e := NewExchange(ExchangeOptions{Log: r.Log, Now: time.Now, Registry: r.Registry, Backend: m, RunBackend: m.run, Name: "h"})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	r.must(err)
 	ctx, cancel := context.WithCancel(t.Context())

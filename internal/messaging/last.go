@@ -23,8 +23,8 @@ type Sample struct {
 	order uint64
 }
 
-// sampleOf cuts a message. What is not cut is shared, since nobody changes a message.
-func sampleOf(m Received) Sample {
+// SampleOf cuts a message. What is not cut is shared, since nobody changes a message.
+func SampleOf(m Received) Sample {
 	s := Sample{Received: m, Bytes: len(m.Payload)}
 	if len(m.Payload) > maxPreview {
 		s.Payload = append(make([]byte, 0, maxPreview), m.Payload[:maxPreview]...)

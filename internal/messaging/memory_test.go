@@ -31,6 +31,8 @@ func newMemory() *memory {
 	return &memory{subs: map[*memorySub]struct{}{}, retained: map[string]Received{}, served: make(chan Door, 10)}
 }
 
+func (m *memory) run(ctx context.Context) error { <-ctx.Done(); return nil }
+
 func (m *memory) Serve(ctx context.Context, conn net.Conn, door Door) error {
 	m.served <- door
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/mqtt"
@@ -69,6 +71,21 @@ func (e *Exchange) check(who Principal, device string, m mqtt.Message) error {
 		return wire.Errorf(wire.Forbidden, "You may not read the answer on %s.", wire.Printable(m.ResponseTopic, 100))
 	}
 	return nil
+}
+
+// clearAtOnce is how many messages are cleared together: the broker writes what comes at once to the disk at once.
+const clearAtOnce = 256
+
+// Clear clears retained messages on the hub's broker. Whoever calls has asked for each whether it may be written.
+func (e *Exchange) Clear(ctx context.Context, p *auth.Principal, topics []string) error {
+	var group errgroup.Group
+	group.SetLimit(clearAtOnce)
+	for _, topic := range topics {
+		group.Go(func() error {
+			return e.Backend.Publish(ctx, mqtt.Message{Topic: topic, QoS: 1, Retain: true}, p.User.Handle)
+		})
+	}
+	return group.Wait()
 }
 
 // request is a message that waits for its answer.

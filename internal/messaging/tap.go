@@ -151,30 +151,43 @@ const (
 	tapsPerUser = 16
 )
 
-// Tap sends the messages that filter matches, and of those what may allows, as frames until ctx ends or send fails; the
-// first frames hold the last message of each topic. It shows the hub's broker, or where device is set that device's own. It
-// returns nil where ctx ended. Errors: invalid, rate_limited.
-func (e *Exchange) Tap(ctx context.Context, user, device, filter string, may func(topic string) bool, send func(Frame) error) error {
-	plain, ok := access.Unshared(filter)
-	if !ok || plain != filter || !access.ValidTopic(filter) {
+// Look is what somebody wants to see.
+type Look struct {
+	User   string                  // who looks, by id
+	Device string                  // by id, whose own broker it is; empty for the hub's
+	Filter string                  // a TopicFilter
+	May    func(topic string) bool // which topics they may see, asked for each message; nil for all
+	Begin  func() error            // called once, when nothing can be refused any more
+	Send   func(Frame) error
+}
+
+// Tap sends the messages that match as frames until ctx ends or sending fails; the first frames hold the last message of each
+// topic. It returns nil where ctx ended. Errors: invalid, rate_limited.
+func (e *Exchange) Tap(ctx context.Context, look Look) error {
+	plain, ok := access.Unshared(look.Filter)
+	if !ok || plain != look.Filter || !access.ValidTopic(look.Filter) {
 		return invalidField("filter", "This is no topic filter: + and # stand for whole levels, # only for the last.")
 	}
-	leave, ok := e.enter(user)
+	leave, ok := e.enter(look.User)
 	if !ok {
 		return wire.Errorf(wire.RateLimited, "Too many pages show MQTT messages at once. Close some.")
 	}
 	defer leave()
-	t := newTap(filter, may)
-	source := e.tapHub
-	if device != "" {
-		source = func(ctx context.Context, t *tap) (func(), error) { return e.devices.join(device, user, t), nil }
-	}
-	end, err := source(ctx, t)
-	if err != nil {
-		return err
+	t := newTap(look.Filter, look.May)
+	end := func() {}
+	if look.Device != "" {
+		end = e.devices.join(look.Device, look.User, t)
+	} else {
+		var err error
+		if end, err = e.tapHub(ctx, t); err != nil {
+			return err
+		}
 	}
 	defer end()
-	if err := t.run(ctx, send); ctx.Err() == nil {
+	if err := look.Begin(); err != nil {
+		return err
+	}
+	if err := t.run(ctx, look.Send); ctx.Err() == nil {
 		return err
 	}
 	return nil
@@ -182,7 +195,7 @@ func (e *Exchange) Tap(ctx context.Context, user, device, filter string, may fun
 
 // tapHub feeds a tap from the hub's broker.
 func (e *Exchange) tapHub(ctx context.Context, t *tap) (end func(), err error) {
-	if end, err = e.Backend.Subscribe(t.filter, func(m Received) { t.take(sampleOf(m)) }); err != nil {
+	if end, err = e.Backend.Subscribe(t.filter, func(m Received) { t.take(SampleOf(m)) }); err != nil {
 		return nil, err
 	}
 	if err := e.seedRetained(ctx, t); err != nil {
@@ -205,7 +218,7 @@ func (e *Exchange) seedRetained(ctx context.Context, t *tap) error {
 		}
 		for _, m := range got.Messages {
 			m.Retain = true
-			t.seed(sampleOf(m))
+			t.seed(SampleOf(m))
 			after = m.Topic
 		}
 		if !got.More {
