@@ -214,6 +214,14 @@ const actions = {
     }
     return took;
   },
+  /** Bytes that the page's objects take, after what nobody holds any more was thrown away. */
+  async heap() {
+    const session = await context.newCDPSession(page);
+    await session.send('HeapProfiler.collectGarbage');
+    const { usedSize } = await session.send('Runtime.getHeapUsage');
+    await session.detach();
+    return usedSize;
+  },
   /** What a camera reads in an element. */
   async qr({ on }) {
     const png = await page.locator(on).screenshot();
