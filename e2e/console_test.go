@@ -55,6 +55,8 @@ func TestMQTTConsole(t *testing.T) {
 		{"keyboard alone", (*console).keyboard},
 		{"publish", (*console).publishes},
 		{"request", (*console).requests},
+		{"files", (*console).files},
+		{"pause", (*console).pauses},
 		{"1 MB of bytes", (*console).largePayload},
 		{"leave and come back", (*console).comesBack},
 		{"clients", (*console).kicks},
@@ -246,6 +248,46 @@ func (c *console) requests() {
 	c.fill("[aria-label='Wait so many seconds']", "0.5")
 	c.click("[data-testid=mqtt-send]")
 	c.wait("[data-testid=problem]", "")
+}
+
+// files saves what was heard, looks at it as a file, and goes back to what is live.
+func (c *console) files() {
+	c.open(consoleURL + "?filter=devices/%23&topic=devices/kitchen/climate")
+	c.wait("[data-testid=mqtt-payload]", `"temp": 21.5`)
+	var saved string
+	c.do("download", ask{"on": "[data-testid=mqtt-export]"}, &saved)
+	if !strings.HasPrefix(saved, `{"topic":"devices/kitchen/climate"`) || strings.Count(saved, "\n") != 1 {
+		c.t.Errorf("the saved file: %q", saved)
+	}
+	path := filepath.Join(c.dir, "heard.ndjson")
+	other := strings.ReplaceAll(saved, "devices/kitchen/climate", "from/a/file")
+	if err := os.WriteFile(path, []byte(other+"no message\n"), 0o644); err != nil {
+		c.t.Fatal(err)
+	}
+	c.click("[aria-label='Show all topics, not only devices/kitchen/climate']")
+	c.do("upload", ask{"on": "[data-testid=mqtt-import]", "path": path}, nil)
+	c.wait("[data-testid=toast]", "1 line was left out: line 2 is no JSON")
+	c.wait("[data-testid=mqtt-file]", "1 message of heard.ndjson")
+	c.wait("#messages [role=option]", "from/a/file")
+	c.inspectBoth("mqtt-file")
+	c.click("[data-testid=mqtt-file] button")
+	c.wait(tapLive, "")
+	c.wait(topicRow("devices"), "")
+}
+
+func (c *console) pauses() {
+	c.open(consoleURL + "?filter=devices/%23&topic=devices/kitchen/door")
+	c.wait(tapLive, "")
+	c.publish("-t", "devices/kitchen/door", "-m", "open")
+	c.wait("[data-testid=mqtt-payload]", "open")
+	c.click("[data-testid=mqtt-pause]")
+	c.publish("-t", "devices/kitchen/door", "-m", "shut")
+	c.wait("[data-testid=mqtt-pause]", "1 new")
+	if got := c.text("[data-testid=mqtt-payload]"); got != "open" {
+		c.t.Errorf("while paused the page shows %q", got)
+	}
+	c.click("[data-testid=mqtt-pause]")
+	c.wait("[data-testid=mqtt-payload]", "shut")
 }
 
 func (c *console) largePayload() {
