@@ -151,15 +151,15 @@ func services(sockets []socket) []api.Service {
 func protocolOf(port int, program string) api.ServiceProtocol {
 	switch {
 	case program == "sshd", program == "dropbear", port == 22:
-		return api.SSH
+		return api.ServiceProtocolSSH
 	case program == "mosquitto", port == 1883:
-		return api.Mqtt
+		return api.ServiceProtocolMqtt
 	case port == 443, port == 8443:
-		return api.HTTPS
+		return api.ServiceProtocolHTTPS
 	case port == 80, port == 8080, port == 8000, port == 3000, port == 8123, port == 9090:
-		return api.HTTP
+		return api.ServiceProtocolHTTP
 	}
-	return api.TCP
+	return api.ServiceProtocolTCP
 }
 
 // dialable is where to connect to reach a socket that listens on address: a wildcard is reached by loopback.

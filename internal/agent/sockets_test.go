@@ -55,9 +55,9 @@ func TestServices(t *testing.T) {
 	port := func(s, program string) socket { return socket{address: netip.MustParseAddrPort(s), program: program} }
 	got := services([]socket{port("0.0.0.0:8123", "python3"), port("127.0.0.1:1883", "mosquitto"), port("[::]:8123", "python3"), port("0.0.0.0:2222", "sshd")})
 	want := []api.Service{
-		{Port: 1883, Address: new("127.0.0.1"), Protocol: api.Mqtt, Process: new("mosquitto")},
-		{Port: 2222, Address: new("0.0.0.0"), Protocol: api.SSH, Process: new("sshd")},
-		{Port: 8123, Address: new("0.0.0.0"), Protocol: api.HTTP, Process: new("python3")},
+		{Port: 1883, Address: new("127.0.0.1"), Protocol: api.ServiceProtocolMqtt, Process: new("mosquitto")},
+		{Port: 2222, Address: new("0.0.0.0"), Protocol: api.ServiceProtocolSSH, Process: new("sshd")},
+		{Port: 8123, Address: new("0.0.0.0"), Protocol: api.ServiceProtocolHTTP, Process: new("python3")},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

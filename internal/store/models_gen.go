@@ -126,6 +126,73 @@ type LoginSession struct {
 	ExpiresAt  int64
 }
 
+type MQTTCredential struct {
+	ID         string
+	Kind       string
+	Username   string
+	Hash       string
+	DeviceID   *string
+	UserID     *string
+	Thing      string
+	Label      string
+	CreatedAt  int64
+	ExpiresAt  *int64
+	LastUsedAt *int64
+}
+
+type MQTTInflight struct {
+	Principal string
+	ClientID  string
+	Incoming  int64
+	PacketID  int64
+	Position  int64
+	Released  int64
+	Packet    []byte
+	Sender    string
+	At        int64
+	ExpiresAt *int64
+}
+
+type MQTTRetained struct {
+	Topic      string
+	Payload    []byte
+	Qos        int64
+	Properties string
+	Sender     string
+	At         int64
+	ExpiresAt  *int64
+}
+
+type MQTTRule struct {
+	ID        string
+	Subject   string
+	Access    string
+	Filter    string
+	CreatedAt int64
+}
+
+type MQTTSession struct {
+	Principal      string
+	ClientID       string
+	State          string
+	DisconnectedAt *int64
+}
+
+type MQTTSubscription struct {
+	Principal string
+	ClientID  string
+	Filter    string
+	Options   string
+}
+
+type MQTTTemplate struct {
+	ID        string
+	UserID    string
+	Name      string
+	Message   string
+	CreatedAt int64
+}
+
 type SSHKey struct {
 	ID          string
 	UserID      string

@@ -115,6 +115,15 @@ func (s *Store) Read() *Queries { return s.read }
 // Write runs fn in one writing transaction and commits it when fn returns nil. fn must not use the Store itself and
 // must not wait for the network.
 func (s *Store) Write(ctx context.Context, fn func(*Queries) error) error {
+	if err := s.WriteQuietly(ctx, fn); err != nil {
+		return err
+	}
+	s.announce()
+	return nil
+}
+
+// WriteQuietly is Write for what nobody follows and comes often: those that Follow see it by their next look.
+func (s *Store) WriteQuietly(ctx context.Context, fn func(*Queries) error) error {
 	tx, err := s.w.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin write: %w", err)
@@ -125,7 +134,6 @@ func (s *Store) Write(ctx context.Context, fn func(*Queries) error) error {
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit write: %w", err)
 	}
-	s.announce()
 	return nil
 }
 

@@ -24,12 +24,12 @@ CREATE TABLE mqtt_rules (
     UNIQUE (subject, access, filter)
 );
 
--- MQTT sessions that outlive their connection, keyed by principal and ClientID.
+-- MQTT sessions that outlive their connection, and Wills, keyed by principal and ClientID.
 CREATE TABLE mqtt_sessions (
-    principal      TEXT   NOT NULL,
-    client_id      TEXT   NOT NULL,
-    state          TEXT   NOT NULL, -- JSON: version, expiry interval, Will that is still due, properties of CONNECT
-    disconnected_at BIGINT,         -- absent: connected when the hub last knew
+    principal       TEXT   NOT NULL,
+    client_id       TEXT   NOT NULL,
+    state           TEXT   NOT NULL, -- JSON: whose it is, version, expiry interval, Will
+    disconnected_at BIGINT,          -- absent: connected when the hub last knew
     PRIMARY KEY (principal, client_id)
 );
 CREATE TABLE mqtt_subscriptions (
@@ -42,10 +42,14 @@ CREATE TABLE mqtt_subscriptions (
 CREATE TABLE mqtt_inflight (
     principal TEXT   NOT NULL,
     client_id TEXT   NOT NULL,
-    incoming  BIGINT NOT NULL, -- 1: a QoS 2 packet of the client that awaits PUBREL
+    incoming  BIGINT NOT NULL, -- 1: a QoS 2 packet of the client that awaits PUBREL; its other columns are empty
     packet_id BIGINT NOT NULL,
     position  BIGINT NOT NULL, -- order of sending
-    packet    BLOB   NOT NULL,
+    released  BIGINT NOT NULL, -- 1: PUBREC has come, PUBREL is due; there is no packet any more
+    packet    BLOB   NOT NULL, -- PUBLISH as MQTT 5.0 writes it
+    sender    TEXT   NOT NULL, -- the principal's name, for people
+    at        BIGINT NOT NULL,
+    expires_at BIGINT,
     PRIMARY KEY (principal, client_id, incoming, packet_id)
 );
 CREATE TABLE mqtt_retained (

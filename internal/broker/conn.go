@@ -1,0 +1,179 @@
+package broker
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/aditdev/adit/internal/messaging"
+	"github.com/aditdev/adit/internal/mqtt"
+)
+
+// conn is one peer's connection. Its reader is the goroutine of Serve, its writer one of its own.
+type conn struct {
+	b        *Broker
+	net      net.Conn
+	door     messaging.Door
+	r        *bufio.Reader
+	wakes    chan struct{} // for the writer
+	finished chan struct{} // closed when the writer has ended
+	aliases  map[uint16]string
+
+	// From CONNECT; they do not change.
+	version     mqtt.Version
+	principal   messaging.Principal
+	session     *session
+	keepAlive   time.Duration // longest silence; 0: any
+	limit       int           // bytes of a packet that the peer takes
+	window      int           // messages of QoS 1 and 2 that may be under way to the peer
+	quietErrors bool          // Request Problem Information is 0
+	assigned    bool          // its ClientID is from us
+
+	// Guarded by the broker's lock.
+	will     *mqtt.Publish
+	control  []mqtt.Packet // sent first
+	answers  []answer      // sent in order, each when its commit is done
+	underWay int           // QoS 1 and 2 messages of the peer that are not answered
+	room     *sync.Cond    // signalled when underWay falls
+	closing  bool
+	farewell mqtt.ReasonCode // why we close; Success where the peer did
+	stopping bool            // because the hub does
+	cleanly  bool            // the peer said DISCONNECT without its Will
+}
+
+// answer is an acknowledgement. It leaves when what it acknowledges is on disk.
+type answer struct {
+	packet  mqtt.Packet
+	barrier uint64
+	frees   bool // it ends a message of the peer's: one more may come
+}
+
+func newConn(b *Broker, n net.Conn, door messaging.Door) *conn {
+	return &conn{b: b, net: n, door: door, r: bufio.NewReaderSize(n, 1024), wakes: make(chan struct{}, 1), finished: make(chan struct{}),
+		room: sync.NewCond(&b.mu)}
+}
+
+func (c *conn) wakeUp() {
+	select {
+	case c.wakes <- struct{}{}:
+	default:
+	}
+}
+
+// send queues a packet that waits for nothing. The lock is held, as in what follows.
+func (c *conn) send(p mqtt.Packet) {
+	c.control = append(c.control, p)
+	c.wakeUp()
+}
+
+// answer queues an acknowledgement behind a commit.
+func (c *conn) answer(p mqtt.Packet, barrier uint64, frees bool) {
+	c.answers = append(c.answers, answer{p, barrier, frees})
+	if barrier > c.b.journal.committed {
+		c.b.waiting[c] = struct{}{}
+		return
+	}
+	c.wakeUp()
+}
+
+// close has the writer say why, where MQTT has a word for it, and close.
+func (c *conn) close(code mqtt.ReasonCode) {
+	if c.closing {
+		return
+	}
+	c.closing, c.farewell = true, code
+	_ = c.net.SetWriteDeadline(time.Now().Add(closeWithin)) // also for a writer that is stuck; the reader ends with the connection
+	c.room.Broadcast()
+	c.wakeUp()
+}
+
+// serve speaks with a peer that was let in until one of both ends it.
+func (c *conn) serve() error {
+	go c.write()
+	err := c.read()
+	c.b.mu.Lock()
+	code := mqtt.Success
+	if e, ok := errors.AsType[*mqtt.Error](err); ok {
+		code = e.Code
+	}
+	c.close(code)
+	c.ended()
+	c.b.mu.Unlock()
+	<-c.finished
+	if errors.Is(err, errGoodbye) || c.farewell == mqtt.ServerShuttingDown {
+		return nil
+	}
+	return err
+}
+
+// errGoodbye is the end that the peer asked for.
+var errGoodbye = errors.New("the peer said DISCONNECT")
+
+func (c *conn) read() error {
+	for {
+		if err := c.expect(); err != nil {
+			return err
+		}
+		frame, err := mqtt.ReadFrame(c.r, maxPacket)
+		if err != nil {
+			return c.readError(err)
+		}
+		p, err := mqtt.Decode(frame, c.version)
+		if err != nil {
+			return err
+		}
+		if err := c.handle(p); err != nil {
+			return err
+		}
+	}
+}
+
+// expect sets the time by which the next packet must have come: one and a half times Keep Alive (MQTT 5.0 §3.1.2.10).
+func (c *conn) expect() error {
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	if c.closing {
+		return io.ErrClosedPipe
+	}
+	if c.keepAlive == 0 {
+		return nil
+	}
+	return c.net.SetReadDeadline(time.Now().Add(c.keepAlive + c.keepAlive/2))
+}
+
+func (c *conn) readError(err error) error {
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return mqtt.Errorf(mqtt.KeepAliveTimeout, "nothing came for one and a half times its Keep Alive of %s", c.keepAlive)
+	}
+	return err
+}
+
+// ended sees to what a connection leaves behind: its Will and its MQTT session.
+func (c *conn) ended() {
+	b, s := c.b, c.session
+	delete(b.conns, c)
+	delete(b.waiting, c)
+	if s.conn != c { // somebody took the session over, and saw to it
+		return
+	}
+	now := b.now()
+	s.detach(now)
+	b.leaveWill(s, c, now)
+	switch {
+	case s.persistent():
+		var left *mqtt.Publish
+		if s.will != nil {
+			left = s.will.publish
+		} else if c.stopping {
+			left = c.will
+		}
+		b.journal.session(s, left)
+	case c.stopping && c.will != nil:
+		// the row stays as it is: the next hub finds a Will
+	default:
+		b.end(s)
+	}
+}
