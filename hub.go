@@ -22,6 +22,7 @@ import (
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/dist"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/ports"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/shell"
@@ -48,6 +49,7 @@ type hub struct {
 	gateKey  ssh.Signer // the host key of sshGate
 	sshGate  *sshgate.Gate
 	ports    *ports.Ports
+	mqtt     *messaging.Exchange
 }
 
 func newHub(ctx context.Context, c config.Config, log *slog.Logger) (*hub, error) {
@@ -88,20 +90,27 @@ func (h *hub) wire(ctx context.Context) (err error) {
 		return err
 	}
 	h.tunnel = tunnelhub.New(tunnelhub.Options{Log: h.log, Key: keys.tunnel, Hosts: h.hosts(), Name: name,
-		Version: command.Version(), Device: h.device, Cloned: h.cloned, Handle: h.handle})
+		Version: command.Version(), Device: h.device, Cloned: h.cloned, Handle: h.handle,
+		MQTT: func(ctx context.Context, device string, conn net.Conn) error {
+			return h.mqtt.Carrier(ctx, device, conn)
+		}})
 	h.shells = h.newShells()
 	h.sshGate = sshgate.New(sshgate.Options{Log: h.log, Now: time.Now, HostKey: h.gateKey, UserCA: h.ca.PublicKey(),
 		URL: h.config.URLs[0].String(), Gate: h.gate, Accounts: h.accounts, Devices: h.devices, Tunnel: h.tunnel})
 	h.ports = ports.New(ports.Options{Log: h.log, Range: h.config.TCPPorts, Store: h.store, Gate: h.gate, Events: h.events,
 		Now: time.Now, Dial: h.tunnel.Dial})
-	return nil
+	h.mqtt, err = h.newMQTT(ctx, keys)
+	return err
 }
 
 // gateKeySecret names the SSH gate's host key among the sealed secrets.
 const gateKeySecret = "ssh_gate_key"
 
 // keys are the hub's own, each of one use.
-type keys struct{ tunnel, userCA, gate ed25519.PrivateKey }
+type keys struct {
+	tunnel, userCA, gate ed25519.PrivateKey
+	mqttTokens           []byte
+}
 
 // keys opens the hub's keys, and makes them at the first start.
 func (h *hub) keys(ctx context.Context) (k keys, err error) {
@@ -121,7 +130,8 @@ func (h *hub) keys(ctx context.Context) (k keys, err error) {
 		}
 		*key = ed25519.NewKeyFromSeed(kept)
 	}
-	return k, nil
+	k.mqttTokens, err = h.store.Secret(ctx, sealer, "mqtt_token_key", seed)
+	return k, err
 }
 
 func (h *hub) hosts() []string {
@@ -164,7 +174,7 @@ func (h *hub) handler(stopping context.Context) (http.Handler, error) {
 	install := &handlers.Install{Dist: dist.New(), Steps: h.devices,
 		Hub: dist.Hub{URL: h.config.URLs[0].String(), Key: h.devices.HubFingerprint()}}
 	return handlers.New(handlers.Options{Config: h.config, Version: command.Version(), Log: h.log, Now: time.Now, Store: h.store,
-		Gate: h.gate, Accounts: h.accounts, Events: h.events, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Shells: h.shells, Ports: h.ports, Install: install,
+		Gate: h.gate, Accounts: h.accounts, Events: h.events, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Shells: h.shells, Ports: h.ports, MQTT: h.mqtt, Install: install,
 		Site: static.Files(), SSH: h.sshGate.Serve, GateKey: h.gateKey.PublicKey(), Stopping: stopping})
 }
 
@@ -224,6 +234,7 @@ func sweepOnce(ctx context.Context, q *store.Queries, now time.Time) error {
 	return errors.Join(err,
 		q.SweepLoginSessions(ctx, at), q.SweepLoginLinks(ctx, at), q.SweepCLILogins(ctx, at),
 		q.SweepTokens(ctx, ended), q.SweepInstallCodes(ctx, ended), q.SweepShells(ctx, ended),
+		q.SweepMQTTCredentials(ctx, &ended), q.SweepMQTTRules(ctx),
 		q.SweepEvents(ctx, store.SweepEventsParams{Before: store.Millis(now.Add(-keepEvents)), KeepFrom: last}),
 	)
 }

@@ -82,11 +82,11 @@ func (h *hub) serve(ctx context.Context, listener net.Listener, p program) error
 		IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug)}
 	background, end := context.WithCancel(base)
 	defer end()
-	ssh, err := h.listenSSH(ctx)
+	raw, err := h.listenRaw(ctx)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	parts := h.start(background, stopping, func() error { return server.Serve(listener) }, ssh)
+	parts := h.start(background, stopping, func() error { return server.Serve(listener) }, raw)
 	if err := h.welcome(ctx, p); err != nil {
 		h.log.Error("no link printed", "cause", err)
 	}
@@ -111,16 +111,29 @@ func (h *hub) serve(ctx context.Context, listener net.Listener, p program) error
 	return parts.group.Wait()
 }
 
-// listenSSH opens the listener of ADIT_SSH_ADDR; nil where it is not set.
-func (h *hub) listenSSH(ctx context.Context) (net.Listener, error) {
-	if h.config.SSHListen == "" {
+// rawListeners are those without HTTPS; nil where they are not set.
+type rawListeners struct{ ssh, mqtt net.Listener }
+
+func (h *hub) listenRaw(ctx context.Context) (l rawListeners, err error) {
+	if l.ssh, err = h.listen(ctx, "ADIT_SSH_ADDR", h.config.SSHListen); err != nil {
+		return l, err
+	}
+	if l.mqtt, err = h.listen(ctx, "ADIT_MQTT_ADDR", h.config.MQTTListen); err != nil && l.ssh != nil {
+		return l, errors.Join(err, l.ssh.Close())
+	}
+	return l, err
+}
+
+// listen opens the listener of a setting; nil where it is not set.
+func (h *hub) listen(ctx context.Context, setting, address string) (net.Listener, error) {
+	if address == "" {
 		return nil, nil
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", h.config.SSHListen)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("ADIT_SSH_ADDR: %w", err)
+		return nil, fmt.Errorf("%s: %w", setting, err)
 	}
-	h.log.Info("serving ssh", "address", l.Addr().String())
+	h.log.Info("serving without HTTPS", "setting", setting, "address", l.Addr().String())
 	return l, nil
 }
 
@@ -132,7 +145,7 @@ type parts struct {
 }
 
 // start begins the loops: those that run to the very end, and those that end when the hub begins to stop.
-func (h *hub) start(background, stopping context.Context, http func() error, ssh net.Listener) *parts {
+func (h *hub) start(background, stopping context.Context, http func() error, raw rawListeners) *parts {
 	p := &parts{failed: make(chan struct{})}
 	p.run("policy", func() error { return h.gate.Run(background) })
 	p.run("events", func() error { return h.events.Run(background) })
@@ -141,8 +154,12 @@ func (h *hub) start(background, stopping context.Context, http func() error, ssh
 	p.run("links", func() error { return h.tunnel.Run(stopping) })
 	p.run("shells", func() error { return h.shells.Run(stopping) })
 	p.run("ssh", func() error { return h.sshGate.Run(stopping) })
-	if ssh != nil {
-		p.run("ssh listener", func() error { return h.sshGate.Listen(stopping, ssh) })
+	if raw.ssh != nil {
+		p.run("ssh listener", func() error { return h.sshGate.Listen(stopping, raw.ssh) })
+	}
+	p.run("mqtt", func() error { return h.mqtt.Run(stopping) })
+	if raw.mqtt != nil {
+		p.run("mqtt listener", func() error { return h.mqtt.Listen(stopping, raw.mqtt) })
 	}
 	p.run("ports", func() error { return h.ports.Run(stopping) })
 	p.run("http", http)

@@ -13,8 +13,19 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
-// maxBody is how much any request may carry. The largest honest one is an enrolment.
+// maxBody is how much a request may carry. The largest honest one is an enrolment, but for those of MQTT.
 const maxBody = 64 << 10
+
+// bodyLimit is how much the request may carry, in bytes.
+func bodyLimit(r *http.Request) int64 {
+	switch r.URL.Path {
+	case "/api/v1/mqtt/publish": // a message of a mebibyte, in base64
+		return 2 << 20
+	case "/api/v1/mqtt/import": // two files of a mebibyte, as JSON writes them
+		return 4 << 20
+	}
+	return maxBody
+}
 
 // binder reads request bodies: one JSON value, known members only, nothing behind it. The generated handlers take
 // whatever it gives them, so it takes nothing else.
@@ -37,8 +48,8 @@ func (binder) Bind(into any, c echo.Context) error {
 }
 
 func badBody(err error) error {
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return wire.Wrap(err, wire.TooLarge, "The body takes more than %d bytes.", maxBody)
+	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return wire.Wrap(err, wire.TooLarge, "The body takes more than %d bytes.", e.Limit)
 	}
 	if errors.Is(err, io.EOF) {
 		return wire.Wrap(err, wire.Invalid, "The body is empty.")

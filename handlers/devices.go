@@ -55,7 +55,7 @@ func (a *api) UpdateDevice(ctx context.Context, r UpdateDeviceRequestObject) (Up
 	if err != nil {
 		return nil, err
 	}
-	before, acknowledged := d.PingSeconds, value(r.Body.AcknowledgeClone)
+	before, name, acknowledged := d.PingSeconds, d.Name, value(r.Body.AcknowledgeClone)
 	d, err = a.Devices.Update(ctx, p, d, devices.Patch{Name: r.Body.Name, DefaultLogin: r.Body.DefaultLogin, Tags: r.Body.Tags,
 		PingSeconds: r.Body.PingSeconds, AcknowledgeClone: acknowledged})
 	if err != nil {
@@ -63,6 +63,9 @@ func (a *api) UpdateDevice(ctx context.Context, r UpdateDeviceRequestObject) (Up
 	}
 	if acknowledged {
 		a.Tunnel.ForgetClone(d.ID)
+	}
+	if d.Name != name {
+		a.mqttRenamed(ctx, name, d.Name)
 	}
 	if d.PingSeconds != before {
 		a.Tunnel.Renew(d.ID)
@@ -78,7 +81,19 @@ func (a *api) RemoveDevice(ctx context.Context, r RemoveDeviceRequestObject) (Re
 	if err != nil {
 		return nil, err
 	}
-	return RemoveDevice204Response{}, a.Devices.Remove(ctx, p, d)
+	if err := a.Devices.Remove(ctx, p, d); err != nil {
+		return nil, err
+	}
+	a.mqttRenamed(ctx, d.Name, "")
+	return RemoveDevice204Response{}, nil
+}
+
+// mqttRenamed lets what is retained of a device follow its name, or go with the device. The change itself is done, whatever
+// becomes of that.
+func (a *api) mqttRenamed(ctx context.Context, from, to string) {
+	if err := a.MQTT.Renamed(context.WithoutCancel(ctx), from, to); err != nil {
+		a.Log.Error("retained messages not moved", "from", from, "to", to, "cause", err)
+	}
 }
 
 // ApproveDevice lets a pending device in.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -30,6 +31,8 @@ func (a *api) fail(err error, c echo.Context) {
 	switch {
 	case store.IsFull(err):
 		p.Status = http.StatusInsufficientStorage
+	case errors.Is(err, messaging.ErrSilent):
+		p.Status = http.StatusGatewayTimeout
 	case wantsUpgrade(err):
 		p.Status = http.StatusUpgradeRequired // by which the agent knows that a proxy has stripped the header
 	}
@@ -87,8 +90,8 @@ func domainError(err error) *wire.Error {
 			return wire.Wrap(err, wire.Invalid, "The request has a parameter that cannot be read.")
 		}
 	}
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return wire.Wrap(err, wire.TooLarge, "The body takes more than %d bytes.", maxBody)
+	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return wire.Wrap(err, wire.TooLarge, "The body takes more than %d bytes.", e.Limit)
 	}
 	if store.IsFull(err) {
 		return wire.Wrap(err, wire.Internal, "The hub's disk is full: nothing was changed. What runs goes on; "+

@@ -18,6 +18,7 @@ import (
 	"github.com/aditdev/adit/internal/config"
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/ports"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
@@ -40,6 +41,7 @@ type Options struct {
 	Tunnel   *tunnelhub.Hub
 	Shells   *shell.Shells
 	Ports    *ports.Ports
+	MQTT     *messaging.Exchange
 	Install  *Install
 	Site     fs.FS
 

@@ -8,6 +8,8 @@ import (
 	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/devices"
+	"github.com/aditdev/adit/internal/messaging"
+	"github.com/aditdev/adit/internal/store"
 )
 
 // callers are the columns of the permission matrix. "device" shows its key as if it were a token; "other" is an operator
@@ -91,6 +93,27 @@ func matrix(t *testing.T) map[string]line {
 		"GET /api/v1/shells/:shell_id/attach": {nil, persons(101)}, // a page reads the refusal from the close code
 		"GET /api/v1/events":                  {nil, persons(200)},
 
+		"GET /api/v1/mqtt":                                 {nil, persons(200)},
+		"GET /api/v1/mqtt/clients":                         {nil, persons(200)},
+		"DELETE /api/v1/mqtt/clients/:mqtt_client":         {nil, managers(404)},
+		"GET /api/v1/mqtt/tap":                             {nil, persons(200)},
+		"POST /api/v1/mqtt/publish":                        {object{"topic": "cmds/kitchen/x"}, [7]int{401, 401, 401, 403, 403, 403, 200}},
+		"GET /api/v1/mqtt/retained":                        {nil, persons(200)},
+		"POST /api/v1/mqtt/retained/clear":                 {object{"filter": "none"}, persons(200)},
+		"GET /api/v1/mqtt/templates":                       {nil, persons(200)},
+		"POST /api/v1/mqtt/templates":                      {object{"name": "x", "message": object{"topic": "a"}}, persons(201)},
+		"DELETE /api/v1/mqtt/templates/:mqtt_template":     {nil, persons(404)}, // the owner's
+		"POST /api/v1/mqtt/tokens":                         {nil, persons(201)},
+		"GET /api/v1/mqtt/credentials":                     {nil, persons(200)},
+		"POST /api/v1/mqtt/credentials":                    {object{"kind": "user"}, persons(201)},
+		"DELETE /api/v1/mqtt/credentials/:mqtt_credential": {nil, [7]int{401, 401, 401, 404, 404, 404, 204}}, // an application's
+		"GET /api/v1/mqtt/rules":                           {nil, managers(200)},
+		"POST /api/v1/mqtt/rules":                          {object{"subject": "everybody", "access": "see", "filter": "a"}, managers(400)},
+		"DELETE /api/v1/mqtt/rules/:mqtt_rule":             {nil, managers(204)},
+		"POST /api/v1/mqtt/import":                         {object{"acl_file": ""}, managers(200)},
+		"GET /api/v1/devices/:device/mqtt":                 {nil, [7]int{401, 401, 401, 200, 404, 200, 200}},
+
+		"GET /mqtt":   {nil, everybody(101)}, // a stranger gets no further than CONNECT
 		"GET /tunnel": {nil, everybody(101)}, // a stranger gets no further than hello
 		"GET /ssh":    {nil, everybody(101)}, // nor than SSH's own question for a key
 
@@ -145,6 +168,21 @@ var narrow = map[string]access.Scope{
 	"GET /api/v1/streams":         access.ScopeRead,
 	"GET /api/v1/ports":           access.ScopeRead,
 
+	"GET /api/v1/mqtt":                 access.ScopeRead,
+	"GET /api/v1/mqtt/clients":         access.ScopeRead,
+	"GET /api/v1/mqtt/tap":             access.ScopeRead,
+	"GET /api/v1/mqtt/retained":        access.ScopeRead,
+	"GET /api/v1/mqtt/templates":       access.ScopeRead,
+	"GET /api/v1/mqtt/credentials":     access.ScopeRead,
+	"GET /api/v1/mqtt/rules":           access.ScopeRead,
+	"GET /api/v1/devices/:device/mqtt": access.ScopeRead,
+
+	"POST /api/v1/mqtt/publish":                    access.ScopeConnect,
+	"POST /api/v1/mqtt/retained/clear":             access.ScopeConnect,
+	"POST /api/v1/mqtt/templates":                  access.ScopeConnect,
+	"DELETE /api/v1/mqtt/templates/:mqtt_template": access.ScopeConnect,
+	"POST /api/v1/mqtt/tokens":                     access.ScopeConnect,
+
 	"POST /api/v1/ssh-certificate":                 access.ScopeConnect,
 	"DELETE /api/v1/streams/:stream_id":            access.ScopeConnect,
 	"POST /api/v1/devices/:device/ssh-certificate": access.ScopeConnect,
@@ -190,7 +228,7 @@ func upgrade(want int) []string {
 		return nil
 	}
 	return []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13",
-		"Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol", "adit.tunnel.v1, adit.stream.v1, adit.shell.v1, ssh"}
+		"Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol", "adit.tunnel.v1, adit.stream.v1, adit.shell.v1, ssh, mqtt"}
 }
 
 // fill puts something that exists in the place of each parameter; what the route removes is made for it.
@@ -237,5 +275,16 @@ func (r *rig) fillMade(p string) string {
 		r.must(err)
 		p = strings.ReplaceAll(p, ":port", strconv.FormatInt(row.Port, 10))
 	}
+	if strings.Contains(p, ":mqtt_credential") {
+		c, _, err := r.MQTT.Registry.CreateCredential(ctx, "test", messaging.CredentialRequest{Kind: messaging.KindApplication})
+		r.must(err)
+		p = strings.ReplaceAll(p, ":mqtt_credential", c.ID)
+	}
+	if strings.Contains(p, ":mqtt_rule") {
+		rule, err := r.MQTT.Registry.AddRule(ctx, "test", "everybody", "deny", "made/"+store.NewID("x"))
+		r.must(err)
+		p = strings.ReplaceAll(p, ":mqtt_rule", rule.ID)
+	}
+	p = strings.NewReplacer(":mqtt_client", "none", ":mqtt_template", "mqm_none").Replace(p)
 	return strings.NewReplacer(":shell_id", "shl_none", ":key_id", "key_none", ":stream_id", "1").Replace(p)
 }

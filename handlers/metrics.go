@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/aditdev/adit/internal/messaging"
 )
 
 // metrics are the hub's own, in a registry of their own.
@@ -29,9 +31,23 @@ func newMetrics(a *api) *metrics {
 			func() float64 { return float64(len(a.Gate.Policy().Devices)) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "adit_devices_online", Help: "Devices with a live link."},
 			a.countOnline),
+		a.mqttGauge("adit_mqtt_clients", "MQTT clients connected now.", func(s messaging.Stats) float64 { return float64(s.Clients) }),
+		a.mqttGauge("adit_mqtt_sessions", "MQTT sessions, connected or kept.", func(s messaging.Stats) float64 { return float64(s.Sessions) }),
+		a.mqttGauge("adit_mqtt_retained", "Retained messages.", func(s messaging.Stats) float64 { return float64(s.Retained) }),
+		a.mqttCounter("adit_mqtt_received_total", "MQTT messages received.", func(s messaging.Stats) float64 { return float64(s.Received) }),
+		a.mqttCounter("adit_mqtt_sent_total", "MQTT messages sent.", func(s messaging.Stats) float64 { return float64(s.Sent) }),
+		a.mqttCounter("adit_mqtt_dropped_total", "MQTT messages that a full queue or a limit cost.", func(s messaging.Stats) float64 { return float64(s.Dropped) }),
 	)
 	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	return m
+}
+
+func (a *api) mqttGauge(name, help string, of func(messaging.Stats) float64) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return of(a.MQTT.Backend.Stats()) })
+}
+
+func (a *api) mqttCounter(name, help string, of func(messaging.Stats) float64) prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return of(a.MQTT.Backend.Stats()) })
 }
 
 func (a *api) countOnline() float64 {

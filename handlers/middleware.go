@@ -44,7 +44,7 @@ func (a *api) outermost(next http.Handler) http.Handler {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(replyTime))
 		// Also of what says that it upgrades: only a request without a body becomes a WebSocket.
 		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			r.Body = http.MaxBytesReader(w, r.Body, bodyLimit(r))
 			// A writer that knows no deadlines is a test's; the server's does.
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 		}

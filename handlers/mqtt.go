@@ -2,63 +2,134 @@ package handlers
 
 import (
 	"context"
+	"net"
+	"net/http"
 
+	"github.com/labstack/echo/v4"
+
+	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/messaging"
+	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 )
 
-var errNoBroker = wire.Errorf(wire.NotFound, "This hub has no MQTT broker yet.")
+// subprotocolMQTT31 is what MQTT.js names for 3.1.
+const subprotocolMQTT31 = "mqttv3.1"
 
+// mqtt is GET /mqtt: MQTT in the binary messages of a WebSocket (MQTT 5.0 §6). No cookie signs in here: CONNECT has username
+// and password. A page's Origin was checked before; programs send none.
+func (a *api) mqtt(c echo.Context) error {
+	if !isUpgrade(c.Request()) {
+		c.Response().Header().Set("Upgrade", "websocket")
+		return echo.NewHTTPError(http.StatusUpgradeRequired, "This is the door of MQTT over WebSocket: a client with a username and password "+
+			"of this hub connects here. If yours did, a proxy before the hub has stripped the Upgrade header.")
+	}
+	ws, err := stream.Accept(c.Response(), c.Request(), wire.SubprotocolMQTT, subprotocolMQTT31)
+	if err != nil {
+		return nil // Accept has answered
+	}
+	if ws.Subprotocol() == "" {
+		ws.Close(wire.Errorf(wire.Invalid, "Name the subprotocol mqtt."))
+		return nil
+	}
+	a.MQTT.Accept(ws.NetConn(context.Background()), messaging.Door{Name: "websocket", Address: c.RealIP()})
+	return nil
+}
+
+// GetMQTT is the broker and its figures.
 func (a *api) GetMQTT(context.Context, GetMQTTRequestObject) (GetMQTTResponseObject, error) {
-	return nil, errNoBroker
+	s := a.MQTT.Backend.Stats()
+	out := GetMQTT200JSONResponse{Backend: MQTTStatusBackend(s.Backend), Connected: s.Problem == nil, Clients: s.Clients, Sessions: s.Sessions,
+		Subscriptions: s.Subscriptions, Retained: s.Retained, RetainedBytes: s.RetainedBytes, Received: s.Received, Sent: s.Sent,
+		Dropped: s.Dropped, StartedAt: s.Started.UTC(), Address: some(a.mqttAddress())}
+	if s.Problem != nil {
+		out.Problem = some(wire.MessageOf(s.Problem))
+	}
+	return out, nil
 }
-func (a *api) ListMQTTClients(context.Context, ListMQTTClientsRequestObject) (ListMQTTClientsResponseObject, error) {
-	return nil, errNoBroker
+
+// mqttAddress is where MQTT goes without HTTPS; empty where ADIT_MQTT_ADDR is not set.
+func (a *api) mqttAddress() string {
+	if a.Config.MQTTListen == "" {
+		return ""
+	}
+	_, port, _ := net.SplitHostPort(a.Config.MQTTListen)
+	return net.JoinHostPort(a.Config.URLs[0].Hostname(), port)
 }
-func (a *api) KickMQTTClient(context.Context, KickMQTTClientRequestObject) (KickMQTTClientResponseObject, error) {
-	return nil, errNoBroker
+
+// mqttURL is that of the WebSocket door.
+func (a *api) mqttURL() string {
+	u := *a.Config.URLs[0]
+	u.Scheme, u.Path = map[string]string{"https": "wss", "http": "ws"}[u.Scheme], "/mqtt"
+	return u.String()
 }
-func (a *api) PublishMQTT(context.Context, PublishMQTTRequestObject) (PublishMQTTResponseObject, error) {
-	return nil, errNoBroker
+
+// ListMQTTClients lists the MQTT sessions in the caller's view: their own and those of devices that they see; managers all.
+func (a *api) ListMQTTClients(ctx context.Context, _ ListMQTTClientsRequestObject) (ListMQTTClientsResponseObject, error) {
+	p := principalOf(ctx)
+	out := ListMQTTClients200JSONResponse{}
+	for _, c := range a.MQTT.Backend.Clients() {
+		if a.seesClient(p, c) {
+			out = append(out, apiMQTTClient(c))
+		}
+	}
+	return out, nil
 }
-func (a *api) ListMQTTRetained(context.Context, ListMQTTRetainedRequestObject) (ListMQTTRetainedResponseObject, error) {
-	return nil, errNoBroker
+
+func (a *api) seesClient(p *auth.Principal, c messaging.Client) bool {
+	policy := a.Gate.Policy()
+	return policy.Users[p.User.ID].Role.Manages() || c.Principal.User == p.User.ID ||
+		(c.Principal.Device != "" && policy.Sees(p.User.ID, c.Principal.Device, a.Now()))
 }
-func (a *api) ClearMQTTRetained(context.Context, ClearMQTTRetainedRequestObject) (ClearMQTTRetainedResponseObject, error) {
-	return nil, errNoBroker
+
+// KickMQTTClient disconnects a client.
+func (a *api) KickMQTTClient(ctx context.Context, r KickMQTTClientRequestObject) (KickMQTTClientResponseObject, error) {
+	forget, kicked := value(r.Params.Forget), messaging.Client{}
+	for _, c := range a.MQTT.Backend.Clients() {
+		if c.ID == r.MqttClient {
+			kicked = c
+		}
+	}
+	if err := a.MQTT.Backend.Kick(ctx, r.MqttClient, forget); err != nil {
+		return nil, err
+	}
+	a.note(ctx, events.Event{Type: events.MQTTKicked, Device: kicked.Principal.Device, User: kicked.Principal.User, Data: events.Data{
+		"client_id": wire.Printable(kicked.ClientID, 64), "name": kicked.Principal.Name, "forget": forget, "by": principalOf(ctx).User.Handle}})
+	return KickMQTTClient204Response{}, nil
 }
-func (a *api) ListMQTTTemplates(context.Context, ListMQTTTemplatesRequestObject) (ListMQTTTemplatesResponseObject, error) {
-	return nil, errNoBroker
+
+func apiMQTTClient(c messaging.Client) MQTTClient {
+	out := MQTTClient{ID: c.ID, ClientID: c.ClientID, Principal: apiMQTTPrincipal(c.Principal), Version: MQTTClientVersion(c.Version),
+		Connected: c.Connected, Door: MQTTClientDoor(c.Door.Name), Address: some(c.Door.Address), Since: c.Since.UTC(),
+		KeepAliveSeconds: int(c.KeepAlive.Seconds()), Clean: c.Clean, Bridge: c.Bridge, Subscriptions: []MQTTSubscription{},
+		Queued: c.Queued, Inflight: c.Inflight, Dropped: c.Dropped}
+	for _, s := range c.Subscriptions {
+		out.Subscriptions = append(out.Subscriptions, MQTTSubscription{Filter: s.Filter, Qos: int(s.QoS)})
+	}
+	return out
 }
-func (a *api) SaveMQTTTemplate(context.Context, SaveMQTTTemplateRequestObject) (SaveMQTTTemplateResponseObject, error) {
-	return nil, errNoBroker
+
+func apiMQTTPrincipal(p messaging.Principal) MQTTPrincipal {
+	return MQTTPrincipal{Kind: MQTTPrincipalKind(p.Kind), ID: p.ID, Name: p.Name, DeviceID: some(p.Device)}
 }
-func (a *api) RemoveMQTTTemplate(context.Context, RemoveMQTTTemplateRequestObject) (RemoveMQTTTemplateResponseObject, error) {
-	return nil, errNoBroker
+
+// mayReceive is what the person may read on the hub's broker, as the policy is at each message.
+func (a *api) mayReceive(p *auth.Principal) func(topic string) bool {
+	who := messaging.PrincipalOf(p)
+	return func(topic string) bool { return a.MQTT.Registry.MayReceive(who, "", topic) }
 }
-func (a *api) CreateMQTTToken(context.Context, CreateMQTTTokenRequestObject) (CreateMQTTTokenResponseObject, error) {
-	return nil, errNoBroker
-}
-func (a *api) ListMQTTCredentials(context.Context, ListMQTTCredentialsRequestObject) (ListMQTTCredentialsResponseObject, error) {
-	return nil, errNoBroker
-}
-func (a *api) CreateMQTTCredential(context.Context, CreateMQTTCredentialRequestObject) (CreateMQTTCredentialResponseObject, error) {
-	return nil, errNoBroker
-}
-func (a *api) RemoveMQTTCredential(context.Context, RemoveMQTTCredentialRequestObject) (RemoveMQTTCredentialResponseObject, error) {
-	return nil, errNoBroker
-}
-func (a *api) ListMQTTRules(context.Context, ListMQTTRulesRequestObject) (ListMQTTRulesResponseObject, error) {
-	return nil, errNoBroker
-}
-func (a *api) CreateMQTTRule(context.Context, CreateMQTTRuleRequestObject) (CreateMQTTRuleResponseObject, error) {
-	return nil, errNoBroker
-}
-func (a *api) RemoveMQTTRule(context.Context, RemoveMQTTRuleRequestObject) (RemoveMQTTRuleResponseObject, error) {
-	return nil, errNoBroker
-}
-func (a *api) ImportMQTT(context.Context, ImportMQTTRequestObject) (ImportMQTTResponseObject, error) {
-	return nil, errNoBroker
-}
-func (a *api) GetDeviceMQTT(context.Context, GetDeviceMQTTRequestObject) (GetDeviceMQTTResponseObject, error) {
-	return nil, errNoBroker
+
+// holdBroker opens the way to a device's own broker, where one is named; "" means the hub's.
+func (a *api) holdBroker(ctx context.Context, p *auth.Principal, ref string) (device string, held context.Context, release context.CancelFunc, err error) {
+	if ref == "" {
+		held, release, err = a.Gate.Hold(ctx, access.Use{User: p.User.ID, Credential: p.Credential})
+		return "", held, release, err
+	}
+	if !p.Scope.Holds(access.ScopeConnect) {
+		return "", nil, nil, wire.Errorf(wire.Forbidden, "A device's own broker takes a token of scope %s; the scope of this one is %s.", access.ScopeConnect, p.Scope)
+	}
+	d, held, release, err := a.hold(ctx, p, ref, wire.TargetMQTT, "")
+	return d.ID, held, release, err
 }

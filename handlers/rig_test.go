@@ -25,10 +25,12 @@ import (
 	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/agent/carrier"
 	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/broker"
 	"github.com/aditdev/adit/internal/config"
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/dist"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/ports"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
@@ -129,6 +131,8 @@ func (r *rig) options() Options {
 			}
 			key, err := wire.DecodeKey(d.PublicKey)
 			return tunnelhub.Device{ID: d.ID, Key: key, Status: d.Status}, err
+		}, MQTT: func(ctx context.Context, device string, conn net.Conn) error {
+			return o.MQTT.Carrier(ctx, device, conn)
 		}})
 	o.Shells = shell.New(shell.Options{Log: log, Store: noShells{}, Hold: func(ctx context.Context, s shell.Record) (context.Context, context.CancelFunc, error) {
 		return gate.Hold(ctx, access.Use{User: s.User, Device: s.Device, Target: string(s.Target()), Login: s.Login})
@@ -136,6 +140,10 @@ func (r *rig) options() Options {
 	o.Config.TCPPorts = onePort(r.t)
 	o.Ports = ports.New(ports.Options{Log: log, Store: st, Gate: gate, Events: o.Events, Now: time.Now, Dial: o.Tunnel.Dial,
 		Range: o.Config.TCPPorts})
+	registry := messaging.New(messaging.Options{Log: log, Now: time.Now, Store: st, Gate: gate, Events: o.Events, TokenKey: make([]byte, 32)})
+	b, err := broker.New(ctx, broker.Options{Access: registry, Store: st, Log: log})
+	r.must(err)
+	o.MQTT = messaging.NewExchange(messaging.ExchangeOptions{Log: log, Now: time.Now, Registry: registry, Backend: b, RunBackend: b.Run, Name: "h", Dial: o.Tunnel.Dial, Online: o.Tunnel.Online})
 	o.Install = &Install{Dist: dist.From(fstest.MapFS{}), Hub: dist.Hub{URL: r.url, Key: o.Devices.HubFingerprint()}, Steps: o.Devices}
 	o.Site = fstest.MapFS{
 		"index.html":     {Data: []byte("<title>landing</title>")},
@@ -148,7 +156,7 @@ func (r *rig) options() Options {
 	o.GateKey, o.SSH = newSSHSigner(r.t).PublicKey(), sayBack
 	stopping, stop := context.WithCancel(ctx)
 	o.Stopping = stopping
-	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run)
+	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run)
 	return o
 }
 
@@ -243,7 +251,7 @@ func (r *rig) enrol(name string) store.Device {
 }
 
 // connect runs the tunnel of a device's agent until the test ends. Its streams reach whatever address they name.
-func (r *rig) connect(name string) {
+func (r *rig) connect(name string) *carrier.Pool {
 	r.t.Helper()
 	id := r.device[name].ID
 	pool := carrier.New(carrier.Config{Log: r.Log, URL: r.url, Device: id, Key: r.keys[id], HubKeys: []ed25519.PublicKey{r.Devices.Key.Public().(ed25519.PublicKey)},
@@ -254,9 +262,10 @@ func (r *rig) connect(name string) {
 	r.t.Cleanup(func() { cancel(); running.Wait() })
 	for p := range r.Tunnel.Watch(r.t.Context()) {
 		if p.Device == id && p.Online {
-			return
+			break
 		}
 	}
+	return pool
 }
 
 // anyAddress is a device that allows everything.

@@ -110,6 +110,27 @@ func rules() map[string]rule {
 		"GET /api/v1/shells/:shell_id/attach": opens,
 		"GET /api/v1/events":                  sees,
 
+		"GET /api/v1/mqtt":                                 sees,
+		"GET /api/v1/mqtt/clients":                         sees, // their own and their devices'; managers all
+		"DELETE /api/v1/mqtt/clients/:mqtt_client":         manager,
+		"GET /api/v1/mqtt/tap":                             sees, // a device's own broker takes connect, as below
+		"POST /api/v1/mqtt/publish":                        opens,
+		"GET /api/v1/mqtt/retained":                        sees,
+		"POST /api/v1/mqtt/retained/clear":                 opens,
+		"GET /api/v1/mqtt/templates":                       sees,
+		"POST /api/v1/mqtt/templates":                      opens,
+		"DELETE /api/v1/mqtt/templates/:mqtt_template":     opens,
+		"POST /api/v1/mqtt/tokens":                         opens,
+		"GET /api/v1/mqtt/credentials":                     sees,
+		"POST /api/v1/mqtt/credentials":                    person,
+		"DELETE /api/v1/mqtt/credentials/:mqtt_credential": person,
+		"GET /api/v1/mqtt/rules":                           manager.by(access.ScopeRead),
+		"POST /api/v1/mqtt/rules":                          manager,
+		"DELETE /api/v1/mqtt/rules/:mqtt_rule":             manager,
+		"POST /api/v1/mqtt/import":                         manager,
+		"GET /api/v1/devices/:device/mqtt":                 sees,
+
+		"GET /mqtt":            open, // username and password of CONNECT are the permission
 		"GET /tunnel":          open, // the device's signature is the permission
 		"GET /ssh":             open, // the key that SSH asks for is the permission
 		"GET /ssh/known_hosts": open,
@@ -129,9 +150,11 @@ func rules() map[string]rule {
 func (a *api) register(e *echo.Echo) error {
 	RegisterHandlers(e, NewStrictHandler(a, nil))
 	e.GET("/api/v1/events", a.streamEvents)
+	e.GET("/api/v1/mqtt/tap", a.tapMQTT)
 	e.GET("/api/v1/devices/:device/connect", a.connect)
 	e.GET("/api/v1/shells/:shell_id/attach", a.attachShell)
 	e.GET(wire.PathTunnel, a.carriers.Open)
+	e.GET("/mqtt", a.mqtt)
 	e.GET("/ssh", a.ssh)
 	e.GET("/ssh/known_hosts", a.sshKnownHosts)
 	e.GET("/i", a.Install.Script)

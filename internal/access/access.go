@@ -31,6 +31,7 @@ func (r Role) Changes(other Role) bool { return r == Owner || (r == Admin && oth
 
 // User is the part of a user that decides.
 type User struct {
+	Handle   string
 	Role     Role
 	Disabled bool
 }
@@ -43,6 +44,7 @@ type Credential struct {
 
 // Device is the part of a device that decides.
 type Device struct {
+	Name   string
 	Tags   []string
 	Active bool // not waiting for approval
 }
@@ -62,6 +64,10 @@ type Policy struct {
 	Credentials map[string]Credential
 	Devices     map[string]Device
 	Grants      map[string][]Grant // by user
+
+	DeviceIDs       map[string]string         // by name
+	MQTTCredentials map[string]MQTTCredential // topics.go
+	TopicRules      []TopicRule               // made by hand
 }
 
 // Use is one thing that somebody wants to do, or is doing. Login may be empty where the target has none or it is not

@@ -56,6 +56,9 @@ func (p *Policy) NextExpiry(now time.Time) time.Time {
 	for _, c := range p.Credentials {
 		consider(c.Expires)
 	}
+	for _, c := range p.MQTTCredentials {
+		consider(c.Expires)
+	}
 	for _, grants := range p.Grants {
 		for _, g := range grants {
 			consider(g.Expires)

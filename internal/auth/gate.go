@@ -24,6 +24,7 @@ type Gate struct {
 	reviewed time.Time // when what is held was last compared with the policy
 	held     map[*held]struct{}
 	heldBy   map[string]int // by user
+	changed  chan struct{}  // closed at the next review
 }
 
 // maxHeld is how many lasting uses (streams, attached shells, event streams) one user may have at once: far more than
@@ -38,7 +39,7 @@ type held struct {
 
 // NewGate reads the policy for the first time. now is time.Now but in tests.
 func NewGate(ctx context.Context, st *store.Store, now func() time.Time) (*Gate, error) {
-	g := &Gate{store: st, now: now, held: map[*held]struct{}{}, heldBy: map[string]int{}}
+	g := &Gate{store: st, now: now, held: map[*held]struct{}{}, heldBy: map[string]int{}, changed: make(chan struct{})}
 	return g, g.refresh(ctx)
 }
 
@@ -114,6 +115,16 @@ func (g *Gate) review() {
 			g.forget(h)
 		}
 	}
+	close(g.changed)
+	g.changed = make(chan struct{})
+}
+
+// Changed is closed when the policy next changes, or something in it runs out: whoever holds what Hold does not know of
+// looks again then. Take it before looking.
+func (g *Gate) Changed() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.changed
 }
 
 // Change writes what may alter who may do what, and returns when the policy has it.

@@ -124,6 +124,6 @@ func (a *Accounts) RemoveUser(ctx context.Context, by access.Role, user store.Us
 		if _, err := q.RemoveUser(ctx, user.ID); err != nil {
 			return fmt.Errorf("remove user: %w", err)
 		}
-		return nil
+		return q.DropMQTTRulesOf(ctx, "user:"+user.ID)
 	})
 }

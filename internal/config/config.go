@@ -25,14 +25,16 @@ type Config struct {
 	LogLevel       string         // debug, info, warn, error
 	LogJSON        bool
 	TCPPorts       TCPPorts // ADIT_TCP_PORTS
+	MQTTListen     string   // ADIT_MQTT_ADDR, HOST:PORT of the listener for MQTT without HTTPS; empty for none
+	MQTTBackend    *url.URL // ADIT_MQTT_BACKEND, a broker that stands in the place of the hub's own; nil for none
 }
 
 // known names every setting. Those with false are reserved for parts that this version does not have: naming one is an
 // error rather than a silence.
 var known = map[string]bool{
 	"ADIT_URL": true, "ADIT_SECRET": true, "ADIT_DATA": true, "ADIT_TRUSTED_PROXIES": true, "ADIT_LOG": true,
-	"ADIT_TCP_PORTS": true, "ADIT_SSH_ADDR": true,
-	"ADIT_MQTT_ADDR": false, "ADIT_SERVICE_DOMAIN": false,
+	"ADIT_TCP_PORTS": true, "ADIT_SSH_ADDR": true, "ADIT_MQTT_ADDR": true, "ADIT_MQTT_BACKEND": true,
+	"ADIT_SERVICE_DOMAIN": false,
 }
 
 // Load reads environ (as os.Environ gives it). All faults are reported at once.
@@ -51,6 +53,8 @@ func Load(environ []string, dev bool) (Config, error) {
 	read("ADIT_TRUSTED_PROXIES", c.setProxies)
 	read("ADIT_LOG", c.setLog)
 	read("ADIT_SSH_ADDR", c.setSSH)
+	read("ADIT_MQTT_ADDR", c.setMQTT)
+	read("ADIT_MQTT_BACKEND", c.setMQTTBackend)
 	read("ADIT_TCP_PORTS", c.setTCPPorts)
 	return c, errors.Join(errs...)
 }
@@ -170,15 +174,42 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	return netip.ParsePrefix(text)
 }
 
-func (c *Config) setSSH(value string) error {
+func (c *Config) setSSH(value string) (err error) {
+	c.SSHListen, err = c.listen(value, ":2222")
+	return err
+}
+
+func (c *Config) setMQTT(value string) (err error) {
+	c.MQTTListen, err = c.listen(value, ":1883")
+	return err
+}
+
+// listen reads [ADDRESS]:PORT; port 0 is for tests.
+func (c *Config) listen(value, example string) (string, error) {
 	if value == "" {
-		return nil
+		return "", nil
 	}
 	_, port, err := net.SplitHostPort(value)
 	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || n == 0 && !c.Dev {
-		return fmt.Errorf("%q is no address to listen on, such as :2222 or 127.0.0.1:2222", value)
+		return "", fmt.Errorf("%q is no address to listen on, such as %s or 127.0.0.1%s", value, example, example)
 	}
-	c.SSHListen = value
+	return value, nil
+}
+
+// setMQTTBackend reads mqtt://USER:PASSWORD@HOST:PORT. What is wrong is never shown: it holds a password.
+func (c *Config) setMQTTBackend(value string) error {
+	if value == "" {
+		return nil
+	}
+	u, err := url.Parse(value)
+	if err != nil || u.Scheme != "mqtt" || u.User == nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+		return errors.New("is no mqtt://USER:PASSWORD@HOST:PORT; write what is special in the password as %HEX")
+	}
+	password, has := u.User.Password()
+	if _, err := parsePort(u.Port()); err != nil || u.Hostname() == "" || u.User.Username() == "" || !has || password == "" {
+		return errors.New("is no mqtt://USER:PASSWORD@HOST:PORT: each of the four must be there")
+	}
+	c.MQTTBackend = u
 	return nil
 }
 

@@ -48,7 +48,13 @@ func TestLoadFailsClosed(t *testing.T) {
 		"empty secret":      {[]string{"ADIT_URL=https://a.example", "ADIT_SECRET= "}, "ADIT_SECRET: is missing"},
 		"short secret":      {[]string{"ADIT_URL=https://a.example", "ADIT_SECRET=" + strings.Repeat("s", 31)}, "ADIT_SECRET: 31 bytes are too few"},
 		"misspelled":        {env("ADIT_TRUSTED_PROXY=10.0.0.0/8"), "ADIT_TRUSTED_PROXY: there is no such setting"},
-		"not served yet":    {env("ADIT_MQTT_ADDR=:1883"), "does not serve it yet"},
+		"not served yet":    {env("ADIT_SERVICE_DOMAIN=a.example"), "does not serve it yet"},
+		"mqtt address":      {env("ADIT_MQTT_ADDR=1883"), "no address to listen on, such as :1883"},
+		"mqtt's own port":   {env("ADIT_MQTT_ADDR=:20001", "ADIT_TCP_PORTS=20000-20999"), "20001, which is the hub's own (ADIT_MQTT_ADDR)"},
+		"backend, scheme":   {env("ADIT_MQTT_BACKEND=http://u:p@b:1883"), "is no mqtt://USER:PASSWORD@HOST:PORT"},
+		"backend, port":     {env("ADIT_MQTT_BACKEND=mqtt://u:p@b"), "each of the four"},
+		"backend, password": {env("ADIT_MQTT_BACKEND=mqtt://u@b:1883"), "each of the four"},
+		"backend, path":     {env("ADIT_MQTT_BACKEND=mqtt://u:p@b:1883/x"), "is no mqtt://"},
 		"plain http":        {env("ADIT_URL=http://adit.example.com"), "only https"},
 		"url with a path":   {env("ADIT_URL=https://a.example/adit"), "no address of a site"},
 		"url without host":  {env("ADIT_URL=adit.example.com"), "no address of a site"},
@@ -74,6 +80,18 @@ func TestLoadFailsClosed(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: got %v, want %q", name, err, test.says)
 		}
+	}
+}
+
+func TestMQTT(t *testing.T) {
+	t.Parallel()
+	c, err := Load(env("ADIT_MQTT_ADDR=127.0.0.1:1883", "ADIT_MQTT_BACKEND=mqtt://hub:p%40ss@broker.lan:1883"), false)
+	if err != nil || c.MQTTListen != "127.0.0.1:1883" || c.MQTTBackend.Host != "broker.lan:1883" {
+		t.Errorf("%+v %v", c, err)
+	}
+	// A password with a mistake in it is not printed into a journal.
+	if _, err := Load(env("ADIT_MQTT_BACKEND=mqtt://hub:secr%et@b:1883"), false); err == nil || strings.Contains(err.Error(), "secr") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -53,7 +53,7 @@ func (c *Config) setTCPPorts(value string) error {
 	if from > to {
 		return fmt.Errorf("%q ends before it begins", value)
 	}
-	for name, listen := range map[string]string{"PORT": c.Listen, "ADIT_SSH_ADDR": c.SSHListen} {
+	for name, listen := range map[string]string{"PORT": c.Listen, "ADIT_SSH_ADDR": c.SSHListen, "ADIT_MQTT_ADDR": c.MQTTListen} {
 		if own, err := parsePort(listen[strings.LastIndexByte(listen, ':')+1:]); err == nil && from <= own && own <= to {
 			return fmt.Errorf("%q holds %d, which is the hub's own (%s)", value, own, name)
 		}

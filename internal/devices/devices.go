@@ -192,6 +192,9 @@ func (r *Registry) Remove(ctx context.Context, p *auth.Principal, d store.Device
 		if _, err := q.RemoveDevice(ctx, d.ID); err != nil {
 			return err
 		}
+		if err := q.DropMQTTRulesOf(ctx, "device:"+d.ID); err != nil {
+			return err
+		}
 		return r.Events.Write(ctx, q, events.Event{Type: events.DeviceRemoved, Device: d.ID, User: p.User.ID,
 			Data: events.Data{"name": d.Name}})
 	})

@@ -42,6 +42,14 @@ const (
 	ShellEnded        = "shell.ended"               // shell_id, login
 	PortReserved      = "port.reserved"             // port, target
 	PortReleased      = "port.released"             // port, target
+
+	MQTTCredentialAdded   = "mqtt.credential_added"   // credential_id, username, kind
+	MQTTCredentialRemoved = "mqtt.credential_removed" // credential_id, username, kind
+	MQTTRuleAdded         = "mqtt.rule_added"         // rule_id, subject, access, filter
+	MQTTRuleRemoved       = "mqtt.rule_removed"       // rule_id, subject, access, filter
+	MQTTImported          = "mqtt.imported"           // credentials, rules: how many
+	MQTTCleared           = "mqtt.cleared"            // filter, count: retained messages
+	MQTTKicked            = "mqtt.kicked"             // client_id, name, forget
 )
 
 // Data is an event's own members. Text in it that a stranger gave must be printable (wire.Printable).

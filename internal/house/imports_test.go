@@ -26,7 +26,7 @@ var (
 	hub   = []string{"handlers/...", "internal/sshgate/...", "internal/broker/...", "tunnelhub/...", "internal/store/...",
 		"internal/auth/...", "internal/devices/...", "internal/seal/...", "internal/sshca/...", "internal/shell/...",
 		"internal/webhook/...", "internal/events/...", "internal/access/...", "internal/config/...", "internal/dist/...", "internal/ports/...",
-		"static/...", "sql/..."}
+		"internal/messaging/...", "static/...", "sql/..."}
 	heavy = []string{"github.com/labstack/echo/...", "modernc.org/sqlite/...", "database/sql",
 		"github.com/alecthomas/kong/...", "text/template/...", "html/template/..."}
 )
@@ -45,7 +45,7 @@ var rules = []rule{
 		reason: "live links know net.Conn and ids; no HTTP, no SQL"},
 	{from: []string{"internal/store/...", "internal/auth/...", "internal/devices/...", "internal/shell/...",
 		"internal/webhook/...", "internal/seal/...", "internal/sshca/...", "internal/events/...", "internal/access/...", "internal/ports/...",
-		"tunnelhub/..."},
+		"internal/messaging/...", "tunnelhub/..."},
 		not: doors, deep: true, reason: "doors call the rest, never the other way round"},
 	{from: []string{"handlers/..."}, not: []string{"internal/sshgate/...", "internal/broker/..."},
 		reason: "doors never import each other"},

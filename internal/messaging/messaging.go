@@ -45,8 +45,9 @@ type Access interface {
 	// Admit says who connects. On a device's carrier username names a thing of it, or nobody for the device itself.
 	// Errors are *wire.Error of code unauthenticated, forbidden or rate_limited.
 	Admit(ctx context.Context, door Door, username, password string) (Principal, error)
-	// MayPublish decides for one TopicName, MaySubscribe for one TopicFilter (the part behind $share/NAME/): the whole
-	// of what it matches must be allowed. MayReceive decides for one message's TopicName.
+	// MayPublish decides for one TopicName, MaySubscribe for one TopicFilter, with $share/NAME/ or without: what is allowed
+	// must contain the whole of what it matches. A rule that denies a part of it does not end the subscription: MayReceive,
+	// which decides for one message's TopicName, holds that part back.
 	MayPublish(p Principal, clientID, topic string) bool
 	MaySubscribe(p Principal, clientID, filter string) bool
 	MayReceive(p Principal, clientID, topic string) bool

@@ -17,6 +17,7 @@ var packages = map[string]string{
 	"ssh-keygen": "openssh-client", "busybox": "busybox", "dash": "dash", "curl": "curl", "wget": "wget",
 	"setpriv": "util-linux", "unshare": "util-linux", "dropbear": "dropbear-bin", "dropbearkey": "dropbear-bin",
 	"mount": "mount", "mkfifo": "coreutils", "faketime": "faketime",
+	"mosquitto": "mosquitto", "mosquitto_passwd": "mosquitto", "mosquitto_pub": "mosquitto-clients", "mosquitto_sub": "mosquitto-clients",
 }
 
 // NeedRoot skips a test that only root can run, and says so. In CI it fails instead.

@@ -492,11 +492,12 @@ func (q *Queries) MarkHostKey(ctx context.Context, arg MarkHostKeyParams) error 
 }
 
 const policyDevices = `-- name: PolicyDevices :many
-SELECT id, status FROM devices
+SELECT id, name, status FROM devices
 `
 
 type PolicyDevicesRow struct {
 	ID     string
+	Name   string
 	Status string
 }
 
@@ -509,7 +510,7 @@ func (q *Queries) PolicyDevices(ctx context.Context) ([]PolicyDevicesRow, error)
 	items := []PolicyDevicesRow{}
 	for rows.Next() {
 		var i PolicyDevicesRow
-		if err := rows.Scan(&i.ID, &i.Status); err != nil {
+		if err := rows.Scan(&i.ID, &i.Name, &i.Status); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

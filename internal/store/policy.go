@@ -21,9 +21,12 @@ func (s *Store) Policy(ctx context.Context, now time.Time) (*access.Policy, int6
 		Credentials: map[string]access.Credential{},
 		Devices:     map[string]access.Device{},
 		Grants:      map[string][]access.Grant{},
+
+		DeviceIDs:       map[string]string{},
+		MQTTCredentials: map[string]access.MQTTCredential{},
 	}}
 	version, err := r.q.AccessVersion(ctx)
-	for _, read := range []func() error{r.users, r.credentials, r.devices, r.grants} {
+	for _, read := range []func() error{r.users, r.credentials, r.devices, r.grants, r.mqttCredentials, r.topicRules} {
 		if err == nil {
 			err = read()
 		}
@@ -44,7 +47,7 @@ type policyReader struct {
 func (r policyReader) users() error {
 	rows, err := r.q.PolicyUsers(r.ctx)
 	for _, u := range rows {
-		r.policy.Users[u.ID] = access.User{Role: access.Role(u.Role), Disabled: u.Disabled}
+		r.policy.Users[u.ID] = access.User{Handle: u.Handle, Role: access.Role(u.Role), Disabled: u.Disabled}
 	}
 	return err
 }
@@ -85,7 +88,8 @@ func (r policyReader) devices() error {
 	}
 	devices, err := r.q.PolicyDevices(r.ctx)
 	for _, d := range devices {
-		r.policy.Devices[d.ID] = access.Device{Tags: tags[d.ID], Active: d.Status == "active"}
+		r.policy.Devices[d.ID] = access.Device{Name: d.Name, Tags: tags[d.ID], Active: d.Status == "active"}
+		r.policy.DeviceIDs[d.Name] = d.ID
 	}
 	return err
 }
@@ -104,6 +108,33 @@ func (r policyReader) grants() error {
 			grant.Expires = Time(*g.ExpiresAt)
 		}
 		r.policy.Grants[g.UserID] = append(r.policy.Grants[g.UserID], grant)
+	}
+	return err
+}
+
+func (r policyReader) mqttCredentials() error {
+	rows, err := r.q.PolicyMQTTCredentials(r.ctx)
+	for _, c := range rows {
+		credential := access.MQTTCredential{Username: c.Username, Kind: access.SpeakerKind(c.Kind), Thing: c.Thing}
+		if c.DeviceID != nil {
+			credential.Device = *c.DeviceID
+		}
+		if c.UserID != nil {
+			credential.User = *c.UserID
+		}
+		if c.ExpiresAt != nil {
+			credential.Expires = Time(*c.ExpiresAt)
+		}
+		r.policy.MQTTCredentials[c.ID] = credential
+	}
+	return err
+}
+
+func (r policyReader) topicRules() error {
+	rows, err := r.q.MQTTRules(r.ctx)
+	for _, row := range rows {
+		r.policy.TopicRules = append(r.policy.TopicRules,
+			access.TopicRule{Subject: row.Subject, Access: access.TopicAccess(row.Access), Filter: row.Filter})
 	}
 	return err
 }

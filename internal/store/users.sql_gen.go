@@ -191,11 +191,12 @@ func (q *Queries) ListUsersFor(ctx context.Context, principal string) ([]User, e
 }
 
 const policyUsers = `-- name: PolicyUsers :many
-SELECT id, role, disabled FROM users
+SELECT id, handle, role, disabled FROM users
 `
 
 type PolicyUsersRow struct {
 	ID       string
+	Handle   string
 	Role     string
 	Disabled bool
 }
@@ -209,7 +210,12 @@ func (q *Queries) PolicyUsers(ctx context.Context) ([]PolicyUsersRow, error) {
 	items := []PolicyUsersRow{}
 	for rows.Next() {
 		var i PolicyUsersRow
-		if err := rows.Scan(&i.ID, &i.Role, &i.Disabled); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Handle,
+			&i.Role,
+			&i.Disabled,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -214,11 +214,6 @@ func CloseCause(err error) error {
 	return wire.Errorf(wire.CodeOfClose(int(frame.Code)), "%s", wire.Printable(frame.Reason, 123))
 }
 
-// NetConn is the WebSocket as a conn of plain bytes in data frames, until ctx ends. A deadline that passes ends it.
-func (c *FrameConn) NetConn(ctx context.Context) net.Conn {
-	return websocket.NetConn(ctx, c.ws, websocket.MessageBinary)
-}
-
 // LocalAddr is the address of this machine that the connection uses; nil where it is not known.
 func (c *FrameConn) LocalAddr() net.Addr {
 	if c.out == nil {

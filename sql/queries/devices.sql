@@ -102,7 +102,7 @@ DELETE FROM device_tags WHERE device_id = sqlc.arg(device_id);
 SELECT tag FROM device_tags WHERE device_id = sqlc.arg(device_id) ORDER BY tag;
 
 -- name: PolicyDevices :many
-SELECT id, status FROM devices;
+SELECT id, name, status FROM devices;
 
 -- name: PolicyTags :many
 SELECT device_id, tag FROM device_tags ORDER BY device_id, tag;

@@ -42,7 +42,7 @@ UPDATE users SET last_login_at = sqlc.arg(last_login_at) WHERE id = sqlc.arg(id)
 DELETE FROM users WHERE id = sqlc.arg(id);
 
 -- name: PolicyUsers :many
-SELECT id, role, disabled FROM users;
+SELECT id, handle, role, disabled FROM users;
 
 -- name: AnyOwner :one
 SELECT id FROM users WHERE role = 'owner' AND NOT disabled ORDER BY created_at LIMIT 1;
