@@ -41,6 +41,7 @@ type conn struct {
 	closing  bool
 	farewell mqtt.ReasonCode // why we close; Success where the peer did
 	stopping bool            // because the hub does
+	silence  *time.Timer     // nil where the peer may be silent for ever
 	cleanly  bool            // the peer said DISCONNECT without its Will
 }
 
@@ -100,6 +101,7 @@ func (c *conn) serve() error {
 		code = e.Code
 	}
 	c.close(code)
+	c.endSilence()
 	c.ended()
 	c.b.mu.Unlock()
 	<-c.finished
@@ -131,24 +133,15 @@ func (c *conn) read() error {
 	}
 }
 
-// expect sets the time by which the next packet must have come: one and a half times Keep Alive (MQTT 5.0 §3.1.2.10).
+// expect begins to wait for the next packet.
 func (c *conn) expect() error {
 	c.b.mu.Lock()
 	defer c.b.mu.Unlock()
 	if c.closing {
 		return io.ErrClosedPipe
 	}
-	if c.keepAlive == 0 {
-		return nil
-	}
-	return c.net.SetReadDeadline(time.Now().Add(c.keepAlive + c.keepAlive/2))
-}
-
-func (c *conn) readError(err error) error {
-	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
-		return mqtt.Errorf(mqtt.KeepAliveTimeout, "nothing came for one and a half times its Keep Alive of %s", c.keepAlive)
-	}
-	return err
+	c.limitSilence()
+	return nil
 }
 
 // ended sees to what a connection leaves behind: its Will and its MQTT session.

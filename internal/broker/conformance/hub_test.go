@@ -10,12 +10,11 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/coder/websocket"
-
 	"github.com/aditdev/adit/internal/broker"
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -129,12 +128,11 @@ func accept(l net.Listener, b *broker.Broker, work *sync.WaitGroup) {
 
 // upgrade is a WebSocket door as the hub's GET /mqtt is one.
 func upgrade(b *broker.Broker, w http.ResponseWriter, r *http.Request) {
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"mqtt"}})
+	conn, err := stream.Accept(w, r, wire.SubprotocolMQTT)
 	if err != nil {
 		return
 	}
-	conn.SetReadLimit(2 << 20)
-	_ = b.Serve(context.Background(), websocket.NetConn(context.Background(), conn, websocket.MessageBinary), messaging.Door{Name: "websocket"})
+	_ = b.Serve(context.Background(), conn.NetConn(context.Background()), messaging.Door{Name: "websocket"})
 }
 
 // Each row holds for our broker, with the very Reason Codes.
