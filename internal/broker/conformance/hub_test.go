@@ -138,7 +138,15 @@ func upgrade(b *broker.Broker, w http.ResponseWriter, r *http.Request) {
 // Each row holds for our broker, with the very Reason Codes.
 func TestRowsHoldForOurs(t *testing.T) {
 	doors, _, _ := ours(t)
-	for _, w := range rows(t) {
+	for _, w := range rows(t, "rows") {
+		each(t, w, doors, true)
+	}
+}
+
+// What is hostile gets the right code, and nothing else of the broker feels it.
+func TestHostileRowsHoldForOurs(t *testing.T) {
+	doors, _, _ := ours(t)
+	for _, w := range rows(t, "hostile") {
 		each(t, w, doors, true)
 	}
 }

@@ -87,7 +87,7 @@ var mosquittoDiffers = map[string]string{
 // own mistakes have shaped.
 func TestRowsHoldForMosquitto(t *testing.T) {
 	doors := mosquitto(t)
-	for _, w := range rows(t) {
+	for _, w := range rows(t, "rows") {
 		if mosquittoDiffers[w.name] != "" {
 			continue
 		}

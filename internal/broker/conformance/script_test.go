@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-//go:embed rows
+//go:embed rows hostile
 var rowFiles embed.FS
 
 // row is one of rows/; see the package's documentation.
@@ -34,13 +34,12 @@ type step struct {
 var (
 	rowHead   = regexp.MustCompile(`^== ([a-z0-9-]+)((?: [45]:[0-9.,-]+)+)$`)
 	stepHead  = regexp.MustCompile(`^(?:([45])\| )?(?:(connect|sub|pub|get|quiet) ([A-Za-z]\w*)|([A-Za-z]\w*)([><&!?=-]))(?: (.*))?$`)
-	statement = regexp.MustCompile(`^\d+(\.\d+)+-\d+$`)
 )
 
-// rows reads them all.
-func rows(t testing.TB) []row {
+// rows reads those of a folder.
+func rows(t testing.TB, folder string) []row {
 	t.Helper()
-	files, err := fs.Glob(rowFiles, "rows/*.txt")
+	files, err := fs.Glob(rowFiles, folder+"/*.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
