@@ -21,6 +21,8 @@ type conn struct {
 	wakes    chan struct{} // for the writer
 	finished chan struct{} // closed when the writer has ended
 	aliases  map[uint16]string
+	outgoing outAliases
+	told     bool // the writer's last word: the peer knows why we close
 
 	// From CONNECT; they do not change.
 	version     mqtt.Version
@@ -105,6 +107,10 @@ func (c *conn) serve() error {
 	c.ended()
 	c.b.mu.Unlock()
 	<-c.finished
+	if c.told {
+		c.drain()
+		_ = c.net.Close()
+	}
 	if errors.Is(err, errGoodbye) || c.farewell == mqtt.ServerShuttingDown {
 		return nil
 	}
