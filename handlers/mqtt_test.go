@@ -548,3 +548,31 @@ func TestMQTTTemplatesAndImport(t *testing.T) {
 	r.call("viewer", "POST", v1("mqtt/credentials"), object{"kind": "user", "expires_in": "soon"}, 400, nil)
 	r.call("viewer", "POST", v1("mqtt/credentials"), object{"kind": "application"}, 403, nil)
 }
+
+// Proxies forget WebSockets that are silent for a minute, and MQTT's own keep-alive may be an hour.
+func TestMQTTDoorIsPinged(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	pinged := make(chan struct{}, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	ws, _, err := websocket.Dial(ctx, r.url+"/mqtt", &websocket.DialOptions{Subprotocols: []string{"mqtt"}, OnPingReceived: func(context.Context, []byte) bool {
+		select {
+		case pinged <- struct{}{}:
+		default:
+		}
+		return true
+	}})
+	r.must(err)
+	defer ws.CloseNow()
+	var token MQTTToken
+	r.call("admin", "POST", v1("mqtt/tokens"), nil, 201, &token)
+	_, _, err = r.speakOn(websocket.NetConn(context.Background(), ws, websocket.MessageBinary), mqtt.Options{ClientID: "x", Clean: true,
+		Username: token.Username, Password: token.Password, KeepAlive: time.Hour})
+	r.must(err)
+	select {
+	case <-pinged:
+	case <-ctx.Done():
+		t.Error("no ping within 30 s")
+	}
+}
