@@ -21,6 +21,8 @@ type conn struct {
 	wakes    chan struct{} // for the writer
 	finished chan struct{} // closed when the writer has ended
 	aliases  map[uint16]string
+	outgoing outAliases
+	told     bool // the writer's last word: the peer knows why we close
 
 	// From CONNECT; they do not change.
 	version     mqtt.Version
@@ -41,6 +43,7 @@ type conn struct {
 	closing  bool
 	farewell mqtt.ReasonCode // why we close; Success where the peer did
 	stopping bool            // because the hub does
+	silence  *time.Timer     // nil where the peer may be silent for ever
 	cleanly  bool            // the peer said DISCONNECT without its Will
 }
 
@@ -100,9 +103,14 @@ func (c *conn) serve() error {
 		code = e.Code
 	}
 	c.close(code)
+	c.endSilence()
 	c.ended()
 	c.b.mu.Unlock()
 	<-c.finished
+	if c.told {
+		c.drain()
+		_ = c.net.Close()
+	}
 	if errors.Is(err, errGoodbye) || c.farewell == mqtt.ServerShuttingDown {
 		return nil
 	}
@@ -131,24 +139,15 @@ func (c *conn) read() error {
 	}
 }
 
-// expect sets the time by which the next packet must have come: one and a half times Keep Alive (MQTT 5.0 §3.1.2.10).
+// expect begins to wait for the next packet.
 func (c *conn) expect() error {
 	c.b.mu.Lock()
 	defer c.b.mu.Unlock()
 	if c.closing {
 		return io.ErrClosedPipe
 	}
-	if c.keepAlive == 0 {
-		return nil
-	}
-	return c.net.SetReadDeadline(time.Now().Add(c.keepAlive + c.keepAlive/2))
-}
-
-func (c *conn) readError(err error) error {
-	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
-		return mqtt.Errorf(mqtt.KeepAliveTimeout, "nothing came for one and a half times its Keep Alive of %s", c.keepAlive)
-	}
-	return err
+	c.limitSilence()
+	return nil
 }
 
 // ended sees to what a connection leaves behind: its Will and its MQTT session.

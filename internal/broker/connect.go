@@ -88,6 +88,9 @@ func (c *conn) refuse(e *mqtt.Error, v mqtt.Version) error {
 	if err == nil {
 		_, err = c.net.Write(frame)
 	}
+	if err == nil && c.halfClose() {
+		c.drain()
+	}
 	return err
 }
 
@@ -224,6 +227,7 @@ func (c *conn) negotiate(p *mqtt.Connect, s *session) {
 	q := p.Properties
 	c.limit = int(min(q.Number(mqtt.MaximumPacketSize, mqtt.MaxRemaining), mqtt.MaxRemaining))
 	c.window = int(min(q.Number(mqtt.ReceiveMaximum, sendMaximum), sendMaximum))
+	c.outgoing.most = int(min(q.Number(mqtt.TopicAliasMaximum, 0), aliasMaximum))
 	c.quietErrors = q.Number(mqtt.RequestProblemInfo, 1) == 0
 	c.keepAlive = time.Duration(keepAlive(p.Version, p.KeepAlive)) * time.Second
 	switch {
@@ -246,9 +250,9 @@ func keepAlive(v mqtt.Version, asked uint16) uint16 {
 	case v != mqtt.V5:
 		return min(asked, maxKeepAlive)
 	case asked == 0:
-		return defaultKeepAlive
+		return maxKeepAlive5
 	}
-	return min(max(asked, minKeepAlive), maxKeepAlive)
+	return min(asked, maxKeepAlive5)
 }
 
 // granted are CONNACK's properties (MQTT 5.0 §3.2.2.3).

@@ -38,6 +38,9 @@ func (c *conn) locked(fn func()) error {
 
 // publish takes a message. Its acknowledgement leaves when all that must outlive the hub is on disk.
 func (c *conn) publish(p *mqtt.Publish) error {
+	if _, ok := p.Properties.Find(mqtt.SubscriptionID); ok {
+		return mqtt.Errorf(mqtt.ProtocolError, "a Subscription Identifier in a client's PUBLISH") // MQTT 5.0 §3.3.4-6
+	}
 	if err := c.resolveAlias(p); err != nil {
 		return err
 	}

@@ -18,13 +18,12 @@ const (
 
 	receiveMaximum = 64  // messages of QoS 1 and 2 that a peer may have under way to us
 	sendMaximum    = 256 // and we to it, where it does not say less
-	aliasMaximum   = 16  // topic aliases of a peer
+	aliasMaximum   = 16  // topic aliases of a peer, and to it
 
-	// Keep Alive in seconds. Only 5.0 lets a server ask for another than the peer wants, so peers of older versions keep
-	// theirs where it is short, and are let live where they have none.
-	minKeepAlive     = 15
-	maxKeepAlive     = 3600
-	defaultKeepAlive = 300
+	// Keep Alive in seconds. Only 5.0 lets a server ask for another than the peer wants: one that is gone is known to be, and
+	// its Will sent, after 90 s. Peers of older versions keep theirs where it is short, and are let live where they have none.
+	maxKeepAlive5 = 60
+	maxKeepAlive  = 3600
 
 	maxSessionExpiry = 7 * 24 * time.Hour
 

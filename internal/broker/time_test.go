@@ -108,8 +108,11 @@ func TestSilentStrangersGo(t *testing.T) {
 
 // Defect 13: one and a half times Keep Alive did not fit into 16 bits.
 func TestKeepAlive(t *testing.T) {
-	for _, v := range []mqtt.Version{mqtt.V311, mqtt.V5} {
-		for asked, holds := range map[uint16]time.Duration{60: time.Minute, 60000: time.Hour, 65535: time.Hour} {
+	for v, table := range map[mqtt.Version]map[uint16]time.Duration{
+		mqtt.V311: {2: 2 * time.Second, 60: time.Minute, 60000: time.Hour, 65535: time.Hour},
+		mqtt.V5:   {2: 2 * time.Second, 60: time.Minute, 61: time.Minute, 65535: time.Minute},
+	} {
+		for asked, holds := range table {
 			inTime(t, func(t *testing.T, r *timed) {
 				p := r.connect(hello(v, "oven", "o", func(c *mqtt.Connect) { c.KeepAlive = asked }))
 				if told := p.ack.Properties.Number(mqtt.ServerKeepAlive, uint32(asked)); v == mqtt.V5 && told != uint32(holds/time.Second) {
@@ -129,7 +132,7 @@ func TestKeepAlive(t *testing.T) {
 		pass(48 * time.Hour)
 		p.quiet()
 		five := r.connect(hello(mqtt.V5, "oven", "o", func(c *mqtt.Connect) { c.KeepAlive = 0 }))
-		if told := five.ack.Properties.Number(mqtt.ServerKeepAlive, 0); told != defaultKeepAlive {
+		if told := five.ack.Properties.Number(mqtt.ServerKeepAlive, 0); told != maxKeepAlive5 {
 			t.Errorf("told %d", told)
 		}
 	})
@@ -233,6 +236,7 @@ func TestWillsWaitForTheirDelay(t *testing.T) {
 		oven := r.connect(hello(mqtt.V5, "oven", "o", kept, late))
 		_ = oven.Close()
 		pass(50 * time.Second)
+		watch.quiet()                                             // and keeps itself alive
 		oven = r.connect(hello(mqtt.V5, "oven", "o", kept, late)) // back in time: nothing is said
 		pass(50 * time.Second)
 		watch.quiet()

@@ -13,15 +13,16 @@ const writeAhead = 16 << 10
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, writeAhead+4096); return &b }}
 
-// write sends what is queued until the connection ends, and closes it.
+// write sends what is queued until the connection ends, and closes it, or only our half where the peer has been told why.
 func (c *conn) write() {
 	defer close(c.finished)
-	defer c.net.Close()
 	for range c.wakes {
 		for {
 			packets, done := c.take()
 			if done {
-				c.sayGoodbye()
+				if c.told = c.sayGoodbye() && c.halfClose(); !c.told {
+					_ = c.net.Close()
+				}
 				return
 			}
 			if len(packets) == 0 {
@@ -31,6 +32,7 @@ func (c *conn) write() {
 				c.b.mu.Lock()
 				c.close(mqtt.Success)
 				c.b.mu.Unlock()
+				_ = c.net.Close()
 				return
 			}
 		}
@@ -149,11 +151,11 @@ func (c *conn) writeAll(packets []outgoing) error {
 	defer buffers.Put(buffer)
 	out := (*buffer)[:0]
 	for _, o := range packets {
-		frame, err := mqtt.Encode(c.plain(o.packet), c.version)
+		frame, err := c.encode(o)
 		switch {
 		case err != nil:
 			return err
-		case len(frame) > c.limit:
+		case frame == nil:
 			c.tooLarge(o)
 		case len(out) > 0 && len(out)+len(frame) > writeAhead:
 			if _, err := c.net.Write(out); err != nil {
@@ -194,16 +196,21 @@ func (c *conn) plain(p mqtt.Packet) mqtt.Packet {
 	return p
 }
 
-// sayGoodbye writes DISCONNECT where MQTT 5.0 has one, and does not wait long for it to leave.
-func (c *conn) sayGoodbye() {
+// sayGoodbye writes DISCONNECT where MQTT 5.0 has one, and does not wait long for it to leave. It reports whether it is worth
+// while to have the peer read it.
+func (c *conn) sayGoodbye() bool {
 	c.b.mu.Lock()
 	code := c.farewell
 	c.b.mu.Unlock()
 	if c.version != mqtt.V5 || code == mqtt.Success {
-		return
+		return false
 	}
-	if frame, err := mqtt.Encode(&mqtt.Disconnect{Code: code}, c.version); err == nil {
-		_ = c.net.SetWriteDeadline(time.Now().Add(closeWithin))
-		_, _ = c.net.Write(frame) // the peer may be gone
+	frame, err := mqtt.Encode(&mqtt.Disconnect{Code: code}, c.version)
+	if err == nil {
+		err = c.net.SetWriteDeadline(time.Now().Add(closeWithin))
 	}
+	if err == nil {
+		_, err = c.net.Write(frame)
+	}
+	return err == nil && code != mqtt.ServerShuttingDown
 }
