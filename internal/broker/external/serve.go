@@ -105,6 +105,10 @@ func (p *peer) open(ctx context.Context) error {
 }
 
 func (p *peer) readConnect() (*mqtt.Connect, error) {
+	first, err := p.reader.Peek(1)
+	if err == nil && first[0] != byte(mqtt.CONNECT)<<4 { // whatever else it is, HTTP say, need not be awaited
+		return nil, mqtt.Errorf(mqtt.ProtocolError, "the first packet is %s", mqtt.Type(first[0]>>4))
+	}
 	frame, err := mqtt.ReadFrame(p.reader, maxConnect)
 	if err != nil {
 		return nil, fmt.Errorf("read CONNECT: %w", err)
@@ -114,18 +118,11 @@ func (p *peer) readConnect() (*mqtt.Connect, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, ok := q.(*mqtt.Connect)
-	if !ok {
-		return nil, mqtt.Errorf(mqtt.ProtocolError, "the first packet is %s", q.Type())
-	}
-	return c, nil
+	return q.(*mqtt.Connect), nil
 }
 
 // versionOf looks for the version in which a CONNECT wants its answer, also in one that cannot be read; 0 where there is none.
 func versionOf(frame []byte) mqtt.Version {
-	if mqtt.Type(frame[0]>>4) != mqtt.CONNECT {
-		return 0
-	}
 	at := 1
 	for at < len(frame)-1 && frame[at] >= 0x80 {
 		at++
