@@ -16,7 +16,8 @@ import (
 // newMQTT makes the broker, or the way to an external one, and what stands before it.
 func (h *hub) newMQTT(ctx context.Context, k keys) (*messaging.Exchange, error) {
 	registry := messaging.New(messaging.Options{Log: h.log, Now: time.Now, Store: h.store, Gate: h.gate, Events: h.events, TokenKey: k.mqttTokens})
-	o := messaging.ExchangeOptions{Log: h.log, Now: time.Now, Registry: registry, Name: hubLevel(k.tunnel.Public().(ed25519.PublicKey)), Dial: h.tunnel.Dial}
+	o := messaging.ExchangeOptions{Log: h.log, Now: time.Now, Registry: registry,
+		Name: hubLevel(k.tunnel.Public().(ed25519.PublicKey)), Dial: h.tunnel.Dial, Online: h.tunnel.Online}
 	if h.config.MQTTBackend != nil {
 		b, err := external.New(external.Options{URL: h.config.MQTTBackend, Name: o.Name, Access: registry, Log: h.log})
 		if err != nil {

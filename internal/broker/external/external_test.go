@@ -65,7 +65,7 @@ func TestHubsNameIsNobodysElse(t *testing.T) {
 // Real clients of each version, each QoS, through the hub to a real broker.
 func TestMosquittoBehind(t *testing.T) {
 	t.Parallel()
-	r := start(t, newMosquitto(t).address)
+	r := start(t, newMosquitto(t).Address)
 	for _, version := range []string{"mqttv31", "mqttv311", "mqttv5"} {
 		t.Run(version, func(t *testing.T) {
 			topic := "devices/kitchen/" + version
@@ -98,7 +98,7 @@ func TestMosquittoBehind(t *testing.T) {
 // The broker's own list, as documented, holds each device in its tree.
 func TestBrokersOwnAccessList(t *testing.T) {
 	t.Parallel()
-	r := start(t, newMosquitto(t).address)
+	r := start(t, newMosquitto(t).Address)
 	for user, topics := range map[string]map[string]mqtt.ReasonCode{
 		"kitchen": {"devices/kitchen/a": mqtt.Success, "devices/shed/a": mqtt.NotAuthorized, "cmds/kitchen/a": mqtt.NotAuthorized,
 			"devices/kitchen/oven/a": mqtt.Success, "replies/h/abc": mqtt.Success, "$SYS/a": mqtt.NotAuthorized},
@@ -118,7 +118,7 @@ func TestBrokersOwnAccessList(t *testing.T) {
 // A connection that breaks leaves its Will, one that says DISCONNECT does not.
 func TestWill(t *testing.T) {
 	t.Parallel()
-	r := start(t, newMosquitto(t).address)
+	r := start(t, newMosquitto(t).Address)
 	watch := r.connect(t, hello(mqtt.V5, "alice", "w"))
 	watch.send(&mqtt.Subscribe{ID: 1, Filters: []mqtt.Subscription{{Filter: "devices/#", QoS: 1}}})
 	expect[*mqtt.Suback](watch)
@@ -244,7 +244,7 @@ func TestConnectIsKept(t *testing.T) {
 // A ClientID is its principal's: the same one of another is another session. One that the hub assigns works the next time too.
 func TestClientIDs(t *testing.T) {
 	t.Parallel()
-	r := start(t, newMosquitto(t).address)
+	r := start(t, newMosquitto(t).Address)
 	kitchen := r.connect(t, hello(mqtt.V5, "kitchen", "same", kept))
 	shed := r.connect(t, hello(mqtt.V5, "shed", "same", kept))
 	for _, p := range []*tester{kitchen, shed} {
@@ -278,7 +278,7 @@ func TestClientIDs(t *testing.T) {
 // Rule 17: whoever is removed is gone within two seconds, also where they do not read; and who is renamed has to come again.
 func TestRevocation(t *testing.T) {
 	t.Parallel()
-	r := start(t, newMosquitto(t).address)
+	r := start(t, newMosquitto(t).Address)
 	five, old := r.connect(t, hello(mqtt.V5, "kitchen", "a")), r.connect(t, hello(mqtt.V311, "kitchen", "b"))
 	renamed, other := r.connect(t, hello(mqtt.V5, "shed", "a")), r.connect(t, hello(mqtt.V5, "porch", "a"))
 	began := time.Now()
@@ -304,7 +304,7 @@ func TestRevocation(t *testing.T) {
 // A peer that does not read neither fills the hub's memory nor outlives its removal.
 func TestStuckPeerIsCut(t *testing.T) {
 	t.Parallel()
-	r := start(t, newMosquitto(t).address)
+	r := start(t, newMosquitto(t).Address)
 	stuck := r.connect(t, hello(mqtt.V5, "alice", "stuck"))
 	stuck.send(&mqtt.Subscribe{ID: 1, Filters: []mqtt.Subscription{{Filter: "big", QoS: 0}}})
 	expect[*mqtt.Suback](stuck)
@@ -328,7 +328,7 @@ func TestStuckPeerIsCut(t *testing.T) {
 func TestBrokerRestarts(t *testing.T) {
 	t.Parallel()
 	engine := newMosquitto(t)
-	r := start(t, engine.address).connected(t)
+	r := start(t, engine.Address).connected(t)
 	got := make(chan messaging.Received, 10)
 	cancel, err := r.Subscribe("devices/#", func(m messaging.Received) { got <- m })
 	if err != nil {
@@ -336,7 +336,7 @@ func TestBrokerRestarts(t *testing.T) {
 	}
 	defer cancel()
 	client := r.connect(t, hello(mqtt.V5, "kitchen", "a"))
-	engine.stop()
+	engine.Stop()
 	client.gone()
 	eventually(t, "the hub has noticed", func() bool { return r.Stats().Problem != nil })
 	for _, v := range []mqtt.Version{mqtt.V31, mqtt.V311, mqtt.V5} {
@@ -350,7 +350,7 @@ func TestBrokerRestarts(t *testing.T) {
 	if _, err := r.Retained(t.Context(), "#", "", 1, nil); wire.CodeOf(err) != wire.Offline {
 		t.Error(err)
 	}
-	engine.start()
+	engine.Again()
 	r.connected(t)
 	eventually(t, "the subscription is back", func() bool {
 		_ = r.Publish(t.Context(), mqtt.Message{Topic: "devices/kitchen/a", QoS: 1}, "")
@@ -364,7 +364,7 @@ func TestBrokerRestarts(t *testing.T) {
 // Each reader is given each message once and in order, however their filters overlap, and none that was retained before.
 func TestSubscribe(t *testing.T) {
 	t.Parallel()
-	r := start(t, newMosquitto(t).address).connected(t)
+	r := start(t, newMosquitto(t).Address).connected(t)
 	if err := r.Publish(t.Context(), mqtt.Message{Topic: "a/b", Payload: []byte("old"), QoS: 1, Retain: true}, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -446,7 +446,7 @@ func TestSubscribe(t *testing.T) {
 // What is retained is listed whole and in order, page by page, however much it is; and it follows a device's name.
 func TestRetained(t *testing.T) {
 	t.Parallel()
-	r := start(t, newMosquitto(t).address).connected(t)
+	r := start(t, newMosquitto(t).Address).connected(t)
 	const many = 3000
 	for i := range many {
 		m := mqtt.Message{Topic: fmt.Sprintf("devices/kitchen/%04d", i), Payload: []byte("xy"), QoS: byte(i % 3), Retain: true, ContentType: "text/plain"}
@@ -528,7 +528,7 @@ func TestGatheringIsBounded(t *testing.T) {
 // Kick sends away, and where asked ends the session at the broker.
 func TestKick(t *testing.T) {
 	t.Parallel()
-	r := start(t, newMosquitto(t).address)
+	r := start(t, newMosquitto(t).Address)
 	for _, forget := range []bool{false, true} {
 		p := r.connect(t, hello(mqtt.V5, "kitchen", "a", kept))
 		clients := r.Clients()
@@ -557,7 +557,7 @@ func TestKick(t *testing.T) {
 // A hub that stops says so and leaves nobody waiting: neither those who are let in nor those who are not yet.
 func TestStop(t *testing.T) {
 	t.Parallel()
-	r := start(t, newMosquitto(t).address)
+	r := start(t, newMosquitto(t).Address)
 	p := r.connect(t, hello(mqtt.V5, "kitchen", "a"))
 	silent, err := net.Dial("tcp", r.addr)
 	if err != nil {

@@ -2,17 +2,13 @@ package external
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/aditdev/adit/internal/messaging"
+	"github.com/aditdev/adit/internal/mosquittotest"
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -151,74 +148,9 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// mosquitto is a real one, configured as docs/mqtt.md says.
-type mosquitto struct {
-	t       *testing.T
-	address string
-	conf    string
-	stop    func()
-}
-
-func newMosquitto(t *testing.T) *mosquitto {
+func newMosquitto(t *testing.T) *mosquittotest.Mosquitto {
 	t.Helper()
-	l := listen(t)
-	m := &mosquitto{t: t, address: l.Addr().String(), conf: filepath.Join(t.TempDir(), "mosquitto.conf")}
-	_ = l.Close()
-	dir := filepath.Dir(m.conf)
-	acl := filepath.Join(dir, "adit.acl")
-	_, port, _ := net.SplitHostPort(m.address)
-	conf := strings.NewReplacer("1884", port, "/etc/mosquitto/adit.acl", acl, "/var/lib/mosquitto/", dir+"/").Replace(documented(t, "conf"))
-	m.write(m.conf, conf+"user root\n")
-	m.write(acl, documented(t, "acl"))
-	m.start()
-	return m
-}
-
-// documented is a block of docs/mqtt.md: what people paste is what is tested.
-func documented(t *testing.T, language string) string {
-	t.Helper()
-	text, err := os.ReadFile("../../../docs/mqtt.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := bytes.Cut(text, []byte("## An external broker"))
-	block := regexp.MustCompile("(?s)```" + language + "\n(.*?)```").FindSubmatch(section)
-	if block == nil {
-		t.Fatalf("docs/mqtt.md has no block of %s", language)
-	}
-	return string(block[1])
-}
-
-func (m *mosquitto) write(path, text string) {
-	m.t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		m.t.Fatal(err)
-	}
-}
-
-func (m *mosquitto) start() {
-	m.t.Helper()
-	cmd := exec.Command("mosquitto", "-c", m.conf)
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
-		m.t.Fatalf("`.ci/install-tools` names the package of mosquitto: %v", err)
-	}
-	m.stop = sync.OnceFunc(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if m.t.Failed() {
-			m.t.Logf("mosquitto said:\n%s", &said)
-		}
-	})
-	m.t.Cleanup(m.stop)
-	eventually(m.t, "mosquitto listens", func() bool {
-		conn, err := net.Dial("tcp", m.address)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	})
+	return mosquittotest.Start(t, "../../..")
 }
 
 // client runs mosquitto_pub or mosquitto_sub as a device through the hub.
