@@ -127,6 +127,24 @@ func (r *Registry) DevicePrincipal(device string) Principal {
 	return Principal{Kind: KindDevice, ID: device, Name: r.Gate.Policy().Devices[device].Name, Device: device}
 }
 
+// NameOf is the name that p has now: of a device, a thing of it or a person; others keep theirs. It is empty where there is no
+// such device or person any more.
+func (r *Registry) NameOf(p Principal) string {
+	policy := r.Gate.Policy()
+	switch p.Kind {
+	case KindDevice:
+		return policy.Devices[p.Device].Name
+	case KindThing:
+		if name := policy.Devices[p.Device].Name; name != "" {
+			return name + "/" + p.Thing
+		}
+		return ""
+	case KindUser:
+		return policy.Users[p.User].Handle
+	}
+	return p.Name
+}
+
 // MayPublish is Access's. Whoever may receive a request may answer it, on its topic and for as long as somebody waits.
 func (r *Registry) MayPublish(p Principal, clientID, topic string) bool {
 	if request, ok := r.replies.request(topic); ok {

@@ -87,9 +87,15 @@ type Subscription struct {
 	QoS    byte
 }
 
+// The kinds of Backend, as the API names them.
+const (
+	BackendEmbedded = "embedded"
+	BackendExternal = "external" // Clients have no Subscriptions, and messages no From
+)
+
 // Stats are a broker's figures; counters run from Started.
 type Stats struct {
-	Backend                                    string // embedded, external
+	Backend                                    string // BackendEmbedded, BackendExternal
 	Problem                                    error  // why the broker cannot be reached
 	Clients, Sessions, Subscriptions, Retained int
 	RetainedBytes, Received, Sent, Dropped     int64

@@ -136,8 +136,12 @@ func (e *Exchange) request(who Principal, device string, m mqtt.Message, wait ti
 	return q, nil
 }
 
-// listened reports whether somebody who is connected has a subscription to a topic.
+// listened reports whether somebody who is connected has a subscription to a topic, or may have: of an external broker's
+// subscriptions the hub knows nothing.
 func (e *Exchange) listened(topic string) bool {
+	if e.Backend.Stats().Backend == BackendExternal {
+		return true
+	}
 	return slices.ContainsFunc(e.Backend.Clients(), func(c Client) bool {
 		return c.Connected && slices.ContainsFunc(c.Subscriptions, func(s Subscription) bool {
 			filter, ok := access.Unshared(s.Filter)

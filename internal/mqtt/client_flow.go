@@ -100,7 +100,16 @@ func (c *Client) request(make func(id uint16) Packet, repeat bool, done func(Pac
 
 // Subscribe asks for filters and gives the server's code for each.
 func (c *Client) Subscribe(ctx context.Context, filters ...Subscription) ([]ReasonCode, error) {
-	p, err := c.ask(ctx, func(id uint16) Packet { return &Subscribe{ID: id, Filters: filters} })
+	return c.SubscribeAs(ctx, 0, filters...)
+}
+
+// SubscribeAs is Subscribe with a Subscription Identifier (5.0 §3.8.2.1.2), which messages carry that come by it; 0 is none.
+func (c *Client) SubscribeAs(ctx context.Context, subscription uint32, filters ...Subscription) ([]ReasonCode, error) {
+	var properties Properties
+	if subscription != 0 {
+		properties = Properties{{ID: SubscriptionID, Number: subscription}}
+	}
+	p, err := c.ask(ctx, func(id uint16) Packet { return &Subscribe{ID: id, Properties: properties, Filters: filters} })
 	if err != nil {
 		return nil, err
 	}
