@@ -58,7 +58,7 @@ func (s *site) localhost() string {
 }
 
 // device enrols a machine by a code made with these members, and runs its agent until the test ends.
-func (s *site) device(code map[string]any) {
+func (s *site) device(code map[string]any) agent.Paths {
 	s.t.Helper()
 	var made struct{ Code string }
 	if status := s.call(s.owner, "POST", "/api/v1/install-codes", code, &made); status != 201 {
@@ -72,6 +72,7 @@ func (s *site) device(code map[string]any) {
 	ended := make(chan error, 1)
 	go func() { ended <- agent.Run(ctx, paths, io.Discard) }()
 	s.t.Cleanup(func() { cancel(); <-ended })
+	return paths
 }
 
 // within waits for what must become so.

@@ -757,6 +757,39 @@ type Me struct {
 	User User    `json:"user"`
 }
 
+// Metrics What the device measures of itself now. What it cannot tell is absent.
+type Metrics struct {
+	// AgentMemoryBytes Resident memory of the agent
+	AgentMemoryBytes *int64 `json:"agent_memory_bytes,omitempty"`
+
+	// CPUBusy Share of all processors that was busy since the answer before, 0 to 1
+	CPUBusy *float64 `json:"cpu_busy,omitempty"`
+	Cpus    *int     `json:"cpus,omitempty"`
+
+	// DiskBytes Of the file system at /
+	DiskBytes *int64 `json:"disk_bytes,omitempty"`
+
+	// DiskFreeBytes What an ordinary account may still write there
+	DiskFreeBytes *int64 `json:"disk_free_bytes,omitempty"`
+
+	// Load Load averages over 1, 5 and 15 minutes
+	Load                 *[]float64 `json:"load,omitempty"`
+	MemoryAvailableBytes *int64     `json:"memory_available_bytes,omitempty"`
+	MemoryBytes          *int64     `json:"memory_bytes,omitempty"`
+
+	// NetworkInBytes Received since the start by the interfaces that are hardware
+	NetworkInBytes  *int64 `json:"network_in_bytes,omitempty"`
+	NetworkOutBytes *int64 `json:"network_out_bytes,omitempty"`
+	SwapBytes       *int64 `json:"swap_bytes,omitempty"`
+	SwapFreeBytes   *int64 `json:"swap_free_bytes,omitempty"`
+
+	// TemperatureCelsius The hottest sensor
+	TemperatureCelsius *float64 `json:"temperature_celsius,omitempty"`
+
+	// UptimeSeconds Since the device started. Also the time between two answers
+	UptimeSeconds *float64 `json:"uptime_seconds,omitempty"`
+}
+
 // NewInstallCode defines model for NewInstallCode.
 type NewInstallCode struct {
 	// ApprovalShort Whether the short line waits for a person
@@ -1242,6 +1275,9 @@ type ServerInterface interface {
 	// ApproveDevice Let a pending device in (admin); to turn it away, remove it
 	// (POST /api/v1/devices/{device}/approve)
 	ApproveDevice(ctx echo.Context, device DevicePath) error
+	// GetMetrics How the device fares now, as its agent answers; nothing is kept
+	// (GET /api/v1/devices/{device}/metrics)
+	GetMetrics(ctx echo.Context, device DevicePath) error
 	// SignCertificate A ten-minute user certificate for one login on one device
 	// (POST /api/v1/devices/{device}/ssh-certificate)
 	SignCertificate(ctx echo.Context, device DevicePath) error
@@ -1499,6 +1535,22 @@ func (w *ServerInterfaceWrapper) ApproveDevice(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ApproveDevice(ctx, device)
+	return err
+}
+
+// GetMetrics converts echo context to params.
+func (w *ServerInterfaceWrapper) GetMetrics(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "device" -------------
+	var device DevicePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "device", ctx.Param("device"), &device, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter device: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetMetrics(ctx, device)
 	return err
 }
 
@@ -2026,6 +2078,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/api/v1/devices/:device", wrapper.GetDevice, options.OperationMiddlewares["getDevice"]...)
 	router.PATCH(options.BaseURL+"/api/v1/devices/:device", wrapper.UpdateDevice, options.OperationMiddlewares["updateDevice"]...)
 	router.POST(options.BaseURL+"/api/v1/devices/:device/approve", wrapper.ApproveDevice, options.OperationMiddlewares["approveDevice"]...)
+	router.GET(options.BaseURL+"/api/v1/devices/:device/metrics", wrapper.GetMetrics, options.OperationMiddlewares["getMetrics"]...)
 	router.POST(options.BaseURL+"/api/v1/devices/:device/ssh-host-keys/accept", wrapper.AcceptHostKeys, options.OperationMiddlewares["acceptHostKeys"]...)
 	router.POST(options.BaseURL+"/api/v1/devices/:device/ssh-certificate", wrapper.SignCertificate, options.OperationMiddlewares["signCertificate"]...)
 	router.GET(options.BaseURL+"/api/v1/known-hosts", wrapper.KnownHosts, options.OperationMiddlewares["knownHosts"]...)
@@ -2393,6 +2446,45 @@ type ApproveDevicedefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ApproveDevicedefaultApplicationProblemPlusJSONResponse) VisitApproveDeviceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetMetricsRequestObject struct {
+	Device DevicePath `json:"device"`
+}
+
+type GetMetricsResponseObject interface {
+	VisitGetMetricsResponse(w http.ResponseWriter) error
+}
+
+type GetMetrics200JSONResponse Metrics
+
+func (response GetMetrics200JSONResponse) VisitGetMetricsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetMetricsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetMetricsdefaultApplicationProblemPlusJSONResponse) VisitGetMetricsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3853,6 +3945,9 @@ type StrictServerInterface interface {
 	// ApproveDevice Let a pending device in (admin); to turn it away, remove it
 	// (POST /api/v1/devices/{device}/approve)
 	ApproveDevice(ctx context.Context, request ApproveDeviceRequestObject) (ApproveDeviceResponseObject, error)
+	// GetMetrics How the device fares now, as its agent answers; nothing is kept
+	// (GET /api/v1/devices/{device}/metrics)
+	GetMetrics(ctx context.Context, request GetMetricsRequestObject) (GetMetricsResponseObject, error)
 	// SignCertificate A ten-minute user certificate for one login on one device
 	// (POST /api/v1/devices/{device}/ssh-certificate)
 	SignCertificate(ctx context.Context, request SignCertificateRequestObject) (SignCertificateResponseObject, error)
@@ -4260,6 +4355,31 @@ func (sh *strictHandler) ApproveDevice(ctx echo.Context, device DevicePath) erro
 		return err
 	} else if validResponse, ok := response.(ApproveDeviceResponseObject); ok {
 		return validResponse.VisitApproveDeviceResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetMetrics operation middleware
+func (sh *strictHandler) GetMetrics(ctx echo.Context, device DevicePath) error {
+	var request GetMetricsRequestObject
+
+	request.Device = device
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetMetrics(ctx.Request().Context(), request.(GetMetricsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetMetrics")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetMetricsResponseObject); ok {
+		return validResponse.VisitGetMetricsResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

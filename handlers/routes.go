@@ -78,6 +78,7 @@ func rules() map[string]rule {
 
 		"GET /api/v1/devices":                               sees,
 		"GET /api/v1/devices/:device":                       sees,
+		"GET /api/v1/devices/:device/metrics":               sees,
 		"PATCH /api/v1/devices/:device":                     manager,
 		"DELETE /api/v1/devices/:device":                    manager,
 		"POST /api/v1/devices/:device/approve":              manager,

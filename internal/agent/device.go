@@ -24,6 +24,7 @@ type device struct {
 	paths  Paths
 	config Config
 	ssh    *sshserver.Server // the built-in server
+	gauge  gauge
 
 	wg sync.WaitGroup // connections that the built-in server serves
 
@@ -64,8 +65,11 @@ func (d *device) Open(ctx context.Context, open wire.Open) (net.Conn, error) {
 
 // Call answers the hub's calls.
 func (d *device) Call(ctx context.Context, method string, _ json.RawMessage) (any, error) {
-	if method == wire.MethodFacts {
+	switch method {
+	case wire.MethodFacts:
 		return d.report(ctx)
+	case wire.MethodMetrics:
+		return d.gauge.read(ctx), nil
 	}
 	return nil, wire.Errorf(wire.NotFound, "This agent does not know the call %s; a newer one may.", wire.Printable(method, 40))
 }

@@ -106,7 +106,7 @@ func (d *device) pool(board *board) (*carrier.Pool, error) {
 	}
 	c.Instance = d.instance()
 	c.Log, c.Handler, c.Status = d.log, d, board.set
-	c.Answers = answers{d.paths.Answers()}
+	c.Answers, c.Changes = answers{d.paths.Answers()}, changes
 	return carrier.New(c), nil
 }
 

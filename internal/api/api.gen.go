@@ -759,6 +759,39 @@ type Me struct {
 	User User    `json:"user"`
 }
 
+// Metrics What the device measures of itself now. What it cannot tell is absent.
+type Metrics struct {
+	// AgentMemoryBytes Resident memory of the agent
+	AgentMemoryBytes *int64 `json:"agent_memory_bytes,omitempty"`
+
+	// CPUBusy Share of all processors that was busy since the answer before, 0 to 1
+	CPUBusy *float64 `json:"cpu_busy,omitempty"`
+	Cpus    *int     `json:"cpus,omitempty"`
+
+	// DiskBytes Of the file system at /
+	DiskBytes *int64 `json:"disk_bytes,omitempty"`
+
+	// DiskFreeBytes What an ordinary account may still write there
+	DiskFreeBytes *int64 `json:"disk_free_bytes,omitempty"`
+
+	// Load Load averages over 1, 5 and 15 minutes
+	Load                 *[]float64 `json:"load,omitempty"`
+	MemoryAvailableBytes *int64     `json:"memory_available_bytes,omitempty"`
+	MemoryBytes          *int64     `json:"memory_bytes,omitempty"`
+
+	// NetworkInBytes Received since the start by the interfaces that are hardware
+	NetworkInBytes  *int64 `json:"network_in_bytes,omitempty"`
+	NetworkOutBytes *int64 `json:"network_out_bytes,omitempty"`
+	SwapBytes       *int64 `json:"swap_bytes,omitempty"`
+	SwapFreeBytes   *int64 `json:"swap_free_bytes,omitempty"`
+
+	// TemperatureCelsius The hottest sensor
+	TemperatureCelsius *float64 `json:"temperature_celsius,omitempty"`
+
+	// UptimeSeconds Since the device started. Also the time between two answers
+	UptimeSeconds *float64 `json:"uptime_seconds,omitempty"`
+}
+
 // NewInstallCode defines model for NewInstallCode.
 type NewInstallCode struct {
 	// ApprovalShort Whether the short line waits for a person
@@ -1370,6 +1403,11 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/devices/{device}/approve (the `ApproveDevice` operationId).
 	ApproveDevice(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetMetrics How the device fares now, as its agent answers; nothing is kept
+	//
+	// Corresponds with GET /api/v1/devices/{device}/metrics (the `GetMetrics` operationId).
+	GetMetrics(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// SignCertificateWithBody A ten-minute user certificate for one login on one device
 	//
 	// Takes any type of body and a specified content type.
@@ -1912,6 +1950,21 @@ func (c *Client) UpdateDevice(ctx context.Context, device DevicePath, body Updat
 // Corresponds with POST /api/v1/devices/{device}/approve (the `ApproveDevice` operationId).
 func (c *Client) ApproveDevice(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewApproveDeviceRequest(c.Server, device)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetMetrics How the device fares now, as its agent answers; nothing is kept
+//
+// Corresponds with GET /api/v1/devices/{device}/metrics (the `GetMetrics` operationId).
+func (c *Client) GetMetrics(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetMetricsRequest(c.Server, device)
 	if err != nil {
 		return nil, err
 	}
@@ -3171,6 +3224,40 @@ func NewApproveDeviceRequest(server string, device DevicePath) (*http.Request, e
 	}
 
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetMetricsRequest constructs an http.Request for the GetMetrics method
+func NewGetMetricsRequest(server string, device DevicePath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "device", device, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/devices/%s/metrics", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -4697,6 +4784,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/devices/{device}/approve (the `ApproveDevice` operationId).
 	ApproveDeviceWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*ApproveDeviceResponse, error)
 
+	// GetMetricsWithResponse How the device fares now, as its agent answers; nothing is kept
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/devices/{device}/metrics (the `GetMetrics` operationId).
+	GetMetricsWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*GetMetricsResponse, error)
+
 	// SignCertificateWithBodyWithResponse A ten-minute user certificate for one login on one device
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -5494,6 +5588,54 @@ func (r ApproveDeviceResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ApproveDeviceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetMetricsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Metrics
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetMetricsResponse) GetJSON200() *Metrics {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetMetricsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetMetricsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetMetricsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetMetricsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetMetricsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7437,6 +7579,19 @@ func (c *ClientWithResponses) ApproveDeviceWithResponse(ctx context.Context, dev
 	return ParseApproveDeviceResponse(rsp)
 }
 
+// GetMetricsWithResponse How the device fares now, as its agent answers; nothing is kept
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/devices/{device}/metrics (the `GetMetrics` operationId).
+func (c *ClientWithResponses) GetMetricsWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*GetMetricsResponse, error) {
+	rsp, err := c.GetMetrics(ctx, device, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetMetricsResponse(rsp)
+}
+
 // SignCertificateWithBodyWithResponse A ten-minute user certificate for one login on one device
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -8417,6 +8572,39 @@ func ParseApproveDeviceResponse(rsp *http.Response) (*ApproveDeviceResponse, err
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Device
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetMetricsResponse parses an HTTP response from a GetMetricsWithResponse call
+func ParseGetMetricsResponse(rsp *http.Response) (*GetMetricsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetMetricsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Metrics
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -333,6 +333,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/devices/{device}/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        /** How the device fares now, as its agent answers; nothing is kept */
+        get: operations["getMetrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/devices/{device}/ssh-host-keys/accept": {
         parameters: {
             query?: never;
@@ -1139,6 +1159,57 @@ export interface components {
             ssh?: components["schemas"]["SSHFacts"];
             services?: components["schemas"]["Service"][];
             policy?: components["schemas"]["DevicePolicy"];
+        };
+        /** @description What the device measures of itself now. What it cannot tell is absent. */
+        Metrics: {
+            /**
+             * Format: double
+             * @description Since the device started. Also the time between two answers
+             */
+            uptime_seconds?: number;
+            /** @description Load averages over 1, 5 and 15 minutes */
+            load?: number[];
+            cpus?: number;
+            /**
+             * Format: double
+             * @description Share of all processors that was busy since the answer before, 0 to 1
+             */
+            cpu_busy?: number;
+            /** Format: int64 */
+            memory_bytes?: number;
+            /** Format: int64 */
+            memory_available_bytes?: number;
+            /** Format: int64 */
+            swap_bytes?: number;
+            /** Format: int64 */
+            swap_free_bytes?: number;
+            /**
+             * Format: int64
+             * @description Of the file system at /
+             */
+            disk_bytes?: number;
+            /**
+             * Format: int64
+             * @description What an ordinary account may still write there
+             */
+            disk_free_bytes?: number;
+            /**
+             * Format: int64
+             * @description Received since the start by the interfaces that are hardware
+             */
+            network_in_bytes?: number;
+            /** Format: int64 */
+            network_out_bytes?: number;
+            /**
+             * Format: double
+             * @description The hottest sensor
+             */
+            temperature_celsius?: number;
+            /**
+             * Format: int64
+             * @description Resident memory of the agent
+             */
+            agent_memory_bytes?: number;
         };
         SSHFacts: {
             /** @enum {string} */
@@ -2054,6 +2125,30 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Device"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getMetrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Metrics"];
                 };
             };
             default: components["responses"]["Problem"];

@@ -119,6 +119,9 @@ func (c *carrier) onCall(ctx context.Context, call wire.Call) error {
 // perform answers a call from what an earlier life of this agent answered, or by the handler.
 func (p *Pool) perform(ctx context.Context, call wire.Call) wire.Result {
 	store := p.config.Answers
+	if changes := p.config.Changes; changes != nil && !changes(call.Method) {
+		store = nil
+	}
 	if store != nil {
 		if raw, ok := store.Load(call.ID); ok {
 			var known wire.Result
