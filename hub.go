@@ -22,6 +22,7 @@ import (
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/dist"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/hubkeys"
 	"github.com/aditdev/adit/internal/ports"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/shell"
@@ -44,6 +45,7 @@ type hub struct {
 	devices  *devices.Registry
 	ca       *sshca.CA
 	tunnel   *tunnelhub.Hub
+	hubKeys  *hubkeys.Keys
 	shells   *shell.Shells
 	gateKey  ssh.Signer // the host key of sshGate
 	sshGate  *sshgate.Gate
@@ -63,7 +65,11 @@ func newHub(ctx context.Context, c config.Config, log *slog.Logger) (*hub, error
 }
 
 func (h *hub) wire(ctx context.Context) (err error) {
-	keys, err := h.keys(ctx)
+	sealer, err := seal.New(h.config.Secret)
+	if err != nil {
+		return err
+	}
+	keys, err := h.keys(ctx, sealer)
 	if err != nil {
 		return err
 	}
@@ -80,14 +86,17 @@ func (h *hub) wire(ctx context.Context) (err error) {
 		return err
 	}
 	h.events = events.New(h.store, time.Now)
+	if h.hubKeys, err = hubkeys.Open(ctx, h.store, sealer, h.events, time.Now); err != nil {
+		return err
+	}
 	h.devices = devices.New(devices.Options{Store: h.store, Gate: h.gate, Events: h.events, Now: time.Now, Log: h.log,
-		Key: keys.tunnel, UserCA: h.ca.AuthorizedKey(), GateKey: wire.SSHKey(keys.gate.Public().(ed25519.PublicKey)), URLs: h.config.URLs,
+		Keys: h.hubKeys.Ring, UserCA: h.ca.AuthorizedKey(), GateKey: wire.SSHKey(keys.gate.Public().(ed25519.PublicKey)), URLs: h.config.URLs,
 		Drop: func(device string, cause error) { h.tunnel.Drop(device, cause) }})
 	name, err := h.devices.HubName(ctx)
 	if err != nil {
 		return err
 	}
-	h.tunnel = tunnelhub.New(tunnelhub.Options{Log: h.log, Key: keys.tunnel, Hosts: h.hosts(), Name: name,
+	h.tunnel = tunnelhub.New(tunnelhub.Options{Log: h.log, Hosts: h.hosts(), Name: name,
 		Version: command.Version(), Device: h.device, Cloned: h.cloned, Handle: h.handle})
 	h.shells = h.newShells()
 	h.sshGate = sshgate.New(sshgate.Options{Log: h.log, Now: time.Now, HostKey: h.gateKey, UserCA: h.ca.PublicKey(),
@@ -101,20 +110,16 @@ func (h *hub) wire(ctx context.Context) (err error) {
 const gateKeySecret = "ssh_gate_key"
 
 // keys are the hub's own, each of one use.
-type keys struct{ tunnel, userCA, gate ed25519.PrivateKey }
+type keys struct{ userCA, gate ed25519.PrivateKey }
 
-// keys opens the hub's keys, and makes them at the first start.
-func (h *hub) keys(ctx context.Context) (k keys, err error) {
-	sealer, err := seal.New(h.config.Secret)
-	if err != nil {
-		return k, err
-	}
+// keys opens the hub's keys but that of the tunnel, and makes them at the first start.
+func (h *hub) keys(ctx context.Context, sealer *seal.Sealer) (k keys, err error) {
 	seed := func() []byte {
 		raw := make([]byte, ed25519.SeedSize)
 		_, _ = rand.Read(raw) // never fails
 		return raw
 	}
-	for name, key := range map[string]*ed25519.PrivateKey{"tunnel_key": &k.tunnel, "user_ca_key": &k.userCA, gateKeySecret: &k.gate} {
+	for name, key := range map[string]*ed25519.PrivateKey{"user_ca_key": &k.userCA, gateKeySecret: &k.gate} {
 		kept, err := h.store.Secret(ctx, sealer, name, seed)
 		if err != nil {
 			return k, err
@@ -145,7 +150,8 @@ func (h *hub) device(ctx context.Context, id string) (tunnelhub.Device, error) {
 		return tunnelhub.Device{}, fmt.Errorf("find device: %w", err)
 	}
 	key, err := wire.DecodeKey(d.PublicKey)
-	return tunnelhub.Device{ID: d.ID, Key: key, Status: d.Status, Stock: d.Via == devices.ViaOpenSSH, Ping: time.Duration(d.PingSeconds) * time.Second}, err
+	return tunnelhub.Device{ID: d.ID, Key: key, Status: d.Status, Stock: d.Via == devices.ViaOpenSSH,
+		HubKey: h.hubKeys.Ring().Signer(d.HubKeys), Ping: time.Duration(d.PingSeconds) * time.Second}, err
 }
 
 func (h *hub) cloned(device string, _, _ wire.Instance) {
@@ -161,8 +167,8 @@ func (h *hub) handle(ctx context.Context, device, method string, params json.Raw
 }
 
 func (h *hub) handler(stopping context.Context) (http.Handler, error) {
-	install := &handlers.Install{Dist: dist.New(), Steps: h.devices,
-		Hub: dist.Hub{URL: h.config.URLs[0].String(), Key: h.devices.HubFingerprint()}}
+	install := &handlers.Install{Dist: dist.New(), Steps: h.devices, Key: h.devices.FingerprintFor,
+		Hub: dist.Hub{URL: h.config.URLs[0].String()}}
 	return handlers.New(handlers.Options{Config: h.config, Version: command.Version(), Log: h.log, Now: time.Now, Store: h.store,
 		Gate: h.gate, Accounts: h.accounts, Events: h.events, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Shells: h.shells, Ports: h.ports, Install: install,
 		Site: static.Files(), SSH: h.sshGate.Serve, GateKey: h.gateKey.PublicKey(), Stopping: stopping})

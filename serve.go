@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/aditdev/adit/internal/config"
+	"github.com/aditdev/adit/internal/hubkeys"
 	"github.com/aditdev/adit/internal/seal"
 )
 
@@ -137,6 +138,10 @@ func (h *hub) start(background, stopping context.Context, http func() error, ssh
 	p.run("policy", func() error { return h.gate.Run(background) })
 	p.run("events", func() error { return h.events.Run(background) })
 	p.run("presence", func() error { return h.devices.Follow(background, h.tunnel.Watch(background)) })
+	p.run("keys", func() error {
+		return h.hubKeys.Run(stopping, hubkeys.Line{Log: h.log, Call: h.tunnel.Call,
+			Online: func(device string) bool { return h.tunnel.Presence(device).Online }})
+	})
 	p.run("sweep", func() error { return h.sweep(background) })
 	p.run("links", func() error { return h.tunnel.Run(stopping) })
 	p.run("shells", func() error { return h.shells.Run(stopping) })

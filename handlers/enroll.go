@@ -45,7 +45,7 @@ func (a *api) CreateInstallCode(ctx context.Context, r CreateInstallCodeRequestO
 	if err != nil {
 		return nil, err
 	}
-	lines := a.Devices.Lines(made.Code, store.List(made.Row.Allow), hashes)
+	lines := a.Devices.Lines(made.Code, made.Row, hashes)
 	return CreateInstallCode201JSONResponse{ID: made.Row.ID, Code: made.Code, Command: lines.Command, CommandWget: lines.Wget,
 		CommandShort: lines.Short, CommandCheck: lines.Check, CommandOpenssh: lines.OpenSSH, CommandOpenssl: lines.OpenSSL, ApprovalShort: made.Row.ApprovalShort,
 		ExpiresAt: store.Time(made.Row.ExpiresAt), Uses: int(made.Row.Uses)}, nil

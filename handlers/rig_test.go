@@ -29,6 +29,7 @@ import (
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/dist"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/hubkeys"
 	"github.com/aditdev/adit/internal/ports"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
@@ -119,8 +120,8 @@ func (r *rig) options() Options {
 	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	o := Options{Config: config.Config{URLs: []*url.URL{base}}, Version: "test", Log: log, Now: time.Now, Store: st, Gate: gate,
 		Accounts: accounts, Events: events.New(st, time.Now), CA: ca}
-	o.Devices = devices.New(devices.Options{Store: st, Gate: gate, Events: o.Events, Now: time.Now, Log: log, Key: key,
-		UserCA: ca.AuthorizedKey(), GateKey: wire.SSHKey(key.Public().(ed25519.PublicKey)), URLs: o.Config.URLs, Drop: func(id string, err error) { o.Tunnel.Drop(id, err) }})
+	o.Devices = devices.New(devices.Options{Store: st, Gate: gate, Events: o.Events, Now: time.Now, Log: log,
+		Keys: func() hubkeys.Ring { return hubkeys.Ring{Current: key} }, UserCA: ca.AuthorizedKey(), GateKey: wire.SSHKey(key.Public().(ed25519.PublicKey)), URLs: o.Config.URLs, Drop: func(id string, err error) { o.Tunnel.Drop(id, err) }})
 	o.Tunnel = tunnelhub.New(tunnelhub.Options{Log: log, Key: key, Hosts: []string{base.Host}, Name: "test", Version: "test",
 		Device: func(ctx context.Context, id string) (tunnelhub.Device, error) {
 			d, err := st.Read().GetDevice(ctx, id)
@@ -136,7 +137,7 @@ func (r *rig) options() Options {
 	o.Config.TCPPorts = onePort(r.t)
 	o.Ports = ports.New(ports.Options{Log: log, Store: st, Gate: gate, Events: o.Events, Now: time.Now, Dial: o.Tunnel.Dial,
 		Range: o.Config.TCPPorts})
-	o.Install = &Install{Dist: dist.From(fstest.MapFS{}), Hub: dist.Hub{URL: r.url, Key: o.Devices.HubFingerprint()}, Steps: o.Devices}
+	o.Install = &Install{Dist: dist.From(fstest.MapFS{}), Hub: dist.Hub{URL: r.url}, Key: o.Devices.FingerprintFor, Steps: o.Devices}
 	o.Site = fstest.MapFS{
 		"index.html":     {Data: []byte("<title>landing</title>")},
 		"app.html":       {Data: []byte("<title>app</title>")},
@@ -246,7 +247,7 @@ func (r *rig) enrol(name string) store.Device {
 func (r *rig) connect(name string) {
 	r.t.Helper()
 	id := r.device[name].ID
-	pool := carrier.New(carrier.Config{Log: r.Log, URL: r.url, Device: id, Key: r.keys[id], HubKeys: []ed25519.PublicKey{r.Devices.Key.Public().(ed25519.PublicKey)},
+	pool := carrier.New(carrier.Config{Log: r.Log, URL: r.url, Device: id, Key: r.keys[id], HubKeys: []ed25519.PublicKey{r.Devices.Keys().Current.Public().(ed25519.PublicKey)},
 		Instance: wire.Instance{Counter: 1, Random: wire.NewID()}, AgentVersion: "test", Handler: anyAddress{}})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

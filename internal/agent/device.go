@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type device struct {
 	config Config
 	ssh    *sshserver.Server // the built-in server
 	gauge  gauge
+	pin    func(keys []ed25519.PublicKey) // tells the tunnel of the hub's keys
 
 	wg sync.WaitGroup // connections that the built-in server serves
 
@@ -64,12 +66,14 @@ func (d *device) Open(ctx context.Context, open wire.Open) (net.Conn, error) {
 }
 
 // Call answers the hub's calls.
-func (d *device) Call(ctx context.Context, method string, _ json.RawMessage) (any, error) {
+func (d *device) Call(ctx context.Context, method string, params json.RawMessage) (any, error) {
 	switch method {
 	case wire.MethodFacts:
 		return d.report(ctx)
 	case wire.MethodMetrics:
 		return d.gauge.read(ctx), nil
+	case wire.MethodHubKeys:
+		return struct{}{}, d.pinHubKeys(params)
 	}
 	return nil, wire.Errorf(wire.NotFound, "This agent does not know the call %s; a newer one may.", wire.Printable(method, 40))
 }

@@ -107,7 +107,9 @@ func (d *device) pool(board *board) (*carrier.Pool, error) {
 	c.Instance = d.instance()
 	c.Log, c.Handler, c.Status = d.log, d, board.set
 	c.Answers, c.Changes = answers{d.paths.Answers()}, changes
-	return carrier.New(c), nil
+	pool := carrier.New(c)
+	d.pin = pool.Pin
+	return pool, nil
 }
 
 // instance is that of this life. On a disk that takes no writes (full, or read-only since it failed) the device must
@@ -124,13 +126,9 @@ func (d *device) instance() wire.Instance {
 
 // carrierConfig is what a carrier or a probe needs to know of this device and its hub.
 func carrierConfig(p Paths, c Config, key ed25519.PrivateKey) (carrier.Config, error) {
-	keys := make([]ed25519.PublicKey, len(c.HubKeys))
-	for i, s := range c.HubKeys {
-		k, err := wire.DecodeKey(s)
-		if err != nil {
-			return carrier.Config{}, err
-		}
-		keys[i] = k
+	keys, err := decodeKeys(c.HubKeys)
+	if err != nil {
+		return carrier.Config{}, err
 	}
 	resume := c.Policy.Resume()
 	if resume == 0 {

@@ -42,6 +42,7 @@ const (
 	ShellEnded        = "shell.ended"               // shell_id, login
 	PortReserved      = "port.reserved"             // port, target
 	PortReleased      = "port.released"             // port, target
+	HubKeysChanged    = "hub.keys_changed"          // stage: next, finished, dropped
 )
 
 // Data is an event's own members. Text in it that a stranger gave must be printable (wire.Printable).

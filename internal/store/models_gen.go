@@ -36,6 +36,7 @@ type Device struct {
 	CreatedAt     int64
 	LastSeenAt    *int64
 	OnlineSince   *int64
+	HubKeys       string
 }
 
 type DeviceHostKey struct {
