@@ -24,6 +24,7 @@ import (
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/hubkeys"
 	"github.com/aditdev/adit/internal/ports"
+	"github.com/aditdev/adit/internal/rootpassword"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
@@ -46,10 +47,12 @@ type hub struct {
 	ca       *sshca.CA
 	tunnel   *tunnelhub.Hub
 	hubKeys  *hubkeys.Keys
-	shells   *shell.Shells
-	gateKey  ssh.Signer // the host key of sshGate
-	sshGate  *sshgate.Gate
-	ports    *ports.Ports
+
+	rootPasswords *rootpassword.Vault
+	shells        *shell.Shells
+	gateKey       ssh.Signer // the host key of sshGate
+	sshGate       *sshgate.Gate
+	ports         *ports.Ports
 }
 
 func newHub(ctx context.Context, c config.Config, log *slog.Logger) (*hub, error) {
@@ -98,6 +101,11 @@ func (h *hub) wire(ctx context.Context) (err error) {
 	}
 	h.tunnel = tunnelhub.New(tunnelhub.Options{Log: h.log, Hosts: h.hosts(), Name: name,
 		Version: command.Version(), Device: h.device, Cloned: h.cloned, Handle: h.handle})
+	h.rootPasswords, err = rootpassword.New(ctx, rootpassword.Options{Store: h.store, Sealer: sealer, Events: h.events, Now: time.Now,
+		Log: h.log, Online: h.online, Call: h.tunnel.Call})
+	if err != nil {
+		return err
+	}
 	h.shells = h.newShells()
 	h.sshGate = sshgate.New(sshgate.Options{Log: h.log, Now: time.Now, HostKey: h.gateKey, UserCA: h.ca.PublicKey(),
 		URL: h.config.URLs[0].String(), Gate: h.gate, Accounts: h.accounts, Devices: h.devices, Tunnel: h.tunnel})
@@ -154,6 +162,8 @@ func (h *hub) device(ctx context.Context, id string) (tunnelhub.Device, error) {
 		HubKey: h.hubKeys.Ring().Signer(d.HubKeys), Ping: time.Duration(d.PingSeconds) * time.Second}, err
 }
 
+func (h *hub) online(device string) bool { return h.tunnel.Presence(device).Online }
+
 func (h *hub) cloned(device string, _, _ wire.Instance) {
 	h.devices.Cloned(context.Background(), device)
 }
@@ -171,7 +181,8 @@ func (h *hub) handler(stopping context.Context) (http.Handler, error) {
 		Hub: dist.Hub{URL: h.config.URLs[0].String()}}
 	return handlers.New(handlers.Options{Config: h.config, Version: command.Version(), Log: h.log, Now: time.Now, Store: h.store,
 		Gate: h.gate, Accounts: h.accounts, Events: h.events, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Shells: h.shells, Ports: h.ports, Install: install,
-		Site: static.Files(), SSH: h.sshGate.Serve, GateKey: h.gateKey.PublicKey(), Stopping: stopping})
+		RootPasswords: h.rootPasswords,
+		Site:          static.Files(), SSH: h.sshGate.Serve, GateKey: h.gateKey.PublicKey(), Stopping: stopping})
 }
 
 // devOwner is who the sign-in link of --dev belongs to.

@@ -98,8 +98,8 @@ func TestHubKeyIsReplaced(t *testing.T) {
 
 var lineKey = regexp.MustCompile(`ADIT_HUB_KEY=(SHA256:\S+)`)
 
-// line is an install code and the fingerprint in its line.
-type line struct{ code, fingerprint string }
+// line is an install code, and its line with the fingerprint in it.
+type line struct{ code, fingerprint, command string }
 
 func (s *site) code(members map[string]any) line {
 	s.t.Helper()
@@ -107,7 +107,7 @@ func (s *site) code(members map[string]any) line {
 	if status := s.call(s.owner, "POST", "/api/v1/install-codes", members, &made); status != 201 {
 		s.t.Fatal(status)
 	}
-	return line{made.Code, lineKey.FindStringSubmatch(made.Command)[1]}
+	return line{made.Code, lineKey.FindStringSubmatch(made.Command)[1], made.Command}
 }
 
 // enroll makes a machine a device as its line says.

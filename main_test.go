@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	if status, asked := standIn(); asked {
 		os.Exit(status)
 	}
+	if status, asked := agentStandIn(); asked {
+		os.Exit(status)
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -139,9 +139,9 @@ func (h *hub) start(background, stopping context.Context, http func() error, ssh
 	p.run("events", func() error { return h.events.Run(background) })
 	p.run("presence", func() error { return h.devices.Follow(background, h.tunnel.Watch(background)) })
 	p.run("keys", func() error {
-		return h.hubKeys.Run(stopping, hubkeys.Line{Log: h.log, Call: h.tunnel.Call,
-			Online: func(device string) bool { return h.tunnel.Presence(device).Online }})
+		return h.hubKeys.Run(stopping, hubkeys.Line{Log: h.log, Call: h.tunnel.Call, Online: h.online})
 	})
+	p.run("root passwords", func() error { return h.rootPasswords.Run(stopping) })
 	p.run("sweep", func() error { return h.sweep(background) })
 	p.run("links", func() error { return h.tunnel.Run(stopping) })
 	p.run("shells", func() error { return h.shells.Run(stopping) })

@@ -33,7 +33,7 @@ func (a *api) ListInstallCodes(ctx context.Context, _ ListInstallCodesRequestObj
 func (a *api) CreateInstallCode(ctx context.Context, r CreateInstallCodeRequestObject) (CreateInstallCodeResponseObject, error) {
 	b := r.Body
 	req := devices.CodeRequest{Name: value(b.Name), Tags: value(b.Tags), Uses: value(b.Uses), Approval: b.Approval,
-		Life: time.Duration(value(b.ExpiresIn)) * time.Second, Allow: value(b.Allow), Replaces: value(b.Replaces)}
+		Life: time.Duration(value(b.ExpiresIn)) * time.Second, Allow: value(b.Allow), Replaces: value(b.Replaces), RootPassword: value(b.RootPassword)}
 	if (b.Uses != nil && *b.Uses < 1) || (b.ExpiresIn != nil && *b.ExpiresIn < 1) {
 		return nil, wire.Errorf(wire.Invalid, "A code works at least once, and for at least a minute.")
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/ports"
+	"github.com/aditdev/adit/internal/rootpassword"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
@@ -41,7 +42,10 @@ type Options struct {
 	Shells   *shell.Shells
 	Ports    *ports.Ports
 	Install  *Install
-	Site     fs.FS
+
+	RootPasswords *rootpassword.Vault
+
+	Site fs.FS
 
 	// SSH serves a connection of stock OpenSSH from an address; GateKey is the host key that it shows there.
 	SSH     func(conn net.Conn, address string)

@@ -180,6 +180,24 @@ func (e ProblemCode) Valid() bool {
 	}
 }
 
+// Defines values for RevealedPasswordState.
+const (
+	RevealedPasswordStateActive  RevealedPasswordState = "active"
+	RevealedPasswordStatePending RevealedPasswordState = "pending"
+)
+
+// Valid indicates whether the value is a known member of the RevealedPasswordState enum.
+func (e RevealedPasswordState) Valid() bool {
+	switch e {
+	case RevealedPasswordStateActive:
+		return true
+	case RevealedPasswordStatePending:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Role.
 const (
 	Admin    Role = "admin"
@@ -198,6 +216,27 @@ func (e Role) Valid() bool {
 	case Owner:
 		return true
 	case Viewer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RootPasswordState.
+const (
+	RootPasswordStateActive  RootPasswordState = "active"
+	RootPasswordStateNone    RootPasswordState = "none"
+	RootPasswordStatePending RootPasswordState = "pending"
+)
+
+// Valid indicates whether the value is a known member of the RootPasswordState enum.
+func (e RootPasswordState) Valid() bool {
+	switch e {
+	case RootPasswordStateActive:
+		return true
+	case RootPasswordStateNone:
+		return true
+	case RootPasswordStatePending:
 		return true
 	default:
 		return false
@@ -461,10 +500,13 @@ type Device struct {
 	OnlineSince *time.Time `json:"online_since,omitempty"`
 
 	// PingSeconds Between pings; offline is noticed within 2.5 times that, and 40 s at least
-	PingSeconds *int         `json:"ping_seconds,omitempty"`
-	SSHHostKeys *[]HostKey   `json:"ssh_host_keys,omitempty"`
-	Status      DeviceStatus `json:"status"`
-	Tags        []string     `json:"tags"`
+	PingSeconds *int `json:"ping_seconds,omitempty"`
+
+	// RootPassword Of root on the device, as the hub keeps it.
+	RootPassword *RootPassword `json:"root_password,omitempty"`
+	SSHHostKeys  *[]HostKey    `json:"ssh_host_keys,omitempty"`
+	Status       DeviceStatus  `json:"status"`
+	Tags         []string      `json:"tags"`
 
 	// Targets Targets that the caller may open here
 	Targets []string  `json:"targets"`
@@ -488,12 +530,13 @@ type DevicePatch struct {
 
 // DevicePolicy What the device's own agent.toml allows.
 type DevicePolicy struct {
-	Logins  *[]string `json:"logins,omitempty"`
-	Rescue  *bool     `json:"rescue,omitempty"`
-	Root    *bool     `json:"root,omitempty"`
-	Run     *bool     `json:"run,omitempty"`
-	Targets *[]string `json:"targets,omitempty"`
-	Update  *bool     `json:"update,omitempty"`
+	Logins       *[]string `json:"logins,omitempty"`
+	Rescue       *bool     `json:"rescue,omitempty"`
+	Root         *bool     `json:"root,omitempty"`
+	RootPassword *bool     `json:"root_password,omitempty"`
+	Run          *bool     `json:"run,omitempty"`
+	Targets      *[]string `json:"targets,omitempty"`
+	Update       *bool     `json:"update,omitempty"`
 }
 
 // DeviceStatus defines model for DeviceStatus.
@@ -718,8 +761,11 @@ type InstallCodeRequest struct {
 	Name *string `json:"name,omitempty"`
 
 	// Replaces Id or name of the device whose place the new one takes
-	Replaces *string   `json:"replaces,omitempty"`
-	Tags     *[]string `json:"tags,omitempty"`
+	Replaces *string `json:"replaces,omitempty"`
+
+	// RootPassword The line lets the hub give root a new password, which it does when the device is first online. Not with the short line, nor without our agent
+	RootPassword *bool     `json:"root_password,omitempty"`
+	Tags         *[]string `json:"tags,omitempty"`
 
 	// Uses 1 where absent
 	Uses *int `json:"uses,omitempty"`
@@ -912,8 +958,41 @@ type ProxyCommands struct {
 	Upgrade string `json:"upgrade"`
 }
 
+// RevealRequest defines model for RevealRequest.
+type RevealRequest struct {
+	// Password The caller's own, where they did not sign in just now
+	Password *string `json:"password,omitempty"`
+
+	// Reason Stands in the event
+	Reason string `json:"reason"`
+}
+
+// RevealedPassword defines model for RevealedPassword.
+type RevealedPassword struct {
+	MadeAt   time.Time             `json:"made_at"`
+	Password string                `json:"password"`
+	State    RevealedPasswordState `json:"state"`
+}
+
+// RevealedPasswordState defines model for RevealedPassword.State.
+type RevealedPasswordState string
+
 // Role defines model for Role.
 type Role string
+
+// RootPassword Of root on the device, as the hub keeps it.
+type RootPassword struct {
+	MadeAt *time.Time `json:"made_at,omitempty"`
+
+	// ShownAt When a person last saw it
+	ShownAt *time.Time `json:"shown_at,omitempty"`
+
+	// State pending: the answer of the device is missing, and both the last one and the one before are kept
+	State RootPasswordState `json:"state"`
+}
+
+// RootPasswordState pending: the answer of the device is missing, and both the last one and the one before are kept
+type RootPasswordState string
 
 // SSHFacts defines model for SSHFacts.
 type SSHFacts struct {
@@ -1198,6 +1277,9 @@ type DecideCLILoginJSONRequestBody = CLILoginDecision
 // UpdateDeviceJSONRequestBody defines body for UpdateDevice for application/json ContentType.
 type UpdateDeviceJSONRequestBody = DevicePatch
 
+// RevealRootPasswordJSONRequestBody defines body for RevealRootPassword for application/json ContentType.
+type RevealRootPasswordJSONRequestBody = RevealRequest
+
 // SignCertificateJSONRequestBody defines body for SignCertificate for application/json ContentType.
 type SignCertificateJSONRequestBody = CertificateRequest
 
@@ -1278,6 +1360,12 @@ type ServerInterface interface {
 	// GetMetrics How the device fares now, as its agent answers; nothing is kept
 	// (GET /api/v1/devices/{device}/metrics)
 	GetMetrics(ctx echo.Context, device DevicePath) error
+	// SetRootPassword Give root a new password on the device, if its own policy allows it, and keep it (admin)
+	// (POST /api/v1/devices/{device}/root-password)
+	SetRootPassword(ctx echo.Context, device DevicePath) error
+	// RevealRootPassword Show the password that is kept; who saw it, and why, is an event (admin)
+	// (POST /api/v1/devices/{device}/root-password/reveal)
+	RevealRootPassword(ctx echo.Context, device DevicePath) error
 	// SignCertificate A ten-minute user certificate for one login on one device
 	// (POST /api/v1/devices/{device}/ssh-certificate)
 	SignCertificate(ctx echo.Context, device DevicePath) error
@@ -1551,6 +1639,38 @@ func (w *ServerInterfaceWrapper) GetMetrics(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetMetrics(ctx, device)
+	return err
+}
+
+// SetRootPassword converts echo context to params.
+func (w *ServerInterfaceWrapper) SetRootPassword(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "device" -------------
+	var device DevicePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "device", ctx.Param("device"), &device, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter device: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.SetRootPassword(ctx, device)
+	return err
+}
+
+// RevealRootPassword converts echo context to params.
+func (w *ServerInterfaceWrapper) RevealRootPassword(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "device" -------------
+	var device DevicePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "device", ctx.Param("device"), &device, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter device: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RevealRootPassword(ctx, device)
 	return err
 }
 
@@ -2078,6 +2198,8 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/api/v1/devices/:device", wrapper.GetDevice, options.OperationMiddlewares["getDevice"]...)
 	router.PATCH(options.BaseURL+"/api/v1/devices/:device", wrapper.UpdateDevice, options.OperationMiddlewares["updateDevice"]...)
 	router.POST(options.BaseURL+"/api/v1/devices/:device/approve", wrapper.ApproveDevice, options.OperationMiddlewares["approveDevice"]...)
+	router.POST(options.BaseURL+"/api/v1/devices/:device/root-password", wrapper.SetRootPassword, options.OperationMiddlewares["setRootPassword"]...)
+	router.POST(options.BaseURL+"/api/v1/devices/:device/root-password/reveal", wrapper.RevealRootPassword, options.OperationMiddlewares["revealRootPassword"]...)
 	router.GET(options.BaseURL+"/api/v1/devices/:device/metrics", wrapper.GetMetrics, options.OperationMiddlewares["getMetrics"]...)
 	router.POST(options.BaseURL+"/api/v1/devices/:device/ssh-host-keys/accept", wrapper.AcceptHostKeys, options.OperationMiddlewares["acceptHostKeys"]...)
 	router.POST(options.BaseURL+"/api/v1/devices/:device/ssh-certificate", wrapper.SignCertificate, options.OperationMiddlewares["signCertificate"]...)
@@ -2485,6 +2607,85 @@ type GetMetricsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetMetricsdefaultApplicationProblemPlusJSONResponse) VisitGetMetricsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetRootPasswordRequestObject struct {
+	Device DevicePath `json:"device"`
+}
+
+type SetRootPasswordResponseObject interface {
+	VisitSetRootPasswordResponse(w http.ResponseWriter) error
+}
+
+type SetRootPassword200JSONResponse RootPassword
+
+func (response SetRootPassword200JSONResponse) VisitSetRootPasswordResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetRootPassworddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SetRootPassworddefaultApplicationProblemPlusJSONResponse) VisitSetRootPasswordResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevealRootPasswordRequestObject struct {
+	Device DevicePath `json:"device"`
+	Body   *RevealRootPasswordJSONRequestBody
+}
+
+type RevealRootPasswordResponseObject interface {
+	VisitRevealRootPasswordResponse(w http.ResponseWriter) error
+}
+
+type RevealRootPassword200JSONResponse []RevealedPassword
+
+func (response RevealRootPassword200JSONResponse) VisitRevealRootPasswordResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevealRootPassworddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RevealRootPassworddefaultApplicationProblemPlusJSONResponse) VisitRevealRootPasswordResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3948,6 +4149,12 @@ type StrictServerInterface interface {
 	// GetMetrics How the device fares now, as its agent answers; nothing is kept
 	// (GET /api/v1/devices/{device}/metrics)
 	GetMetrics(ctx context.Context, request GetMetricsRequestObject) (GetMetricsResponseObject, error)
+	// SetRootPassword Give root a new password on the device, if its own policy allows it, and keep it (admin)
+	// (POST /api/v1/devices/{device}/root-password)
+	SetRootPassword(ctx context.Context, request SetRootPasswordRequestObject) (SetRootPasswordResponseObject, error)
+	// RevealRootPassword Show the password that is kept; who saw it, and why, is an event (admin)
+	// (POST /api/v1/devices/{device}/root-password/reveal)
+	RevealRootPassword(ctx context.Context, request RevealRootPasswordRequestObject) (RevealRootPasswordResponseObject, error)
 	// SignCertificate A ten-minute user certificate for one login on one device
 	// (POST /api/v1/devices/{device}/ssh-certificate)
 	SignCertificate(ctx context.Context, request SignCertificateRequestObject) (SignCertificateResponseObject, error)
@@ -4380,6 +4587,72 @@ func (sh *strictHandler) GetMetrics(ctx echo.Context, device DevicePath) error {
 		return err
 	} else if validResponse, ok := response.(GetMetricsResponseObject); ok {
 		return validResponse.VisitGetMetricsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// SetRootPassword operation middleware
+func (sh *strictHandler) SetRootPassword(ctx echo.Context, device DevicePath) error {
+	var request SetRootPasswordRequestObject
+
+	request.Device = device
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SetRootPassword(ctx.Request().Context(), request.(SetRootPasswordRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SetRootPassword")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(SetRootPasswordResponseObject); ok {
+		return validResponse.VisitSetRootPasswordResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RevealRootPassword operation middleware
+func (sh *strictHandler) RevealRootPassword(ctx echo.Context, device DevicePath) error {
+	var request RevealRootPasswordRequestObject
+
+	request.Device = device
+
+	var body RevealRootPasswordJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RevealRootPassword(ctx.Request().Context(), request.(RevealRootPasswordRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevealRootPassword")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RevealRootPasswordResponseObject); ok {
+		return validResponse.VisitRevealRootPasswordResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -31,6 +31,8 @@ import (
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/hubkeys"
 	"github.com/aditdev/adit/internal/ports"
+	"github.com/aditdev/adit/internal/rootpassword"
+	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
@@ -131,6 +133,11 @@ func (r *rig) options() Options {
 			key, err := wire.DecodeKey(d.PublicKey)
 			return tunnelhub.Device{ID: d.ID, Key: key, Status: d.Status}, err
 		}})
+	sealer, err := seal.New(seal.NewSecret())
+	r.must(err)
+	o.RootPasswords, err = rootpassword.New(ctx, rootpassword.Options{Store: st, Sealer: sealer, Events: o.Events, Now: time.Now, Log: log,
+		Online: func(device string) bool { return o.Tunnel.Presence(device).Online }, Call: o.Tunnel.Call})
+	r.must(err)
 	o.Shells = shell.New(shell.Options{Log: log, Store: noShells{}, Hold: func(ctx context.Context, s shell.Record) (context.Context, context.CancelFunc, error) {
 		return gate.Hold(ctx, access.Use{User: s.User, Device: s.Device, Target: string(s.Target()), Login: s.Login})
 	}})

@@ -26,7 +26,9 @@ type device struct {
 	config Config
 	ssh    *sshserver.Server // the built-in server
 	gauge  gauge
-	pin    func(keys []ed25519.PublicKey) // tells the tunnel of the hub's keys
+
+	rootPassword rootPassword
+	pin          func(keys []ed25519.PublicKey) // tells the tunnel of the hub's keys
 
 	wg sync.WaitGroup // connections that the built-in server serves
 
@@ -72,6 +74,8 @@ func (d *device) Call(ctx context.Context, method string, params json.RawMessage
 		return d.report(ctx)
 	case wire.MethodMetrics:
 		return d.gauge.read(ctx), nil
+	case wire.MethodRootPassword:
+		return d.rootPasswordCall(ctx, params)
 	case wire.MethodHubKeys:
 		return struct{}{}, d.pinHubKeys(params)
 	}

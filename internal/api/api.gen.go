@@ -182,6 +182,24 @@ func (e ProblemCode) Valid() bool {
 	}
 }
 
+// Defines values for RevealedPasswordState.
+const (
+	RevealedPasswordStateActive  RevealedPasswordState = "active"
+	RevealedPasswordStatePending RevealedPasswordState = "pending"
+)
+
+// Valid indicates whether the value is a known member of the RevealedPasswordState enum.
+func (e RevealedPasswordState) Valid() bool {
+	switch e {
+	case RevealedPasswordStateActive:
+		return true
+	case RevealedPasswordStatePending:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Role.
 const (
 	Admin    Role = "admin"
@@ -200,6 +218,27 @@ func (e Role) Valid() bool {
 	case Owner:
 		return true
 	case Viewer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RootPasswordState.
+const (
+	RootPasswordStateActive  RootPasswordState = "active"
+	RootPasswordStateNone    RootPasswordState = "none"
+	RootPasswordStatePending RootPasswordState = "pending"
+)
+
+// Valid indicates whether the value is a known member of the RootPasswordState enum.
+func (e RootPasswordState) Valid() bool {
+	switch e {
+	case RootPasswordStateActive:
+		return true
+	case RootPasswordStateNone:
+		return true
+	case RootPasswordStatePending:
 		return true
 	default:
 		return false
@@ -463,10 +502,13 @@ type Device struct {
 	OnlineSince *time.Time `json:"online_since,omitempty"`
 
 	// PingSeconds Between pings; offline is noticed within 2.5 times that, and 40 s at least
-	PingSeconds *int         `json:"ping_seconds,omitempty"`
-	SSHHostKeys *[]HostKey   `json:"ssh_host_keys,omitempty"`
-	Status      DeviceStatus `json:"status"`
-	Tags        []string     `json:"tags"`
+	PingSeconds *int `json:"ping_seconds,omitempty"`
+
+	// RootPassword Of root on the device, as the hub keeps it.
+	RootPassword *RootPassword `json:"root_password,omitempty"`
+	SSHHostKeys  *[]HostKey    `json:"ssh_host_keys,omitempty"`
+	Status       DeviceStatus  `json:"status"`
+	Tags         []string      `json:"tags"`
 
 	// Targets Targets that the caller may open here
 	Targets []string  `json:"targets"`
@@ -490,12 +532,13 @@ type DevicePatch struct {
 
 // DevicePolicy What the device's own agent.toml allows.
 type DevicePolicy struct {
-	Logins  *[]string `json:"logins,omitempty"`
-	Rescue  *bool     `json:"rescue,omitempty"`
-	Root    *bool     `json:"root,omitempty"`
-	Run     *bool     `json:"run,omitempty"`
-	Targets *[]string `json:"targets,omitempty"`
-	Update  *bool     `json:"update,omitempty"`
+	Logins       *[]string `json:"logins,omitempty"`
+	Rescue       *bool     `json:"rescue,omitempty"`
+	Root         *bool     `json:"root,omitempty"`
+	RootPassword *bool     `json:"root_password,omitempty"`
+	Run          *bool     `json:"run,omitempty"`
+	Targets      *[]string `json:"targets,omitempty"`
+	Update       *bool     `json:"update,omitempty"`
 }
 
 // DeviceStatus defines model for DeviceStatus.
@@ -720,8 +763,11 @@ type InstallCodeRequest struct {
 	Name *string `json:"name,omitempty"`
 
 	// Replaces Id or name of the device whose place the new one takes
-	Replaces *string   `json:"replaces,omitempty"`
-	Tags     *[]string `json:"tags,omitempty"`
+	Replaces *string `json:"replaces,omitempty"`
+
+	// RootPassword The line lets the hub give root a new password, which it does when the device is first online. Not with the short line, nor without our agent
+	RootPassword *bool     `json:"root_password,omitempty"`
+	Tags         *[]string `json:"tags,omitempty"`
 
 	// Uses 1 where absent
 	Uses *int `json:"uses,omitempty"`
@@ -914,8 +960,41 @@ type ProxyCommands struct {
 	Upgrade string `json:"upgrade"`
 }
 
+// RevealRequest defines model for RevealRequest.
+type RevealRequest struct {
+	// Password The caller's own, where they did not sign in just now
+	Password *string `json:"password,omitempty"`
+
+	// Reason Stands in the event
+	Reason string `json:"reason"`
+}
+
+// RevealedPassword defines model for RevealedPassword.
+type RevealedPassword struct {
+	MadeAt   time.Time             `json:"made_at"`
+	Password string                `json:"password"`
+	State    RevealedPasswordState `json:"state"`
+}
+
+// RevealedPasswordState defines model for RevealedPassword.State.
+type RevealedPasswordState string
+
 // Role defines model for Role.
 type Role string
+
+// RootPassword Of root on the device, as the hub keeps it.
+type RootPassword struct {
+	MadeAt *time.Time `json:"made_at,omitempty"`
+
+	// ShownAt When a person last saw it
+	ShownAt *time.Time `json:"shown_at,omitempty"`
+
+	// State pending: the answer of the device is missing, and both the last one and the one before are kept
+	State RootPasswordState `json:"state"`
+}
+
+// RootPasswordState pending: the answer of the device is missing, and both the last one and the one before are kept
+type RootPasswordState string
 
 // SSHFacts defines model for SSHFacts.
 type SSHFacts struct {
@@ -1200,6 +1279,9 @@ type DecideCLILoginJSONRequestBody = CLILoginDecision
 // UpdateDeviceJSONRequestBody defines body for UpdateDevice for application/json ContentType.
 type UpdateDeviceJSONRequestBody = DevicePatch
 
+// RevealRootPasswordJSONRequestBody defines body for RevealRootPassword for application/json ContentType.
+type RevealRootPasswordJSONRequestBody = RevealRequest
+
 // SignCertificateJSONRequestBody defines body for SignCertificate for application/json ContentType.
 type SignCertificateJSONRequestBody = CertificateRequest
 
@@ -1407,6 +1489,29 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/devices/{device}/metrics (the `GetMetrics` operationId).
 	GetMetrics(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetRootPassword Give root a new password on the device, if its own policy allows it, and keep it (admin)
+	//
+	// Corresponds with POST /api/v1/devices/{device}/root-password (the `SetRootPassword` operationId).
+	SetRootPassword(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevealRootPasswordWithBody Show the password that is kept; who saw it, and why, is an event (admin)
+	//
+	// A login session of the last five minutes may, and whoever gives their own password again.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/devices/{device}/root-password/reveal (the `RevealRootPassword` operationId).
+	RevealRootPasswordWithBody(ctx context.Context, device DevicePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevealRootPassword Show the password that is kept; who saw it, and why, is an event (admin)
+	//
+	// A login session of the last five minutes may, and whoever gives their own password again.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/devices/{device}/root-password/reveal (the `RevealRootPassword` operationId).
+	RevealRootPassword(ctx context.Context, device DevicePath, body RevealRootPasswordJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SignCertificateWithBody A ten-minute user certificate for one login on one device
 	//
@@ -1965,6 +2070,59 @@ func (c *Client) ApproveDevice(ctx context.Context, device DevicePath, reqEditor
 // Corresponds with GET /api/v1/devices/{device}/metrics (the `GetMetrics` operationId).
 func (c *Client) GetMetrics(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetMetricsRequest(c.Server, device)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetRootPassword Give root a new password on the device, if its own policy allows it, and keep it (admin)
+//
+// Corresponds with POST /api/v1/devices/{device}/root-password (the `SetRootPassword` operationId).
+func (c *Client) SetRootPassword(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetRootPasswordRequest(c.Server, device)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevealRootPasswordWithBody Show the password that is kept; who saw it, and why, is an event (admin)
+//
+// A login session of the last five minutes may, and whoever gives their own password again.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/devices/{device}/root-password/reveal (the `RevealRootPassword` operationId).
+func (c *Client) RevealRootPasswordWithBody(ctx context.Context, device DevicePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevealRootPasswordRequestWithBody(c.Server, device, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevealRootPassword Show the password that is kept; who saw it, and why, is an event (admin)
+//
+// A login session of the last five minutes may, and whoever gives their own password again.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/devices/{device}/root-password/reveal (the `RevealRootPassword` operationId).
+func (c *Client) RevealRootPassword(ctx context.Context, device DevicePath, body RevealRootPasswordJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevealRootPasswordRequest(c.Server, device, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3261,6 +3419,87 @@ func NewGetMetricsRequest(server string, device DevicePath) (*http.Request, erro
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewSetRootPasswordRequest constructs an http.Request for the SetRootPassword method
+func NewSetRootPasswordRequest(server string, device DevicePath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "device", device, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/devices/%s/root-password", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRevealRootPasswordRequest calls the generic RevealRootPassword builder with application/json body
+func NewRevealRootPasswordRequest(server string, device DevicePath, body RevealRootPasswordJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRevealRootPasswordRequestWithBody(server, device, "application/json", bodyReader)
+}
+
+// NewRevealRootPasswordRequestWithBody constructs an http.Request for the RevealRootPassword method, with any body, and a specified content type
+func NewRevealRootPasswordRequestWithBody(server string, device DevicePath, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "device", device, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/devices/%s/root-password/reveal", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -4791,6 +5030,31 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/devices/{device}/metrics (the `GetMetrics` operationId).
 	GetMetricsWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*GetMetricsResponse, error)
 
+	// SetRootPasswordWithResponse Give root a new password on the device, if its own policy allows it, and keep it (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/devices/{device}/root-password (the `SetRootPassword` operationId).
+	SetRootPasswordWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*SetRootPasswordResponse, error)
+
+	// RevealRootPasswordWithBodyWithResponse Show the password that is kept; who saw it, and why, is an event (admin)
+	//
+	// A login session of the last five minutes may, and whoever gives their own password again.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/devices/{device}/root-password/reveal (the `RevealRootPassword` operationId).
+	RevealRootPasswordWithBodyWithResponse(ctx context.Context, device DevicePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RevealRootPasswordResponse, error)
+
+	// RevealRootPasswordWithResponse Show the password that is kept; who saw it, and why, is an event (admin)
+	//
+	// A login session of the last five minutes may, and whoever gives their own password again.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/devices/{device}/root-password/reveal (the `RevealRootPassword` operationId).
+	RevealRootPasswordWithResponse(ctx context.Context, device DevicePath, body RevealRootPasswordJSONRequestBody, reqEditors ...RequestEditorFn) (*RevealRootPasswordResponse, error)
+
 	// SignCertificateWithBodyWithResponse A ten-minute user certificate for one login on one device
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -5636,6 +5900,102 @@ func (r GetMetricsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetMetricsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SetRootPasswordResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RootPassword
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SetRootPasswordResponse) GetJSON200() *RootPassword {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SetRootPasswordResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SetRootPasswordResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SetRootPasswordResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetRootPasswordResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SetRootPasswordResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RevealRootPasswordResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]RevealedPassword
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RevealRootPasswordResponse) GetJSON200() *[]RevealedPassword {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RevealRootPasswordResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RevealRootPasswordResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RevealRootPasswordResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RevealRootPasswordResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RevealRootPasswordResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7592,6 +7952,49 @@ func (c *ClientWithResponses) GetMetricsWithResponse(ctx context.Context, device
 	return ParseGetMetricsResponse(rsp)
 }
 
+// SetRootPasswordWithResponse Give root a new password on the device, if its own policy allows it, and keep it (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/devices/{device}/root-password (the `SetRootPassword` operationId).
+func (c *ClientWithResponses) SetRootPasswordWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*SetRootPasswordResponse, error) {
+	rsp, err := c.SetRootPassword(ctx, device, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetRootPasswordResponse(rsp)
+}
+
+// RevealRootPasswordWithBodyWithResponse Show the password that is kept; who saw it, and why, is an event (admin)
+//
+// A login session of the last five minutes may, and whoever gives their own password again.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/devices/{device}/root-password/reveal (the `RevealRootPassword` operationId).
+func (c *ClientWithResponses) RevealRootPasswordWithBodyWithResponse(ctx context.Context, device DevicePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RevealRootPasswordResponse, error) {
+	rsp, err := c.RevealRootPasswordWithBody(ctx, device, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevealRootPasswordResponse(rsp)
+}
+
+// RevealRootPasswordWithResponse Show the password that is kept; who saw it, and why, is an event (admin)
+//
+// A login session of the last five minutes may, and whoever gives their own password again.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/devices/{device}/root-password/reveal (the `RevealRootPassword` operationId).
+func (c *ClientWithResponses) RevealRootPasswordWithResponse(ctx context.Context, device DevicePath, body RevealRootPasswordJSONRequestBody, reqEditors ...RequestEditorFn) (*RevealRootPasswordResponse, error) {
+	rsp, err := c.RevealRootPassword(ctx, device, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevealRootPasswordResponse(rsp)
+}
+
 // SignCertificateWithBodyWithResponse A ten-minute user certificate for one login on one device
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -8605,6 +9008,72 @@ func ParseGetMetricsResponse(rsp *http.Response) (*GetMetricsResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Metrics
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSetRootPasswordResponse parses an HTTP response from a SetRootPasswordWithResponse call
+func ParseSetRootPasswordResponse(rsp *http.Response) (*SetRootPasswordResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetRootPasswordResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RootPassword
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRevealRootPasswordResponse parses an HTTP response from a RevealRootPasswordWithResponse call
+func ParseRevealRootPasswordResponse(rsp *http.Response) (*RevealRootPasswordResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RevealRootPasswordResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []RevealedPassword
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -117,7 +117,7 @@ func (e *enrolment) run(q *store.Queries) error {
 		return errors.Join(err, wire.Errorf(wire.Conflict, "This key is enrolled already, by another code. "+
 			"To enrol this machine anew: take it out (adit agent uninstall, or the install script's --uninstall), then the line again."))
 	}
-	for _, step := range []func() error{e.place, e.pinHostKeys, e.noteHubKeys, e.record} {
+	for _, step := range []func() error{e.place, e.pinHostKeys, e.promise, e.record} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -199,7 +199,7 @@ func (e *enrolment) replace(id, status string) error {
 	if err != nil {
 		return fmt.Errorf("replace device: %w", err)
 	}
-	if err := e.q.DropHostKeys(e.ctx, id); err != nil {
+	if err := errors.Join(e.q.DropHostKeys(e.ctx, id), e.q.DropRootPasswords(e.ctx, id)); err != nil {
 		return fmt.Errorf("replace device: %w", err)
 	}
 	return e.Events.Write(e.ctx, e.q, events.Event{Type: events.DeviceReplaced, Device: id, User: e.code.CreatedBy,
@@ -234,12 +234,16 @@ func (e *enrolment) pinHostKeys() error {
 	return nil
 }
 
-// noteHubKeys keeps which keys of the hub the machine is going to pin.
-func (e *enrolment) noteHubKeys() error {
+// promise keeps what the machine is told, or will be: which keys of the hub it pins, and that it gets a password of root.
+func (e *enrolment) promise() error {
 	_, keys := e.ring.Enrolling(store.Time(e.code.CreatedAt))
 	err := e.q.SetDeviceHubKeys(e.ctx, store.SetDeviceHubKeysParams{ID: e.device.ID, PublicKey: e.device.PublicKey, HubKeys: strings.Join(keys, " ")})
 	if err != nil {
 		return fmt.Errorf("note the hub's keys: %w", err)
+	}
+	due := e.code.RootPassword && e.c.Via == ViaAgent
+	if err := e.q.SetRootPasswordDue(e.ctx, store.SetRootPasswordDueParams{ID: e.device.ID, Due: due}); err != nil {
+		return fmt.Errorf("note that a password is due: %w", err)
 	}
 	return nil
 }

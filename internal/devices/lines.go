@@ -32,6 +32,9 @@ func (r *Registry) Lines(code string, row store.InstallCode, hashes ScriptHashes
 	if allow := store.List(row.Allow); len(allow) > 0 {
 		set += " ADIT_ALLOW=" + quote(strings.Join(allow, ","))
 	}
+	if row.RootPassword {
+		set += " ADIT_ROOT_PASSWORD=yes"
+	}
 	lines := Lines{
 		Command: "curl -fsSL " + quote(script) + " | " + set + " sh",
 		Wget: `f=$(mktemp) && wget -qO "$f" ` + quote(script) + ` && [ "$(sha256sum "$f" | cut -c1-64)" = ` +

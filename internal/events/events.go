@@ -16,33 +16,35 @@ import (
 
 // The types. Data's members stand beside each.
 const (
-	DeviceEnrolled    = "device.enrolled"           // name, address, status, code_id
-	DevicePending     = "device.pending"            // name, address, code_id
-	DeviceApproved    = "device.approved"           // name
-	DeviceReplaced    = "device.replaced"           // name, old_fingerprint, new_fingerprint
-	DeviceRemoved     = "device.removed"            // name
-	DeviceChanged     = "device.changed"            // name: something of its page is new
-	DeviceOnline      = "device.online"             // name, address
-	DeviceOffline     = "device.offline"            // name; debounced
-	DeviceCloned      = "device.cloned"             // name
-	HostKeysPending   = "device.host_keys_pending"  // name, fingerprints
-	HostKeysAccepted  = "device.host_keys_accepted" // name, fingerprints
-	CertificateSigned = "ssh.certificate"           // login, serial
-	SSHKeyAdded       = "ssh_key.added"             // name, fingerprint
-	SSHKeyRemoved     = "ssh_key.removed"           // name, fingerprint
-	InstallStep       = "install.step"              // code_id, step, address, program, device_name
-	LoginFailed       = "login.failed"              // email, address
-	LoginBegan        = "login.began"               // address
-	UserCreated       = "user.created"              // email, role
-	UserChanged       = "user.changed"              // email, role, disabled
-	UserRemoved       = "user.removed"              // email
-	GrantAdded        = "grant.added"               // grant_id
-	GrantRemoved      = "grant.removed"             // grant_id
-	ShellOpened       = "shell.opened"              // shell_id, login
-	ShellEnded        = "shell.ended"               // shell_id, login
-	PortReserved      = "port.reserved"             // port, target
-	PortReleased      = "port.released"             // port, target
-	HubKeysChanged    = "hub.keys_changed"          // stage: next, finished, dropped
+	DeviceEnrolled       = "device.enrolled"           // name, address, status, code_id
+	DevicePending        = "device.pending"            // name, address, code_id
+	DeviceApproved       = "device.approved"           // name
+	DeviceReplaced       = "device.replaced"           // name, old_fingerprint, new_fingerprint
+	DeviceRemoved        = "device.removed"            // name
+	DeviceChanged        = "device.changed"            // name: something of its page is new
+	DeviceOnline         = "device.online"             // name, address
+	DeviceOffline        = "device.offline"            // name; debounced
+	DeviceCloned         = "device.cloned"             // name
+	HostKeysPending      = "device.host_keys_pending"  // name, fingerprints
+	HostKeysAccepted     = "device.host_keys_accepted" // name, fingerprints
+	CertificateSigned    = "ssh.certificate"           // login, serial
+	SSHKeyAdded          = "ssh_key.added"             // name, fingerprint
+	SSHKeyRemoved        = "ssh_key.removed"           // name, fingerprint
+	InstallStep          = "install.step"              // code_id, step, address, program, device_name
+	LoginFailed          = "login.failed"              // email, address
+	LoginBegan           = "login.began"               // address
+	UserCreated          = "user.created"              // email, role
+	UserChanged          = "user.changed"              // email, role, disabled
+	UserRemoved          = "user.removed"              // email
+	GrantAdded           = "grant.added"               // grant_id
+	GrantRemoved         = "grant.removed"             // grant_id
+	ShellOpened          = "shell.opened"              // shell_id, login
+	ShellEnded           = "shell.ended"               // shell_id, login
+	PortReserved         = "port.reserved"             // port, target
+	PortReleased         = "port.released"             // port, target
+	RootPasswordSet      = "root_password.set"         // name
+	RootPasswordRevealed = "root_password.revealed"    // name, reason
+	HubKeysChanged       = "hub.keys_changed"          // stage: next, finished, dropped
 )
 
 // Data is an event's own members. Text in it that a stranger gave must be printable (wire.Printable).

@@ -333,6 +333,49 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/devices/{device}/root-password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give root a new password on the device, if its own policy allows it, and keep it (admin) */
+        post: operations["setRootPassword"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/devices/{device}/root-password/reveal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Show the password that is kept; who saw it, and why, is an event (admin)
+         * @description A login session of the last five minutes may, and whoever gives their own password again.
+         */
+        post: operations["revealRootPassword"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/devices/{device}/metrics": {
         parameters: {
             query?: never;
@@ -1105,6 +1148,7 @@ export interface components {
             logins: string[];
             /** @description Targets that the caller may open here */
             targets: string[];
+            root_password?: components["schemas"]["RootPassword"];
             /** @description What a device that comes by stock OpenSSH forwards now */
             offers?: components["schemas"]["Target"][];
             /** @description The caller may rename and remove it */
@@ -1159,6 +1203,34 @@ export interface components {
             ssh?: components["schemas"]["SSHFacts"];
             services?: components["schemas"]["Service"][];
             policy?: components["schemas"]["DevicePolicy"];
+        };
+        /** @description Of root on the device, as the hub keeps it. */
+        RootPassword: {
+            /**
+             * @description pending: the answer of the device is missing, and both the last one and the one before are kept
+             * @enum {string}
+             */
+            state: "none" | "active" | "pending";
+            /** Format: date-time */
+            made_at?: string;
+            /**
+             * Format: date-time
+             * @description When a person last saw it
+             */
+            shown_at?: string;
+        };
+        RevealRequest: {
+            /** @description Stands in the event */
+            reason: string;
+            /** @description The caller's own, where they did not sign in just now */
+            password?: string;
+        };
+        RevealedPassword: {
+            password: string;
+            /** @enum {string} */
+            state: "active" | "pending";
+            /** Format: date-time */
+            made_at: string;
         };
         /** @description What the device measures of itself now. What it cannot tell is absent. */
         Metrics: {
@@ -1240,6 +1312,7 @@ export interface components {
             rescue?: boolean;
             run?: boolean;
             update?: boolean;
+            root_password?: boolean;
         };
         InstallCodeRequest: {
             /** @description The device's name; from its hostname where absent */
@@ -1255,6 +1328,8 @@ export interface components {
             allow?: string[];
             /** @description Id or name of the device whose place the new one takes */
             replaces?: string;
+            /** @description The line lets the hub give root a new password, which it does when the device is first online. Not with the short line, nor without our agent */
+            root_password?: boolean;
         };
         InstallCode: {
             id: string;
@@ -2125,6 +2200,58 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Device"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    setRootPassword: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Set */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RootPassword"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    revealRootPassword: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RevealRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevealedPassword"][];
                 };
             };
             default: components["responses"]["Problem"];

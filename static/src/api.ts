@@ -9,6 +9,7 @@ export type Facts = Schemas['Facts'];
 export type HostKey = Schemas['HostKey'];
 export type Service = Schemas['Service'];
 export type Metrics = Schemas['Metrics'];
+export type RevealedPassword = Schemas['RevealedPassword'];
 export type Me = Schemas['Me'];
 export type Token = Schemas['Token'];
 export type NewToken = Schemas['NewToken'];
