@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -30,6 +31,7 @@ import (
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/sshgate"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/updates"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/static"
 	"github.com/aditdev/adit/tunnelhub"
@@ -49,18 +51,24 @@ type hub struct {
 	hubKeys  *hubkeys.Keys
 
 	rootPasswords *rootpassword.Vault
+	dist          *dist.Dist
+	updates       *updates.Updates
+	updateWithin  time.Duration
 	shells        *shell.Shells
 	gateKey       ssh.Signer // the host key of sshGate
 	sshGate       *sshgate.Gate
 	ports         *ports.Ports
 }
 
-func newHub(ctx context.Context, c config.Config, log *slog.Logger) (*hub, error) {
+func newHub(ctx context.Context, c config.Config, log *slog.Logger, p program) (*hub, error) {
 	st, err := store.Open(ctx, c.Data)
 	if err != nil {
 		return nil, err
 	}
-	h := &hub{config: c, log: log, store: st}
+	h := &hub{config: c, log: log, store: st, dist: dist.New(), updateWithin: cmp.Or(p.updateWithin, updates.Within)}
+	if p.programs != nil {
+		h.dist = dist.From(p.programs)
+	}
 	if err := h.wire(ctx); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
@@ -106,6 +114,8 @@ func (h *hub) wire(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	h.updates = updates.New(updates.Options{Events: h.events, Log: h.log, Now: time.Now, Version: command.Version(),
+		Programs: h.dist.Programs, Within: h.updateWithin, AgentVersion: h.agentVersion, Call: h.tunnel.Call})
 	h.shells = h.newShells()
 	h.sshGate = sshgate.New(sshgate.Options{Log: h.log, Now: time.Now, HostKey: h.gateKey, UserCA: h.ca.PublicKey(),
 		URL: h.config.URLs[0].String(), Gate: h.gate, Accounts: h.accounts, Devices: h.devices, Tunnel: h.tunnel})
@@ -164,25 +174,33 @@ func (h *hub) device(ctx context.Context, id string) (tunnelhub.Device, error) {
 
 func (h *hub) online(device string) bool { return h.tunnel.Presence(device).Online }
 
+func (h *hub) agentVersion(device string) (version string, online bool) {
+	p := h.tunnel.Presence(device)
+	return p.AgentVersion, p.Online
+}
+
 func (h *hub) cloned(device string, _, _ wire.Instance) {
 	h.devices.Cloned(context.Background(), device)
 }
 
 // handle answers the calls of devices.
 func (h *hub) handle(ctx context.Context, device, method string, params json.RawMessage) (any, error) {
-	if method != wire.MethodFacts {
-		return nil, wire.Errorf(wire.NotFound, "This hub knows no call %q.", wire.Printable(method, 64))
+	switch method {
+	case wire.MethodFacts:
+		return struct{}{}, h.devices.Report(ctx, device, params)
+	case wire.MethodUpdateResult:
+		return struct{}{}, h.updates.Result(device, params)
 	}
-	return struct{}{}, h.devices.Report(ctx, device, params)
+	return nil, wire.Errorf(wire.NotFound, "This hub knows no call %q.", wire.Printable(method, 64))
 }
 
 func (h *hub) handler(stopping context.Context) (http.Handler, error) {
-	install := &handlers.Install{Dist: dist.New(), Steps: h.devices, Key: h.devices.FingerprintFor,
+	install := &handlers.Install{Dist: h.dist, Steps: h.devices, Key: h.devices.FingerprintFor,
 		Hub: dist.Hub{URL: h.config.URLs[0].String()}}
 	return handlers.New(handlers.Options{Config: h.config, Version: command.Version(), Log: h.log, Now: time.Now, Store: h.store,
 		Gate: h.gate, Accounts: h.accounts, Events: h.events, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Shells: h.shells, Ports: h.ports, Install: install,
-		RootPasswords: h.rootPasswords,
-		Site:          static.Files(), SSH: h.sshGate.Serve, GateKey: h.gateKey.PublicKey(), Stopping: stopping})
+		RootPasswords: h.rootPasswords, Updates: h.updates,
+		Site: static.Files(), SSH: h.sshGate.Serve, GateKey: h.gateKey.PublicKey(), Stopping: stopping})
 }
 
 // devOwner is who the sign-in link of --dev belongs to.

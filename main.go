@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -33,6 +35,10 @@ type program struct {
 	stdout, stderr io.Writer
 	// listening is told the address once the hub serves; nil in main.
 	listening func(address string)
+	// programs are what the hub hands out to devices, and updateWithin is how long an updated one has to come online; zero
+	// values, as in main, mean what is embedded and updates.Within.
+	programs     fs.FS
+	updateWithin time.Duration
 }
 
 // commands is the command line, as kong reads it.

@@ -59,7 +59,7 @@ func (s serveCommand) Run(ctx context.Context, p program) error {
 		port := listener.Addr().(*net.TCPAddr).Port
 		c.URLs = []*url.URL{{Scheme: "http", Host: fmt.Sprintf("localhost:%d", port)}}
 	}
-	h, err := newHub(ctx, c, log)
+	h, err := newHub(ctx, c, log, p)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -141,6 +141,7 @@ func (h *hub) start(background, stopping context.Context, http func() error, ssh
 	p.run("keys", func() error {
 		return h.hubKeys.Run(stopping, hubkeys.Line{Log: h.log, Call: h.tunnel.Call, Online: h.online})
 	})
+	p.run("updates", func() error { return h.updates.Run(stopping) })
 	p.run("root passwords", func() error { return h.rootPasswords.Run(stopping) })
 	p.run("sweep", func() error { return h.sweep(background) })
 	p.run("links", func() error { return h.tunnel.Run(stopping) })

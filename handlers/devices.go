@@ -133,6 +133,7 @@ func (a *api) fullDevice(ctx context.Context, d store.Device) (Device, error) {
 			return out, err
 		}
 		out.RootPassword = &kept
+		a.addUpdate(&out, d)
 	}
 	return out, nil
 }

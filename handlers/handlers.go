@@ -23,6 +23,7 @@ import (
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/updates"
 	"github.com/aditdev/adit/tunnelhub"
 )
 
@@ -44,6 +45,7 @@ type Options struct {
 	Install  *Install
 
 	RootPasswords *rootpassword.Vault
+	Updates       *updates.Updates
 
 	Site fs.FS
 

@@ -59,6 +59,7 @@ func matrix(t *testing.T) map[string]line {
 		"GET /api/v1/devices":                               {nil, persons(200)},
 		"GET /api/v1/devices/:device":                       {nil, [7]int{401, 401, 401, 200, 404, 200, 200}},
 		"GET /api/v1/devices/:device/metrics":               {nil, [7]int{401, 401, 401, 503, 404, 503, 503}}, // nobody is online
+		"POST /api/v1/devices/:device/update":               {nil, managers(503)},
 		"POST /api/v1/devices/:device/root-password":        {nil, managers(503)},
 		"POST /api/v1/devices/:device/root-password/reveal": {object{"reason": "test", "password": password}, managers(403)},
 		"PATCH /api/v1/devices/:device":                     {object{"tags": []string{"x"}}, managers(200)},

@@ -15,6 +15,30 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for AgentUpdateState.
+const (
+	Done       AgentUpdateState = "done"
+	Failed     AgentUpdateState = "failed"
+	Restarting AgentUpdateState = "restarting"
+	Running    AgentUpdateState = "running"
+)
+
+// Valid indicates whether the value is a known member of the AgentUpdateState enum.
+func (e AgentUpdateState) Valid() bool {
+	switch e {
+	case Done:
+		return true
+	case Failed:
+		return true
+	case Restarting:
+		return true
+	case Running:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for CLILoginResultStatus.
 const (
 	CLILoginResultStatusApproved CLILoginResultStatus = "approved"
@@ -387,6 +411,19 @@ func (e TokenScope) Valid() bool {
 	}
 }
 
+// AgentUpdate The latest update of a device's agent since the hub started.
+type AgentUpdate struct {
+	At time.Time `json:"at"`
+
+	// Message Why it failed
+	Message *string          `json:"message,omitempty"`
+	State   AgentUpdateState `json:"state"`
+	Version string           `json:"version"`
+}
+
+// AgentUpdateState defines model for AgentUpdate.State.
+type AgentUpdateState string
+
 // CLILogin defines model for CLILogin.
 type CLILogin struct {
 	ExpiresAt       time.Time `json:"expires_at"`
@@ -509,8 +546,14 @@ type Device struct {
 	Tags         []string      `json:"tags"`
 
 	// Targets Targets that the caller may open here
-	Targets []string  `json:"targets"`
-	Via     DeviceVia `json:"via"`
+	Targets []string `json:"targets"`
+
+	// Update The latest update of a device's agent since the hub started.
+	Update *AgentUpdate `json:"update,omitempty"`
+
+	// UpdateAvailable The hub has another version for it, and its policy lets the hub put it there
+	UpdateAvailable *bool     `json:"update_available,omitempty"`
+	Via             DeviceVia `json:"via"`
 }
 
 // DeviceVia defines model for Device.Via.
@@ -1372,6 +1415,9 @@ type ServerInterface interface {
 	// AcceptHostKeys Trust the changed SSH host keys that a device reports (admin)
 	// (POST /api/v1/devices/{device}/ssh-host-keys/accept)
 	AcceptHostKeys(ctx echo.Context, device DevicePath) error
+	// UpdateAgent Have the device put the program that this hub hands out in its agent's place (admin)
+	// (POST /api/v1/devices/{device}/update)
+	UpdateAgent(ctx echo.Context, device DevicePath) error
 	// Enroll Turn a machine into a device
 	// (POST /api/v1/enroll)
 	Enroll(ctx echo.Context) error
@@ -1703,6 +1749,22 @@ func (w *ServerInterfaceWrapper) AcceptHostKeys(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.AcceptHostKeys(ctx, device)
+	return err
+}
+
+// UpdateAgent converts echo context to params.
+func (w *ServerInterfaceWrapper) UpdateAgent(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "device" -------------
+	var device DevicePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "device", ctx.Param("device"), &device, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter device: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.UpdateAgent(ctx, device)
 	return err
 }
 
@@ -2198,6 +2260,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/api/v1/devices/:device", wrapper.GetDevice, options.OperationMiddlewares["getDevice"]...)
 	router.PATCH(options.BaseURL+"/api/v1/devices/:device", wrapper.UpdateDevice, options.OperationMiddlewares["updateDevice"]...)
 	router.POST(options.BaseURL+"/api/v1/devices/:device/approve", wrapper.ApproveDevice, options.OperationMiddlewares["approveDevice"]...)
+	router.POST(options.BaseURL+"/api/v1/devices/:device/update", wrapper.UpdateAgent, options.OperationMiddlewares["updateAgent"]...)
 	router.POST(options.BaseURL+"/api/v1/devices/:device/root-password", wrapper.SetRootPassword, options.OperationMiddlewares["setRootPassword"]...)
 	router.POST(options.BaseURL+"/api/v1/devices/:device/root-password/reveal", wrapper.RevealRootPassword, options.OperationMiddlewares["revealRootPassword"]...)
 	router.GET(options.BaseURL+"/api/v1/devices/:device/metrics", wrapper.GetMetrics, options.OperationMiddlewares["getMetrics"]...)
@@ -2766,6 +2829,45 @@ type AcceptHostKeysdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response AcceptHostKeysdefaultApplicationProblemPlusJSONResponse) VisitAcceptHostKeysResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateAgentRequestObject struct {
+	Device DevicePath `json:"device"`
+}
+
+type UpdateAgentResponseObject interface {
+	VisitUpdateAgentResponse(w http.ResponseWriter) error
+}
+
+type UpdateAgent202JSONResponse AgentUpdate
+
+func (response UpdateAgent202JSONResponse) VisitUpdateAgentResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateAgentdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateAgentdefaultApplicationProblemPlusJSONResponse) VisitUpdateAgentResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -4161,6 +4263,9 @@ type StrictServerInterface interface {
 	// AcceptHostKeys Trust the changed SSH host keys that a device reports (admin)
 	// (POST /api/v1/devices/{device}/ssh-host-keys/accept)
 	AcceptHostKeys(ctx context.Context, request AcceptHostKeysRequestObject) (AcceptHostKeysResponseObject, error)
+	// UpdateAgent Have the device put the program that this hub hands out in its agent's place (admin)
+	// (POST /api/v1/devices/{device}/update)
+	UpdateAgent(ctx context.Context, request UpdateAgentRequestObject) (UpdateAgentResponseObject, error)
 	// Enroll Turn a machine into a device
 	// (POST /api/v1/enroll)
 	Enroll(ctx context.Context, request EnrollRequestObject) (EnrollResponseObject, error)
@@ -4735,6 +4840,31 @@ func (sh *strictHandler) AcceptHostKeys(ctx echo.Context, device DevicePath) err
 		return err
 	} else if validResponse, ok := response.(AcceptHostKeysResponseObject); ok {
 		return validResponse.VisitAcceptHostKeysResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// UpdateAgent operation middleware
+func (sh *strictHandler) UpdateAgent(ctx echo.Context, device DevicePath) error {
+	var request UpdateAgentRequestObject
+
+	request.Device = device
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateAgent(ctx.Request().Context(), request.(UpdateAgentRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateAgent")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(UpdateAgentResponseObject); ok {
+		return validResponse.VisitUpdateAgentResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

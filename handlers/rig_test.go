@@ -36,6 +36,7 @@ import (
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/updates"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
 )
@@ -138,6 +139,9 @@ func (r *rig) options() Options {
 	o.RootPasswords, err = rootpassword.New(ctx, rootpassword.Options{Store: st, Sealer: sealer, Events: o.Events, Now: time.Now, Log: log,
 		Online: func(device string) bool { return o.Tunnel.Presence(device).Online }, Call: o.Tunnel.Call})
 	r.must(err)
+	o.Updates = updates.New(updates.Options{Events: o.Events, Log: log, Now: time.Now, Version: "test", Within: updates.Within, Call: o.Tunnel.Call,
+		Programs:     func() (map[string]wire.Program, error) { return nil, nil },
+		AgentVersion: func(device string) (string, bool) { p := o.Tunnel.Presence(device); return p.AgentVersion, p.Online }})
 	o.Shells = shell.New(shell.Options{Log: log, Store: noShells{}, Hold: func(ctx context.Context, s shell.Record) (context.Context, context.CancelFunc, error) {
 		return gate.Hold(ctx, access.Use{User: s.User, Device: s.Device, Target: string(s.Target()), Login: s.Login})
 	}})
@@ -156,7 +160,7 @@ func (r *rig) options() Options {
 	o.GateKey, o.SSH = newSSHSigner(r.t).PublicKey(), sayBack
 	stopping, stop := context.WithCancel(ctx)
 	o.Stopping = stopping
-	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run)
+	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.Updates.Run)
 	return o
 }
 

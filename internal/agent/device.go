@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/aditdev/adit/internal/agent/sshserver"
@@ -28,6 +29,8 @@ type device struct {
 	gauge  gauge
 
 	rootPassword rootPassword
+	updating     atomic.Bool
+	restart      func()                         // has this process become the program that is in its place now
 	pin          func(keys []ed25519.PublicKey) // tells the tunnel of the hub's keys
 
 	wg sync.WaitGroup // connections that the built-in server serves
@@ -76,6 +79,8 @@ func (d *device) Call(ctx context.Context, method string, params json.RawMessage
 		return d.gauge.read(ctx), nil
 	case wire.MethodRootPassword:
 		return d.rootPasswordCall(ctx, params)
+	case wire.MethodUpdate:
+		return struct{}{}, d.update(ctx, params)
 	case wire.MethodHubKeys:
 		return struct{}{}, d.pinHubKeys(params)
 	}

@@ -32,7 +32,15 @@ func runCommand(ctx context.Context, args []string, stdio command.Stdio) error {
 	if err := flags.Parse(args, 0, 0, stdio); err != nil {
 		return err
 	}
-	return Run(ctx, PathsIn(*dir), stdio.Err)
+	path, err := os.Executable() // now: an update puts another program there
+	if err != nil {
+		return fmt.Errorf("find the agent's own program: %w", err)
+	}
+	err = Run(ctx, PathsIn(*dir), stdio.Err)
+	if errors.Is(err, errRestart) {
+		return fmt.Errorf("start the new program: %w", syscall.Exec(path, append([]string{path}, os.Args[1:]...), os.Environ()))
+	}
+	return err
 }
 
 // Run keeps this device connected until ctx ends. It fails at once where the machine is not enrolled, its settings
@@ -74,16 +82,18 @@ func (d *device) run(ctx context.Context) error {
 	if err != nil {
 		d.log.Warn("`adit agent status` will not see this agent", "cause", err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	d.restart = func() { cancel(errRestart) }
 	var wg sync.WaitGroup
 	if listener != nil {
 		wg.Go(func() { board.serve(listener) })
 		defer func() { _ = listener.Close() }()
 	}
 	wg.Go(func() { d.reportLoop(ctx, pool, board) })
+	wg.Go(func() { d.settleUpdate(ctx, pool, board) })
 	d.log.Info("agent starts", "hub", d.config.Hub, "version", command.Version())
 	err = pool.Run(ctx)
-	cancel()
+	cancel(nil)
 	if listener != nil {
 		_ = listener.Close()
 	}

@@ -17,6 +17,30 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for AgentUpdateState.
+const (
+	Done       AgentUpdateState = "done"
+	Failed     AgentUpdateState = "failed"
+	Restarting AgentUpdateState = "restarting"
+	Running    AgentUpdateState = "running"
+)
+
+// Valid indicates whether the value is a known member of the AgentUpdateState enum.
+func (e AgentUpdateState) Valid() bool {
+	switch e {
+	case Done:
+		return true
+	case Failed:
+		return true
+	case Restarting:
+		return true
+	case Running:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for CLILoginResultStatus.
 const (
 	CLILoginResultStatusApproved CLILoginResultStatus = "approved"
@@ -389,6 +413,19 @@ func (e TokenScope) Valid() bool {
 	}
 }
 
+// AgentUpdate The latest update of a device's agent since the hub started.
+type AgentUpdate struct {
+	At time.Time `json:"at"`
+
+	// Message Why it failed
+	Message *string          `json:"message,omitempty"`
+	State   AgentUpdateState `json:"state"`
+	Version string           `json:"version"`
+}
+
+// AgentUpdateState defines model for AgentUpdate.State.
+type AgentUpdateState string
+
 // CLILogin defines model for CLILogin.
 type CLILogin struct {
 	ExpiresAt       time.Time `json:"expires_at"`
@@ -511,8 +548,14 @@ type Device struct {
 	Tags         []string      `json:"tags"`
 
 	// Targets Targets that the caller may open here
-	Targets []string  `json:"targets"`
-	Via     DeviceVia `json:"via"`
+	Targets []string `json:"targets"`
+
+	// Update The latest update of a device's agent since the hub started.
+	Update *AgentUpdate `json:"update,omitempty"`
+
+	// UpdateAvailable The hub has another version for it, and its policy lets the hub put it there
+	UpdateAvailable *bool     `json:"update_available,omitempty"`
+	Via             DeviceVia `json:"via"`
 }
 
 // DeviceVia defines model for Device.Via.
@@ -1541,6 +1584,13 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/devices/{device}/ssh-host-keys/accept (the `AcceptHostKeys` operationId).
 	AcceptHostKeys(ctx context.Context, device DevicePath, body AcceptHostKeysJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// UpdateAgent Have the device put the program that this hub hands out in its agent's place (admin)
+	//
+	// The device's own page says how it goes (`update`).
+	//
+	// Corresponds with POST /api/v1/devices/{device}/update (the `UpdateAgent` operationId).
+	UpdateAgent(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// EnrollWithBody Turn a machine into a device
 	//
 	// Consumes one use of an install code. Repeated with the same code and key within the code's life it gives the
@@ -2191,6 +2241,23 @@ func (c *Client) AcceptHostKeysWithBody(ctx context.Context, device DevicePath, 
 // Corresponds with POST /api/v1/devices/{device}/ssh-host-keys/accept (the `AcceptHostKeys` operationId).
 func (c *Client) AcceptHostKeys(ctx context.Context, device DevicePath, body AcceptHostKeysJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewAcceptHostKeysRequest(c.Server, device, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateAgent Have the device put the program that this hub hands out in its agent's place (admin)
+//
+// The device's own page says how it goes (`update`).
+//
+// Corresponds with POST /api/v1/devices/{device}/update (the `UpdateAgent` operationId).
+func (c *Client) UpdateAgent(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateAgentRequest(c.Server, device)
 	if err != nil {
 		return nil, err
 	}
@@ -3594,6 +3661,40 @@ func NewAcceptHostKeysRequestWithBody(server string, device DevicePath, contentT
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewUpdateAgentRequest constructs an http.Request for the UpdateAgent method
+func NewUpdateAgentRequest(server string, device DevicePath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "device", device, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/devices/%s/update", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -5083,6 +5184,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/devices/{device}/ssh-host-keys/accept (the `AcceptHostKeys` operationId).
 	AcceptHostKeysWithResponse(ctx context.Context, device DevicePath, body AcceptHostKeysJSONRequestBody, reqEditors ...RequestEditorFn) (*AcceptHostKeysResponse, error)
 
+	// UpdateAgentWithResponse Have the device put the program that this hub hands out in its agent's place (admin)
+	//
+	// The device's own page says how it goes (`update`).
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/devices/{device}/update (the `UpdateAgent` operationId).
+	UpdateAgentWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*UpdateAgentResponse, error)
+
 	// EnrollWithBodyWithResponse Turn a machine into a device
 	//
 	// Consumes one use of an install code. Repeated with the same code and key within the code's life it gives the
@@ -6092,6 +6202,54 @@ func (r AcceptHostKeysResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r AcceptHostKeysResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UpdateAgentResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *AgentUpdate
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r UpdateAgentResponse) GetJSON202() *AgentUpdate {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r UpdateAgentResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r UpdateAgentResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateAgentResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateAgentResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateAgentResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -8047,6 +8205,21 @@ func (c *ClientWithResponses) AcceptHostKeysWithResponse(ctx context.Context, de
 	return ParseAcceptHostKeysResponse(rsp)
 }
 
+// UpdateAgentWithResponse Have the device put the program that this hub hands out in its agent's place (admin)
+//
+// The device's own page says how it goes (`update`).
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/devices/{device}/update (the `UpdateAgent` operationId).
+func (c *ClientWithResponses) UpdateAgentWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*UpdateAgentResponse, error) {
+	rsp, err := c.UpdateAgent(ctx, device, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateAgentResponse(rsp)
+}
+
 // EnrollWithBodyWithResponse Turn a machine into a device
 //
 // Consumes one use of an install code. Repeated with the same code and key within the code's life it gives the
@@ -9144,6 +9317,39 @@ func ParseAcceptHostKeysResponse(rsp *http.Response) (*AcceptHostKeysResponse, e
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUpdateAgentResponse parses an HTTP response from a UpdateAgentWithResponse call
+func ParseUpdateAgentResponse(rsp *http.Response) (*UpdateAgentResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateAgentResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest AgentUpdate
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem

@@ -44,6 +44,8 @@ const (
 	PortReleased         = "port.released"             // port, target
 	RootPasswordSet      = "root_password.set"         // name
 	RootPasswordRevealed = "root_password.revealed"    // name, reason
+	DeviceUpdated        = "device.updated"            // name, version: the agent's program
+	DeviceNotUpdated     = "device.not_updated"        // name, version, message
 	HubKeysChanged       = "hub.keys_changed"          // stage: next, finished, dropped
 )
 

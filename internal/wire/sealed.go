@@ -9,7 +9,7 @@ import (
 // Secrets in the results of calls are sealed to a key of the hub, since whoever ends TLS on the way reads what is not:
 // HPKE (RFC 9180) in base mode with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and AES-256-GCM. What is sent is the
 // encapsulated key followed by the ciphertext, in base64url without padding. Info names what is sealed and for whom,
-// so that it opens as nothing else.
+// so that it opens as nothing else. crypto/tls has package hpke in every program anyway.
 
 // SealFor encrypts plain to a public key, 32 bytes in base64url as SealingKey writes them. It fails with an Error of code
 // Invalid where it is none.

@@ -333,6 +333,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/devices/{device}/update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have the device put the program that this hub hands out in its agent's place (admin)
+         * @description The device's own page says how it goes (`update`).
+         */
+        post: operations["updateAgent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/devices/{device}/root-password": {
         parameters: {
             query?: never;
@@ -1149,6 +1172,9 @@ export interface components {
             /** @description Targets that the caller may open here */
             targets: string[];
             root_password?: components["schemas"]["RootPassword"];
+            /** @description The hub has another version for it, and its policy lets the hub put it there */
+            update_available?: boolean;
+            update?: components["schemas"]["AgentUpdate"];
             /** @description What a device that comes by stock OpenSSH forwards now */
             offers?: components["schemas"]["Target"][];
             /** @description The caller may rename and remove it */
@@ -1203,6 +1229,16 @@ export interface components {
             ssh?: components["schemas"]["SSHFacts"];
             services?: components["schemas"]["Service"][];
             policy?: components["schemas"]["DevicePolicy"];
+        };
+        /** @description The latest update of a device's agent since the hub started. */
+        AgentUpdate: {
+            version: string;
+            /** @enum {string} */
+            state: "running" | "restarting" | "done" | "failed";
+            /** @description Why it failed */
+            message?: string;
+            /** Format: date-time */
+            at: string;
         };
         /** @description Of root on the device, as the hub keeps it. */
         RootPassword: {
@@ -2200,6 +2236,30 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Device"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    updateAgent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Begun */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentUpdate"];
                 };
             };
             default: components["responses"]["Problem"];
