@@ -38,7 +38,9 @@ func try(t *testing.T, answer func(u *updates.Updates, m *machine, ask wire.Upda
 		m := &machine{}
 		m.version.Store("v1.0.0")
 		u := updates.New(updates.Options{Events: log, Log: slog.New(slog.DiscardHandler), Now: time.Now, Version: "v1.1.0", Within: time.Minute,
-			Programs: func() (map[string]wire.Program, error) { return map[string]wire.Program{"linux-arm64": {SHA256: "00", Size: 1}}, nil },
+			Programs: func() (map[string]wire.Program, error) {
+				return map[string]wire.Program{"linux-arm64": {SHA256: "00", Size: 1}}, nil
+			},
 			AgentVersion: func(string) (string, bool) {
 				v := m.version.Load().(string)
 				return v, v != ""
@@ -88,7 +90,9 @@ func TestEnds(t *testing.T) {
 		state  string
 		says   string
 	}{
-		"refused": {func(*testing.T, *updates.Updates, *machine, wire.Update) error { return wire.Errorf(wire.Forbidden, "not here") }, updates.Failed, "not here"},
+		"refused": {func(*testing.T, *updates.Updates, *machine, wire.Update) error {
+			return wire.Errorf(wire.Forbidden, "not here")
+		}, updates.Failed, "not here"},
 		"too old": {func(*testing.T, *updates.Updates, *machine, wire.Update) error {
 			return wire.Errorf(wire.NotFound, "This agent does not know the call update; a newer one may.")
 		}, updates.Failed, "too old"},
@@ -109,7 +113,10 @@ func TestEnds(t *testing.T) {
 			})
 			return nil
 		}, updates.Failed, "went back"},
-		"it never comes back": {func(_ *testing.T, _ *updates.Updates, m *machine, _ wire.Update) error { m.version.Store(""); return nil }, updates.Failed, "by itself"},
+		"it never comes back": {func(_ *testing.T, _ *updates.Updates, m *machine, _ wire.Update) error {
+			m.version.Store("")
+			return nil
+		}, updates.Failed, "by itself"},
 	} {
 		last, kinds := try(t, func(u *updates.Updates, m *machine, ask wire.Update) error { return test.answer(t, u, m, ask) }, 10*time.Minute)
 		if last.State != test.state || !strings.Contains(last.Message, test.says) {
