@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -58,20 +59,29 @@ func (s *site) localhost() string {
 }
 
 // device enrols a machine by a code made with these members, and runs its agent until the test ends.
-func (s *site) device(code map[string]any) {
+func (s *site) device(code map[string]any) agent.Paths {
 	s.t.Helper()
-	var made struct{ Code string }
-	if status := s.call(s.owner, "POST", "/api/v1/install-codes", code, &made); status != 201 {
-		s.t.Fatal(status)
-	}
-	paths := agent.PathsIn(s.t.TempDir())
-	if _, _, err := agent.Enroll(s.t.Context(), paths, agent.Enrolment{Hub: s.localhost(), Code: made.Code}); err != nil {
-		s.t.Fatal(err)
-	}
+	paths, _ := s.machine(code)
+	return paths
+}
+
+// machine is device, with what stops its agent earlier.
+func (s *site) machine(code map[string]any) (paths agent.Paths, stop func()) {
+	s.t.Helper()
+	made := s.code(code)
+	paths = s.enroll(made.code, made.fingerprint)
+	return paths, s.runAgent(paths)
+}
+
+// runAgent runs an agent until the test ends or it is stopped.
+func (s *site) runAgent(paths agent.Paths) (stop func()) {
+	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- agent.Run(ctx, paths, io.Discard) }()
-	s.t.Cleanup(func() { cancel(); <-ended })
+	stop = sync.OnceFunc(func() { cancel(); <-ended })
+	s.t.Cleanup(stop)
+	return stop
 }
 
 // within waits for what must become so.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -22,13 +23,16 @@ import (
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/dist"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/hubkeys"
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/ports"
+	"github.com/aditdev/adit/internal/rootpassword"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/sshgate"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/updates"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/static"
 	"github.com/aditdev/adit/tunnelhub"
@@ -45,19 +49,28 @@ type hub struct {
 	devices  *devices.Registry
 	ca       *sshca.CA
 	tunnel   *tunnelhub.Hub
-	shells   *shell.Shells
-	gateKey  ssh.Signer // the host key of sshGate
-	sshGate  *sshgate.Gate
-	ports    *ports.Ports
-	mqtt     *messaging.Exchange
+	hubKeys  *hubkeys.Keys
+
+	rootPasswords *rootpassword.Vault
+	dist          *dist.Dist
+	updates       *updates.Updates
+	updateWithin  time.Duration
+	shells        *shell.Shells
+	gateKey       ssh.Signer // the host key of sshGate
+	sshGate       *sshgate.Gate
+	ports         *ports.Ports
+	mqtt          *messaging.Exchange
 }
 
-func newHub(ctx context.Context, c config.Config, log *slog.Logger) (*hub, error) {
+func newHub(ctx context.Context, c config.Config, log *slog.Logger, p program) (*hub, error) {
 	st, err := store.Open(ctx, c.Data)
 	if err != nil {
 		return nil, err
 	}
-	h := &hub{config: c, log: log, store: st}
+	h := &hub{config: c, log: log, store: st, dist: dist.New(), updateWithin: cmp.Or(p.updateWithin, updates.Within)}
+	if p.programs != nil {
+		h.dist = dist.From(p.programs)
+	}
 	if err := h.wire(ctx); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
@@ -65,7 +78,11 @@ func newHub(ctx context.Context, c config.Config, log *slog.Logger) (*hub, error
 }
 
 func (h *hub) wire(ctx context.Context) (err error) {
-	keys, err := h.keys(ctx)
+	sealer, err := seal.New(h.config.Secret)
+	if err != nil {
+		return err
+	}
+	keys, err := h.keys(ctx, sealer)
 	if err != nil {
 		return err
 	}
@@ -82,18 +99,28 @@ func (h *hub) wire(ctx context.Context) (err error) {
 		return err
 	}
 	h.events = events.New(h.store, time.Now)
+	if h.hubKeys, err = hubkeys.Open(ctx, h.store, sealer, h.events, time.Now); err != nil {
+		return err
+	}
 	h.devices = devices.New(devices.Options{Store: h.store, Gate: h.gate, Events: h.events, Now: time.Now, Log: h.log,
-		Key: keys.tunnel, UserCA: h.ca.AuthorizedKey(), GateKey: wire.SSHKey(keys.gate.Public().(ed25519.PublicKey)), URLs: h.config.URLs,
+		Keys: h.hubKeys.Ring, UserCA: h.ca.AuthorizedKey(), GateKey: wire.SSHKey(keys.gate.Public().(ed25519.PublicKey)), URLs: h.config.URLs,
 		Drop: func(device string, cause error) { h.tunnel.Drop(device, cause) }})
 	name, err := h.devices.HubName(ctx)
 	if err != nil {
 		return err
 	}
-	h.tunnel = tunnelhub.New(tunnelhub.Options{Log: h.log, Key: keys.tunnel, Hosts: h.hosts(), Name: name,
+	h.tunnel = tunnelhub.New(tunnelhub.Options{Log: h.log, Hosts: h.hosts(), Name: name,
 		Version: command.Version(), Device: h.device, Cloned: h.cloned, Handle: h.handle,
 		MQTT: func(ctx context.Context, device string, conn net.Conn) error {
 			return h.mqtt.Carrier(ctx, device, conn)
 		}})
+	h.rootPasswords, err = rootpassword.New(ctx, rootpassword.Options{Store: h.store, Sealer: sealer, Events: h.events, Now: time.Now,
+		Log: h.log, Online: h.online, Call: h.tunnel.Call})
+	if err != nil {
+		return err
+	}
+	h.updates = updates.New(updates.Options{Events: h.events, Log: h.log, Now: time.Now, Version: command.Version(),
+		Programs: h.dist.Programs, Within: h.updateWithin, AgentVersion: h.agentVersion, Call: h.tunnel.Call})
 	h.shells = h.newShells()
 	h.sshGate = sshgate.New(sshgate.Options{Log: h.log, Now: time.Now, HostKey: h.gateKey, UserCA: h.ca.PublicKey(),
 		URL: h.config.URLs[0].String(), Gate: h.gate, Accounts: h.accounts, Devices: h.devices, Tunnel: h.tunnel})
@@ -108,22 +135,18 @@ const gateKeySecret = "ssh_gate_key"
 
 // keys are the hub's own, each of one use.
 type keys struct {
-	tunnel, userCA, gate ed25519.PrivateKey
-	mqttTokens           []byte
+	userCA, gate ed25519.PrivateKey
+	mqttTokens   []byte
 }
 
-// keys opens the hub's keys, and makes them at the first start.
-func (h *hub) keys(ctx context.Context) (k keys, err error) {
-	sealer, err := seal.New(h.config.Secret)
-	if err != nil {
-		return k, err
-	}
+// keys opens the hub's keys but that of the tunnel, and makes them at the first start.
+func (h *hub) keys(ctx context.Context, sealer *seal.Sealer) (k keys, err error) {
 	seed := func() []byte {
 		raw := make([]byte, ed25519.SeedSize)
 		_, _ = rand.Read(raw) // never fails
 		return raw
 	}
-	for name, key := range map[string]*ed25519.PrivateKey{"tunnel_key": &k.tunnel, "user_ca_key": &k.userCA, gateKeySecret: &k.gate} {
+	for name, key := range map[string]*ed25519.PrivateKey{"user_ca_key": &k.userCA, gateKeySecret: &k.gate} {
 		kept, err := h.store.Secret(ctx, sealer, name, seed)
 		if err != nil {
 			return k, err
@@ -155,7 +178,15 @@ func (h *hub) device(ctx context.Context, id string) (tunnelhub.Device, error) {
 		return tunnelhub.Device{}, fmt.Errorf("find device: %w", err)
 	}
 	key, err := wire.DecodeKey(d.PublicKey)
-	return tunnelhub.Device{ID: d.ID, Key: key, Status: d.Status, Stock: d.Via == devices.ViaOpenSSH, Ping: time.Duration(d.PingSeconds) * time.Second}, err
+	return tunnelhub.Device{ID: d.ID, Key: key, Status: d.Status, Stock: d.Via == devices.ViaOpenSSH,
+		HubKey: h.hubKeys.Ring().Signer(d.HubKeys), Ping: time.Duration(d.PingSeconds) * time.Second}, err
+}
+
+func (h *hub) online(device string) bool { return h.tunnel.Presence(device).Online }
+
+func (h *hub) agentVersion(device string) (version string, online bool) {
+	p := h.tunnel.Presence(device)
+	return p.AgentVersion, p.Online
 }
 
 func (h *hub) cloned(device string, _, _ wire.Instance) {
@@ -164,17 +195,21 @@ func (h *hub) cloned(device string, _, _ wire.Instance) {
 
 // handle answers the calls of devices.
 func (h *hub) handle(ctx context.Context, device, method string, params json.RawMessage) (any, error) {
-	if method != wire.MethodFacts {
-		return nil, wire.Errorf(wire.NotFound, "This hub knows no call %q.", wire.Printable(method, 64))
+	switch method {
+	case wire.MethodFacts:
+		return struct{}{}, h.devices.Report(ctx, device, params)
+	case wire.MethodUpdateResult:
+		return struct{}{}, h.updates.Result(device, params)
 	}
-	return struct{}{}, h.devices.Report(ctx, device, params)
+	return nil, wire.Errorf(wire.NotFound, "This hub knows no call %q.", wire.Printable(method, 64))
 }
 
 func (h *hub) handler(stopping context.Context) (http.Handler, error) {
-	install := &handlers.Install{Dist: dist.New(), Steps: h.devices,
-		Hub: dist.Hub{URL: h.config.URLs[0].String(), Key: h.devices.HubFingerprint()}}
+	install := &handlers.Install{Dist: h.dist, Steps: h.devices, Key: h.devices.FingerprintFor,
+		Hub: dist.Hub{URL: h.config.URLs[0].String()}}
 	return handlers.New(handlers.Options{Config: h.config, Version: command.Version(), Log: h.log, Now: time.Now, Store: h.store,
 		Gate: h.gate, Accounts: h.accounts, Events: h.events, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Shells: h.shells, Ports: h.ports, MQTT: h.mqtt, Install: install,
+		RootPasswords: h.rootPasswords, Updates: h.updates,
 		Site: static.Files(), SSH: h.sshGate.Serve, GateKey: h.gateKey.PublicKey(), Stopping: stopping})
 }
 

@@ -17,7 +17,7 @@ import (
 func (h *hub) newMQTT(ctx context.Context, k keys) (*messaging.Exchange, error) {
 	registry := messaging.New(messaging.Options{Log: h.log, Now: time.Now, Store: h.store, Gate: h.gate, Events: h.events, TokenKey: k.mqttTokens})
 	o := messaging.ExchangeOptions{Log: h.log, Now: time.Now, Registry: registry,
-		Name: hubLevel(k.tunnel.Public().(ed25519.PublicKey)), Dial: h.tunnel.Dial, Online: h.tunnel.Online}
+		Name: hubLevel(k.userCA.Public().(ed25519.PublicKey)), Dial: h.tunnel.Dial, Online: h.tunnel.Online}
 	if h.config.MQTTBackend != nil {
 		b, err := external.New(external.Options{URL: h.config.MQTTBackend, Name: o.Name, Access: registry, Log: h.log})
 		if err != nil {
@@ -34,7 +34,8 @@ func (h *hub) newMQTT(ctx context.Context, k keys) (*messaging.Exchange, error) 
 	return messaging.NewExchange(o), nil
 }
 
-// hubLevel is what a hub calls itself in topics: other hubs on the same broker have other keys.
+// hubLevel is what a hub calls itself in topics, by its user CA, which no rotation changes: other hubs on the same broker
+// have others.
 func hubLevel(key ed25519.PublicKey) string {
 	sum := sha256.Sum256(key)
 	return hex.EncodeToString(sum[:6])

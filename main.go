@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -33,6 +35,10 @@ type program struct {
 	stdout, stderr io.Writer
 	// listening is told the address once the hub serves; nil in main.
 	listening func(address string)
+	// programs are what the hub hands out to devices, and updateWithin is how long an updated one has to come online; zero
+	// values, as in main, mean what is embedded and updates.Within.
+	programs     fs.FS
+	updateWithin time.Duration
 }
 
 // commands is the command line, as kong reads it.
@@ -42,6 +48,7 @@ type commands struct {
 	Token   tokenCommands  `cmd:"" help:"Make API tokens."`
 	Grant   grantCommands  `cmd:"" help:"Say who may reach which devices."`
 	MQTT    mqttCommands   `cmd:"" name:"mqtt" help:"Who may speak MQTT."`
+	Keys    keysCommands   `cmd:"" help:"List the hub's tunnel keys, and replace them."`
 	Doctor  doctorCommand  `cmd:"" help:"Try how stock OpenSSH reaches this hub, and have the pages show what works."`
 	Backup  backupCommand  `cmd:"" help:"Write one consistent file, also while the hub serves."`
 	Restore restoreCommand `cmd:"" help:"Put a backup into the data directory. The hub must not run."`

@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	if status, asked := standIn(); asked {
 		os.Exit(status)
 	}
+	if status, asked := agentStandIn(); asked {
+		os.Exit(status)
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -77,12 +80,20 @@ type running struct {
 // serve starts a hub on a port of its own and stops it at the test's end.
 func serve(t *testing.T, environ []string, args ...string) *running {
 	t.Helper()
+	return serveProgram(t, program{environ: environ}, args...)
+}
+
+// serveProgram is serve with what else a program is given.
+func serveProgram(t *testing.T, p program, args ...string) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	listening, ended := make(chan string, 1), make(chan int, 1)
 	r := &running{t: t, stderr: &out{}}
 	go func() {
-		ended <- run(ctx, program{args: append([]string{"serve"}, args...), environ: append([]string{"PORT=0"}, environ...),
-			stdin: strings.NewReader(""), stdout: io.Discard, stderr: r.stderr, listening: func(address string) { listening <- address }})
+		p.args, p.environ = append([]string{"serve"}, args...), append([]string{"PORT=0"}, p.environ...)
+		p.stdin, p.stdout, p.stderr = strings.NewReader(""), io.Discard, r.stderr
+		p.listening = func(address string) { listening <- address }
+		ended <- run(ctx, p)
 	}()
 	r.stop = sync.OnceValue(func() int { cancel(); return <-ended })
 	t.Cleanup(func() { r.stop() })

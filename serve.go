@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/aditdev/adit/internal/config"
+	"github.com/aditdev/adit/internal/hubkeys"
 	"github.com/aditdev/adit/internal/seal"
 )
 
@@ -58,7 +59,7 @@ func (s serveCommand) Run(ctx context.Context, p program) error {
 		port := listener.Addr().(*net.TCPAddr).Port
 		c.URLs = []*url.URL{{Scheme: "http", Host: fmt.Sprintf("localhost:%d", port)}}
 	}
-	h, err := newHub(ctx, c, log)
+	h, err := newHub(ctx, c, log, p)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -150,6 +151,11 @@ func (h *hub) start(background, stopping context.Context, http func() error, raw
 	p.run("policy", func() error { return h.gate.Run(background) })
 	p.run("events", func() error { return h.events.Run(background) })
 	p.run("presence", func() error { return h.devices.Follow(background, h.tunnel.Watch(background)) })
+	p.run("keys", func() error {
+		return h.hubKeys.Run(stopping, hubkeys.Line{Log: h.log, Call: h.tunnel.Call, Online: h.online})
+	})
+	p.run("updates", func() error { return h.updates.Run(stopping) })
+	p.run("root passwords", func() error { return h.rootPasswords.Run(stopping) })
 	p.run("sweep", func() error { return h.sweep(background) })
 	p.run("links", func() error { return h.tunnel.Run(stopping) })
 	p.run("shells", func() error { return h.shells.Run(stopping) })

@@ -12,6 +12,7 @@ func views(_ *laptop, b *browser) {
 	b.write("dem")
 	b.click("[data-testid=device-row-demo]") // at once, as the eye is quicker than the address
 	b.wait("[data-testid=device-name]", "demo")
+	b.wait("[data-testid=metrics]", "Processor")
 	b.click("a[href='/app/settings']")
 	b.wait("h1", "Settings")
 

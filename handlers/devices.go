@@ -142,6 +142,14 @@ func (a *api) fullDevice(ctx context.Context, d store.Device) (Device, error) {
 		keys = append(keys, HostKey{Key: k.HostKey, Fingerprint: k.Fingerprint, Pending: k.Pending})
 	}
 	out.SSHHostKeys = &keys
+	if out.MayManage && d.Via == devices.ViaAgent {
+		kept, err := a.rootPassword(ctx, d)
+		if err != nil {
+			return out, err
+		}
+		out.RootPassword = &kept
+		a.addUpdate(&out, d)
+	}
 	return out, nil
 }
 

@@ -33,7 +33,7 @@ func (a *api) ListInstallCodes(ctx context.Context, _ ListInstallCodesRequestObj
 func (a *api) CreateInstallCode(ctx context.Context, r CreateInstallCodeRequestObject) (CreateInstallCodeResponseObject, error) {
 	b := r.Body
 	req := devices.CodeRequest{Name: value(b.Name), Tags: value(b.Tags), Uses: value(b.Uses), Approval: b.Approval,
-		Life: time.Duration(value(b.ExpiresIn)) * time.Second, Allow: value(b.Allow), Replaces: value(b.Replaces)}
+		Life: time.Duration(value(b.ExpiresIn)) * time.Second, Allow: value(b.Allow), Replaces: value(b.Replaces), RootPassword: value(b.RootPassword)}
 	if (b.Uses != nil && *b.Uses < 1) || (b.ExpiresIn != nil && *b.ExpiresIn < 1) {
 		return nil, wire.Errorf(wire.Invalid, "A code works at least once, and for at least a minute.")
 	}
@@ -45,7 +45,7 @@ func (a *api) CreateInstallCode(ctx context.Context, r CreateInstallCodeRequestO
 	if err != nil {
 		return nil, err
 	}
-	lines := a.Devices.Lines(made.Code, store.List(made.Row.Allow), hashes)
+	lines := a.Devices.Lines(made.Code, made.Row, hashes)
 	return CreateInstallCode201JSONResponse{ID: made.Row.ID, Code: made.Code, Command: lines.Command, CommandWget: lines.Wget,
 		CommandShort: lines.Short, CommandCheck: lines.Check, CommandOpenssh: lines.OpenSSH, CommandOpenssl: lines.OpenSSL, ApprovalShort: made.Row.ApprovalShort,
 		ExpiresAt: store.Time(made.Row.ExpiresAt), Uses: int(made.Row.Uses)}, nil

@@ -20,9 +20,11 @@ import (
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/ports"
+	"github.com/aditdev/adit/internal/rootpassword"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/updates"
 	"github.com/aditdev/adit/tunnelhub"
 )
 
@@ -43,7 +45,11 @@ type Options struct {
 	Ports    *ports.Ports
 	MQTT     *messaging.Exchange
 	Install  *Install
-	Site     fs.FS
+
+	RootPasswords *rootpassword.Vault
+	Updates       *updates.Updates
+
+	Site fs.FS
 
 	// SSH serves a connection of stock OpenSSH from an address; GateKey is the host key that it shows there.
 	SSH     func(conn net.Conn, address string)

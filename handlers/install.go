@@ -29,8 +29,11 @@ type InstallSteps interface {
 // Install serves what a new machine fetches: the script and the program. None of it needs to know who asks.
 type Install struct {
 	Dist  *dist.Dist
-	Hub   dist.Hub
+	Hub   dist.Hub // without its key
 	Steps InstallSteps
+	// Key is the fingerprint of the hub's key that belongs into the script of the code with this hex SHA-256, "" for the
+	// script that is the same for everybody.
+	Key func(ctx context.Context, codeHash string) string
 	// Form is that of the ProxyCommand in the script for machines without our agent; nil means the patient one.
 	Form func(context.Context) (dist.Form, error)
 }
@@ -39,11 +42,14 @@ const scriptType = "text/x-shellscript; charset=utf-8"
 
 // script is the install script for machines that come by via; empty means agent.
 func (i *Install) script(ctx context.Context, via EnrollRequestVia, code string) (text string, err error) {
+	hub := i.Hub
+	if hub.Key = i.Key(ctx, ""); code != "" {
+		hub.Key = i.Key(ctx, sha256Hex(code))
+	}
 	switch via {
 	case "", EnrollRequestViaAgent:
-		text, err = i.Dist.Script(i.Hub, code)
+		text, err = i.Dist.Script(hub, code)
 	case EnrollRequestViaOpenssh:
-		hub := i.Hub
 		if i.Form != nil {
 			if hub.Form, err = i.Form(ctx); err != nil {
 				return "", fmt.Errorf("find the form of ssh's way in: %w", err)

@@ -29,13 +29,22 @@ func (s *seenSteps) BinaryRead(_ context.Context, codeHash, _, program string) {
 	s.steps = append(s.steps, "binary "+codeHash+" "+program)
 }
 
+// oldCode was made before the hub's key was replaced.
+var oldCode = strings.Repeat("b", 26)
+
 // installDoors are the three doors alone; routes_test has them in their place behind the middleware.
 func installDoors(t *testing.T) (get func(path string, header ...string) *httptest.ResponseRecorder, seen *seenSteps, install *Install) {
 	t.Helper()
 	seen = &seenSteps{}
 	install = &Install{
-		Dist:  dist.From(fstest.MapFS{"adit-linux-amd64.gz": &fstest.MapFile{Data: []byte("program")}}),
-		Hub:   dist.Hub{URL: "https://hub.example", Key: "SHA256:key"},
+		Dist: dist.From(fstest.MapFS{"adit-linux-amd64.gz": &fstest.MapFile{Data: []byte("program")}}),
+		Hub:  dist.Hub{URL: "https://hub.example", Key: "SHA256:key"},
+		Key: func(_ context.Context, codeHash string) string {
+			if codeHash == sha256Hex(oldCode) {
+				return "SHA256:oldkey"
+			}
+			return "SHA256:key"
+		},
 		Steps: seen,
 	}
 	e := echo.New()
@@ -130,6 +139,9 @@ func TestScriptWithCode(t *testing.T) {
 		if w := get("/i/" + bad); w.Code != http.StatusNotFound || strings.Contains(w.Body.String(), bad) {
 			t.Errorf("%s: %d %s", bad, w.Code, w.Body)
 		}
+	}
+	if w := get("/i/" + oldCode); !strings.Contains(w.Body.String(), "SHA256:oldkey") {
+		t.Error("the script of a code that was made before the hub's key was replaced has another fingerprint than its enrolment")
 	}
 }
 

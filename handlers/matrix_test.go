@@ -60,6 +60,10 @@ func matrix(t *testing.T) map[string]line {
 
 		"GET /api/v1/devices":                               {nil, persons(200)},
 		"GET /api/v1/devices/:device":                       {nil, [7]int{401, 401, 401, 200, 404, 200, 200}},
+		"GET /api/v1/devices/:device/metrics":               {nil, [7]int{401, 401, 401, 503, 404, 503, 503}}, // nobody is online
+		"POST /api/v1/devices/:device/update":               {nil, managers(503)},
+		"POST /api/v1/devices/:device/root-password":        {nil, managers(503)},
+		"POST /api/v1/devices/:device/root-password/reveal": {object{"reason": "test", "password": password}, managers(403)},
 		"PATCH /api/v1/devices/:device":                     {object{"tags": []string{"x"}}, managers(200)},
 		"DELETE /api/v1/devices/:device":                    {nil, managers(204)},
 		"POST /api/v1/devices/:device/approve":              {nil, managers(200)},
@@ -161,12 +165,15 @@ var narrow = map[string]access.Scope{
 	"GET /api/v1/devices":         access.ScopeRead,
 	"GET /api/v1/devices/:device": access.ScopeRead,
 	"GET /api/v1/known-hosts":     access.ScopeRead,
-	"GET /api/v1/events":          access.ScopeRead,
-	"GET /metrics":                access.ScopeRead,
-	"GET /api/v1/ssh-gate":        access.ScopeRead,
-	"GET /api/v1/ssh-keys":        access.ScopeRead,
-	"GET /api/v1/streams":         access.ScopeRead,
-	"GET /api/v1/ports":           access.ScopeRead,
+
+	"GET /api/v1/devices/:device/metrics": access.ScopeRead,
+
+	"GET /api/v1/events":   access.ScopeRead,
+	"GET /metrics":         access.ScopeRead,
+	"GET /api/v1/ssh-gate": access.ScopeRead,
+	"GET /api/v1/ssh-keys": access.ScopeRead,
+	"GET /api/v1/streams":  access.ScopeRead,
+	"GET /api/v1/ports":    access.ScopeRead,
 
 	"GET /api/v1/mqtt":                 access.ScopeRead,
 	"GET /api/v1/mqtt/clients":         access.ScopeRead,

@@ -15,6 +15,30 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for AgentUpdateState.
+const (
+	Done       AgentUpdateState = "done"
+	Failed     AgentUpdateState = "failed"
+	Restarting AgentUpdateState = "restarting"
+	Running    AgentUpdateState = "running"
+)
+
+// Valid indicates whether the value is a known member of the AgentUpdateState enum.
+func (e AgentUpdateState) Valid() bool {
+	switch e {
+	case Done:
+		return true
+	case Failed:
+		return true
+	case Restarting:
+		return true
+	case Running:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for CLILoginResultStatus.
 const (
 	CLILoginResultStatusApproved CLILoginResultStatus = "approved"
@@ -384,6 +408,24 @@ func (e ProblemCode) Valid() bool {
 	}
 }
 
+// Defines values for RevealedPasswordState.
+const (
+	RevealedPasswordStateActive  RevealedPasswordState = "active"
+	RevealedPasswordStatePending RevealedPasswordState = "pending"
+)
+
+// Valid indicates whether the value is a known member of the RevealedPasswordState enum.
+func (e RevealedPasswordState) Valid() bool {
+	switch e {
+	case RevealedPasswordStateActive:
+		return true
+	case RevealedPasswordStatePending:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Role.
 const (
 	Admin    Role = "admin"
@@ -402,6 +444,27 @@ func (e Role) Valid() bool {
 	case Owner:
 		return true
 	case Viewer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RootPasswordState.
+const (
+	RootPasswordStateActive  RootPasswordState = "active"
+	RootPasswordStateNone    RootPasswordState = "none"
+	RootPasswordStatePending RootPasswordState = "pending"
+)
+
+// Valid indicates whether the value is a known member of the RootPasswordState enum.
+func (e RootPasswordState) Valid() bool {
+	switch e {
+	case RootPasswordStateActive:
+		return true
+	case RootPasswordStateNone:
+		return true
+	case RootPasswordStatePending:
 		return true
 	default:
 		return false
@@ -607,6 +670,19 @@ type AgentMQTTThing struct {
 	Name       string     `json:"name"`
 }
 
+// AgentUpdate The latest update of a device's agent since the hub started.
+type AgentUpdate struct {
+	At time.Time `json:"at"`
+
+	// Message Why it failed
+	Message *string          `json:"message,omitempty"`
+	State   AgentUpdateState `json:"state"`
+	Version string           `json:"version"`
+}
+
+// AgentUpdateState defines model for AgentUpdate.State.
+type AgentUpdateState string
+
 // CLILogin defines model for CLILogin.
 type CLILogin struct {
 	ExpiresAt       time.Time `json:"expires_at"`
@@ -720,14 +796,23 @@ type Device struct {
 	OnlineSince *time.Time `json:"online_since,omitempty"`
 
 	// PingSeconds Between pings; offline is noticed within 2.5 times that, and 40 s at least
-	PingSeconds *int         `json:"ping_seconds,omitempty"`
-	SSHHostKeys *[]HostKey   `json:"ssh_host_keys,omitempty"`
-	Status      DeviceStatus `json:"status"`
-	Tags        []string     `json:"tags"`
+	PingSeconds *int `json:"ping_seconds,omitempty"`
+
+	// RootPassword Of root on the device, as the hub keeps it.
+	RootPassword *RootPassword `json:"root_password,omitempty"`
+	SSHHostKeys  *[]HostKey    `json:"ssh_host_keys,omitempty"`
+	Status       DeviceStatus  `json:"status"`
+	Tags         []string      `json:"tags"`
 
 	// Targets Targets that the caller may open here
-	Targets []string  `json:"targets"`
-	Via     DeviceVia `json:"via"`
+	Targets []string `json:"targets"`
+
+	// Update The latest update of a device's agent since the hub started.
+	Update *AgentUpdate `json:"update,omitempty"`
+
+	// UpdateAvailable The hub has another version for it, and its policy lets the hub put it there
+	UpdateAvailable *bool     `json:"update_available,omitempty"`
+	Via             DeviceVia `json:"via"`
 }
 
 // DeviceVia defines model for Device.Via.
@@ -765,12 +850,13 @@ type DevicePatch struct {
 
 // DevicePolicy What the device's own agent.toml allows.
 type DevicePolicy struct {
-	Logins  *[]string `json:"logins,omitempty"`
-	Rescue  *bool     `json:"rescue,omitempty"`
-	Root    *bool     `json:"root,omitempty"`
-	Run     *bool     `json:"run,omitempty"`
-	Targets *[]string `json:"targets,omitempty"`
-	Update  *bool     `json:"update,omitempty"`
+	Logins       *[]string `json:"logins,omitempty"`
+	Rescue       *bool     `json:"rescue,omitempty"`
+	Root         *bool     `json:"root,omitempty"`
+	RootPassword *bool     `json:"root_password,omitempty"`
+	Run          *bool     `json:"run,omitempty"`
+	Targets      *[]string `json:"targets,omitempty"`
+	Update       *bool     `json:"update,omitempty"`
 }
 
 // DeviceStatus defines model for DeviceStatus.
@@ -995,8 +1081,11 @@ type InstallCodeRequest struct {
 	Name *string `json:"name,omitempty"`
 
 	// Replaces Id or name of the device whose place the new one takes
-	Replaces *string   `json:"replaces,omitempty"`
-	Tags     *[]string `json:"tags,omitempty"`
+	Replaces *string `json:"replaces,omitempty"`
+
+	// RootPassword The line lets the hub give root a new password, which it does when the device is first online. Not with the short line, nor without our agent
+	RootPassword *bool     `json:"root_password,omitempty"`
+	Tags         *[]string `json:"tags,omitempty"`
 
 	// Uses 1 where absent
 	Uses *int `json:"uses,omitempty"`
@@ -1350,6 +1439,39 @@ type Me struct {
 	User User    `json:"user"`
 }
 
+// Metrics What the device measures of itself now. What it cannot tell is absent.
+type Metrics struct {
+	// AgentMemoryBytes Resident memory of the agent
+	AgentMemoryBytes *int64 `json:"agent_memory_bytes,omitempty"`
+
+	// CPUBusy Share of all processors that was busy since the answer before, 0 to 1
+	CPUBusy *float64 `json:"cpu_busy,omitempty"`
+	Cpus    *int     `json:"cpus,omitempty"`
+
+	// DiskBytes Of the file system at /
+	DiskBytes *int64 `json:"disk_bytes,omitempty"`
+
+	// DiskFreeBytes What an ordinary account may still write there
+	DiskFreeBytes *int64 `json:"disk_free_bytes,omitempty"`
+
+	// Load Load averages over 1, 5 and 15 minutes
+	Load                 *[]float64 `json:"load,omitempty"`
+	MemoryAvailableBytes *int64     `json:"memory_available_bytes,omitempty"`
+	MemoryBytes          *int64     `json:"memory_bytes,omitempty"`
+
+	// NetworkInBytes Received since the start by the interfaces that are hardware
+	NetworkInBytes  *int64 `json:"network_in_bytes,omitempty"`
+	NetworkOutBytes *int64 `json:"network_out_bytes,omitempty"`
+	SwapBytes       *int64 `json:"swap_bytes,omitempty"`
+	SwapFreeBytes   *int64 `json:"swap_free_bytes,omitempty"`
+
+	// TemperatureCelsius The hottest sensor
+	TemperatureCelsius *float64 `json:"temperature_celsius,omitempty"`
+
+	// UptimeSeconds Since the device started. Also the time between two answers
+	UptimeSeconds *float64 `json:"uptime_seconds,omitempty"`
+}
+
 // NewInstallCode defines model for NewInstallCode.
 type NewInstallCode struct {
 	// ApprovalShort Whether the short line waits for a person
@@ -1483,8 +1605,41 @@ type ProxyCommands struct {
 	Upgrade string `json:"upgrade"`
 }
 
+// RevealRequest defines model for RevealRequest.
+type RevealRequest struct {
+	// Password The caller's own, where they did not sign in just now
+	Password *string `json:"password,omitempty"`
+
+	// Reason Stands in the event
+	Reason string `json:"reason"`
+}
+
+// RevealedPassword defines model for RevealedPassword.
+type RevealedPassword struct {
+	MadeAt   time.Time             `json:"made_at"`
+	Password string                `json:"password"`
+	State    RevealedPasswordState `json:"state"`
+}
+
+// RevealedPasswordState defines model for RevealedPassword.State.
+type RevealedPasswordState string
+
 // Role defines model for Role.
 type Role string
+
+// RootPassword Of root on the device, as the hub keeps it.
+type RootPassword struct {
+	MadeAt *time.Time `json:"made_at,omitempty"`
+
+	// ShownAt When a person last saw it
+	ShownAt *time.Time `json:"shown_at,omitempty"`
+
+	// State pending: the answer of the device is missing, and both the last one and the one before are kept
+	State RootPasswordState `json:"state"`
+}
+
+// RootPasswordState pending: the answer of the device is missing, and both the last one and the one before are kept
+type RootPasswordState string
 
 // SSHFacts defines model for SSHFacts.
 type SSHFacts struct {
@@ -1796,6 +1951,9 @@ type DecideCLILoginJSONRequestBody = CLILoginDecision
 // UpdateDeviceJSONRequestBody defines body for UpdateDevice for application/json ContentType.
 type UpdateDeviceJSONRequestBody = DevicePatch
 
+// RevealRootPasswordJSONRequestBody defines body for RevealRootPassword for application/json ContentType.
+type RevealRootPasswordJSONRequestBody = RevealRequest
+
 // SignCertificateJSONRequestBody defines body for SignCertificate for application/json ContentType.
 type SignCertificateJSONRequestBody = CertificateRequest
 
@@ -1891,15 +2049,27 @@ type ServerInterface interface {
 	// ApproveDevice Let a pending device in (admin); to turn it away, remove it
 	// (POST /api/v1/devices/{device}/approve)
 	ApproveDevice(ctx echo.Context, device DevicePath) error
+	// GetMetrics How the device fares now, as its agent answers; nothing is kept
+	// (GET /api/v1/devices/{device}/metrics)
+	GetMetrics(ctx echo.Context, device DevicePath) error
 	// GetDeviceMQTT A device's MQTT: topics, clients, listeners, bridges, and settings to paste
 	// (GET /api/v1/devices/{device}/mqtt)
 	GetDeviceMQTT(ctx echo.Context, device DevicePath) error
+	// SetRootPassword Give root a new password on the device, if its own policy allows it, and keep it (admin)
+	// (POST /api/v1/devices/{device}/root-password)
+	SetRootPassword(ctx echo.Context, device DevicePath) error
+	// RevealRootPassword Show the password that is kept; who saw it, and why, is an event (admin)
+	// (POST /api/v1/devices/{device}/root-password/reveal)
+	RevealRootPassword(ctx echo.Context, device DevicePath) error
 	// SignCertificate A ten-minute user certificate for one login on one device
 	// (POST /api/v1/devices/{device}/ssh-certificate)
 	SignCertificate(ctx echo.Context, device DevicePath) error
 	// AcceptHostKeys Trust the changed SSH host keys that a device reports (admin)
 	// (POST /api/v1/devices/{device}/ssh-host-keys/accept)
 	AcceptHostKeys(ctx echo.Context, device DevicePath) error
+	// UpdateAgent Have the device put the program that this hub hands out in its agent's place (admin)
+	// (POST /api/v1/devices/{device}/update)
+	UpdateAgent(ctx echo.Context, device DevicePath) error
 	// Enroll Turn a machine into a device
 	// (POST /api/v1/enroll)
 	Enroll(ctx echo.Context) error
@@ -2205,6 +2375,22 @@ func (w *ServerInterfaceWrapper) ApproveDevice(ctx echo.Context) error {
 	return err
 }
 
+// GetMetrics converts echo context to params.
+func (w *ServerInterfaceWrapper) GetMetrics(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "device" -------------
+	var device DevicePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "device", ctx.Param("device"), &device, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter device: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetMetrics(ctx, device)
+	return err
+}
+
 // GetDeviceMQTT converts echo context to params.
 func (w *ServerInterfaceWrapper) GetDeviceMQTT(ctx echo.Context) error {
 	var err error
@@ -2218,6 +2404,38 @@ func (w *ServerInterfaceWrapper) GetDeviceMQTT(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetDeviceMQTT(ctx, device)
+	return err
+}
+
+// SetRootPassword converts echo context to params.
+func (w *ServerInterfaceWrapper) SetRootPassword(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "device" -------------
+	var device DevicePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "device", ctx.Param("device"), &device, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter device: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.SetRootPassword(ctx, device)
+	return err
+}
+
+// RevealRootPassword converts echo context to params.
+func (w *ServerInterfaceWrapper) RevealRootPassword(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "device" -------------
+	var device DevicePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "device", ctx.Param("device"), &device, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter device: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RevealRootPassword(ctx, device)
 	return err
 }
 
@@ -2250,6 +2468,22 @@ func (w *ServerInterfaceWrapper) AcceptHostKeys(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.AcceptHostKeys(ctx, device)
+	return err
+}
+
+// UpdateAgent converts echo context to params.
+func (w *ServerInterfaceWrapper) UpdateAgent(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "device" -------------
+	var device DevicePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "device", ctx.Param("device"), &device, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter device: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.UpdateAgent(ctx, device)
 	return err
 }
 
@@ -2965,6 +3199,10 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/api/v1/devices/:device", wrapper.GetDevice, options.OperationMiddlewares["getDevice"]...)
 	router.PATCH(options.BaseURL+"/api/v1/devices/:device", wrapper.UpdateDevice, options.OperationMiddlewares["updateDevice"]...)
 	router.POST(options.BaseURL+"/api/v1/devices/:device/approve", wrapper.ApproveDevice, options.OperationMiddlewares["approveDevice"]...)
+	router.POST(options.BaseURL+"/api/v1/devices/:device/update", wrapper.UpdateAgent, options.OperationMiddlewares["updateAgent"]...)
+	router.POST(options.BaseURL+"/api/v1/devices/:device/root-password", wrapper.SetRootPassword, options.OperationMiddlewares["setRootPassword"]...)
+	router.POST(options.BaseURL+"/api/v1/devices/:device/root-password/reveal", wrapper.RevealRootPassword, options.OperationMiddlewares["revealRootPassword"]...)
+	router.GET(options.BaseURL+"/api/v1/devices/:device/metrics", wrapper.GetMetrics, options.OperationMiddlewares["getMetrics"]...)
 	router.POST(options.BaseURL+"/api/v1/devices/:device/ssh-host-keys/accept", wrapper.AcceptHostKeys, options.OperationMiddlewares["acceptHostKeys"]...)
 	router.POST(options.BaseURL+"/api/v1/devices/:device/ssh-certificate", wrapper.SignCertificate, options.OperationMiddlewares["signCertificate"]...)
 	router.GET(options.BaseURL+"/api/v1/known-hosts", wrapper.KnownHosts, options.OperationMiddlewares["knownHosts"]...)
@@ -3361,6 +3599,45 @@ func (response ApproveDevicedefaultApplicationProblemPlusJSONResponse) VisitAppr
 	return err
 }
 
+type GetMetricsRequestObject struct {
+	Device DevicePath `json:"device"`
+}
+
+type GetMetricsResponseObject interface {
+	VisitGetMetricsResponse(w http.ResponseWriter) error
+}
+
+type GetMetrics200JSONResponse Metrics
+
+func (response GetMetrics200JSONResponse) VisitGetMetricsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetMetricsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetMetricsdefaultApplicationProblemPlusJSONResponse) VisitGetMetricsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetDeviceMQTTRequestObject struct {
 	Device DevicePath `json:"device"`
 }
@@ -3389,6 +3666,85 @@ type GetDeviceMQTTdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetDeviceMQTTdefaultApplicationProblemPlusJSONResponse) VisitGetDeviceMQTTResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetRootPasswordRequestObject struct {
+	Device DevicePath `json:"device"`
+}
+
+type SetRootPasswordResponseObject interface {
+	VisitSetRootPasswordResponse(w http.ResponseWriter) error
+}
+
+type SetRootPassword200JSONResponse RootPassword
+
+func (response SetRootPassword200JSONResponse) VisitSetRootPasswordResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetRootPassworddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SetRootPassworddefaultApplicationProblemPlusJSONResponse) VisitSetRootPasswordResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevealRootPasswordRequestObject struct {
+	Device DevicePath `json:"device"`
+	Body   *RevealRootPasswordJSONRequestBody
+}
+
+type RevealRootPasswordResponseObject interface {
+	VisitRevealRootPasswordResponse(w http.ResponseWriter) error
+}
+
+type RevealRootPassword200JSONResponse []RevealedPassword
+
+func (response RevealRootPassword200JSONResponse) VisitRevealRootPasswordResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevealRootPassworddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RevealRootPassworddefaultApplicationProblemPlusJSONResponse) VisitRevealRootPasswordResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3469,6 +3825,45 @@ type AcceptHostKeysdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response AcceptHostKeysdefaultApplicationProblemPlusJSONResponse) VisitAcceptHostKeysResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateAgentRequestObject struct {
+	Device DevicePath `json:"device"`
+}
+
+type UpdateAgentResponseObject interface {
+	VisitUpdateAgentResponse(w http.ResponseWriter) error
+}
+
+type UpdateAgent202JSONResponse AgentUpdate
+
+func (response UpdateAgent202JSONResponse) VisitUpdateAgentResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateAgentdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateAgentdefaultApplicationProblemPlusJSONResponse) VisitUpdateAgentResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5483,15 +5878,27 @@ type StrictServerInterface interface {
 	// ApproveDevice Let a pending device in (admin); to turn it away, remove it
 	// (POST /api/v1/devices/{device}/approve)
 	ApproveDevice(ctx context.Context, request ApproveDeviceRequestObject) (ApproveDeviceResponseObject, error)
+	// GetMetrics How the device fares now, as its agent answers; nothing is kept
+	// (GET /api/v1/devices/{device}/metrics)
+	GetMetrics(ctx context.Context, request GetMetricsRequestObject) (GetMetricsResponseObject, error)
 	// GetDeviceMQTT A device's MQTT: topics, clients, listeners, bridges, and settings to paste
 	// (GET /api/v1/devices/{device}/mqtt)
 	GetDeviceMQTT(ctx context.Context, request GetDeviceMQTTRequestObject) (GetDeviceMQTTResponseObject, error)
+	// SetRootPassword Give root a new password on the device, if its own policy allows it, and keep it (admin)
+	// (POST /api/v1/devices/{device}/root-password)
+	SetRootPassword(ctx context.Context, request SetRootPasswordRequestObject) (SetRootPasswordResponseObject, error)
+	// RevealRootPassword Show the password that is kept; who saw it, and why, is an event (admin)
+	// (POST /api/v1/devices/{device}/root-password/reveal)
+	RevealRootPassword(ctx context.Context, request RevealRootPasswordRequestObject) (RevealRootPasswordResponseObject, error)
 	// SignCertificate A ten-minute user certificate for one login on one device
 	// (POST /api/v1/devices/{device}/ssh-certificate)
 	SignCertificate(ctx context.Context, request SignCertificateRequestObject) (SignCertificateResponseObject, error)
 	// AcceptHostKeys Trust the changed SSH host keys that a device reports (admin)
 	// (POST /api/v1/devices/{device}/ssh-host-keys/accept)
 	AcceptHostKeys(ctx context.Context, request AcceptHostKeysRequestObject) (AcceptHostKeysResponseObject, error)
+	// UpdateAgent Have the device put the program that this hub hands out in its agent's place (admin)
+	// (POST /api/v1/devices/{device}/update)
+	UpdateAgent(ctx context.Context, request UpdateAgentRequestObject) (UpdateAgentResponseObject, error)
 	// Enroll Turn a machine into a device
 	// (POST /api/v1/enroll)
 	Enroll(ctx context.Context, request EnrollRequestObject) (EnrollResponseObject, error)
@@ -5950,6 +6357,31 @@ func (sh *strictHandler) ApproveDevice(ctx echo.Context, device DevicePath) erro
 	return nil
 }
 
+// GetMetrics operation middleware
+func (sh *strictHandler) GetMetrics(ctx echo.Context, device DevicePath) error {
+	var request GetMetricsRequestObject
+
+	request.Device = device
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetMetrics(ctx.Request().Context(), request.(GetMetricsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetMetrics")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetMetricsResponseObject); ok {
+		return validResponse.VisitGetMetricsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // GetDeviceMQTT operation middleware
 func (sh *strictHandler) GetDeviceMQTT(ctx echo.Context, device DevicePath) error {
 	var request GetDeviceMQTTRequestObject
@@ -5969,6 +6401,72 @@ func (sh *strictHandler) GetDeviceMQTT(ctx echo.Context, device DevicePath) erro
 		return err
 	} else if validResponse, ok := response.(GetDeviceMQTTResponseObject); ok {
 		return validResponse.VisitGetDeviceMQTTResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// SetRootPassword operation middleware
+func (sh *strictHandler) SetRootPassword(ctx echo.Context, device DevicePath) error {
+	var request SetRootPasswordRequestObject
+
+	request.Device = device
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SetRootPassword(ctx.Request().Context(), request.(SetRootPasswordRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SetRootPassword")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(SetRootPasswordResponseObject); ok {
+		return validResponse.VisitSetRootPasswordResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RevealRootPassword operation middleware
+func (sh *strictHandler) RevealRootPassword(ctx echo.Context, device DevicePath) error {
+	var request RevealRootPasswordRequestObject
+
+	request.Device = device
+
+	var body RevealRootPasswordJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RevealRootPassword(ctx.Request().Context(), request.(RevealRootPasswordRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevealRootPassword")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RevealRootPasswordResponseObject); ok {
+		return validResponse.VisitRevealRootPasswordResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -6051,6 +6549,31 @@ func (sh *strictHandler) AcceptHostKeys(ctx echo.Context, device DevicePath) err
 		return err
 	} else if validResponse, ok := response.(AcceptHostKeysResponseObject); ok {
 		return validResponse.VisitAcceptHostKeysResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// UpdateAgent operation middleware
+func (sh *strictHandler) UpdateAgent(ctx echo.Context, device DevicePath) error {
+	var request UpdateAgentRequestObject
+
+	request.Device = device
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateAgent(ctx.Request().Context(), request.(UpdateAgentRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateAgent")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(UpdateAgentResponseObject); ok {
+		return validResponse.VisitUpdateAgentResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -30,11 +30,15 @@ import (
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/dist"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/hubkeys"
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/ports"
+	"github.com/aditdev/adit/internal/rootpassword"
+	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/updates"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
 )
@@ -121,8 +125,8 @@ func (r *rig) options() Options {
 	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	o := Options{Config: config.Config{URLs: []*url.URL{base}}, Version: "test", Log: log, Now: time.Now, Store: st, Gate: gate,
 		Accounts: accounts, Events: events.New(st, time.Now), CA: ca}
-	o.Devices = devices.New(devices.Options{Store: st, Gate: gate, Events: o.Events, Now: time.Now, Log: log, Key: key,
-		UserCA: ca.AuthorizedKey(), GateKey: wire.SSHKey(key.Public().(ed25519.PublicKey)), URLs: o.Config.URLs, Drop: func(id string, err error) { o.Tunnel.Drop(id, err) }})
+	o.Devices = devices.New(devices.Options{Store: st, Gate: gate, Events: o.Events, Now: time.Now, Log: log,
+		Keys: func() hubkeys.Ring { return hubkeys.Ring{Current: key} }, UserCA: ca.AuthorizedKey(), GateKey: wire.SSHKey(key.Public().(ed25519.PublicKey)), URLs: o.Config.URLs, Drop: func(id string, err error) { o.Tunnel.Drop(id, err) }})
 	o.Tunnel = tunnelhub.New(tunnelhub.Options{Log: log, Key: key, Hosts: []string{base.Host}, Name: "test", Version: "test",
 		Device: func(ctx context.Context, id string) (tunnelhub.Device, error) {
 			d, err := st.Read().GetDevice(ctx, id)
@@ -134,6 +138,14 @@ func (r *rig) options() Options {
 		}, MQTT: func(ctx context.Context, device string, conn net.Conn) error {
 			return o.MQTT.Carrier(ctx, device, conn)
 		}})
+	sealer, err := seal.New(seal.NewSecret())
+	r.must(err)
+	o.RootPasswords, err = rootpassword.New(ctx, rootpassword.Options{Store: st, Sealer: sealer, Events: o.Events, Now: time.Now, Log: log,
+		Online: func(device string) bool { return o.Tunnel.Presence(device).Online }, Call: o.Tunnel.Call})
+	r.must(err)
+	o.Updates = updates.New(updates.Options{Events: o.Events, Log: log, Now: time.Now, Version: "test", Within: updates.Within, Call: o.Tunnel.Call,
+		Programs:     func() (map[string]wire.Program, error) { return nil, nil },
+		AgentVersion: func(device string) (string, bool) { p := o.Tunnel.Presence(device); return p.AgentVersion, p.Online }})
 	o.Shells = shell.New(shell.Options{Log: log, Store: noShells{}, Hold: func(ctx context.Context, s shell.Record) (context.Context, context.CancelFunc, error) {
 		return gate.Hold(ctx, access.Use{User: s.User, Device: s.Device, Target: string(s.Target()), Login: s.Login})
 	}})
@@ -144,7 +156,7 @@ func (r *rig) options() Options {
 	b, err := broker.New(ctx, broker.Options{Access: registry, Store: st, Log: log})
 	r.must(err)
 	o.MQTT = messaging.NewExchange(messaging.ExchangeOptions{Log: log, Now: time.Now, Registry: registry, Backend: b, RunBackend: b.Run, Name: "h", Dial: o.Tunnel.Dial, Online: o.Tunnel.Online})
-	o.Install = &Install{Dist: dist.From(fstest.MapFS{}), Hub: dist.Hub{URL: r.url, Key: o.Devices.HubFingerprint()}, Steps: o.Devices}
+	o.Install = &Install{Dist: dist.From(fstest.MapFS{}), Hub: dist.Hub{URL: r.url}, Key: o.Devices.FingerprintFor, Steps: o.Devices}
 	o.Site = fstest.MapFS{
 		"index.html":     {Data: []byte("<title>landing</title>")},
 		"app.html":       {Data: []byte("<title>app</title>")},
@@ -156,7 +168,7 @@ func (r *rig) options() Options {
 	o.GateKey, o.SSH = newSSHSigner(r.t).PublicKey(), sayBack
 	stopping, stop := context.WithCancel(ctx)
 	o.Stopping = stopping
-	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run)
+	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Updates.Run)
 	return o
 }
 
@@ -254,7 +266,7 @@ func (r *rig) enrol(name string) store.Device {
 func (r *rig) connect(name string) *carrier.Pool {
 	r.t.Helper()
 	id := r.device[name].ID
-	pool := carrier.New(carrier.Config{Log: r.Log, URL: r.url, Device: id, Key: r.keys[id], HubKeys: []ed25519.PublicKey{r.Devices.Key.Public().(ed25519.PublicKey)},
+	pool := carrier.New(carrier.Config{Log: r.Log, URL: r.url, Device: id, Key: r.keys[id], HubKeys: []ed25519.PublicKey{r.Devices.Keys().Current.Public().(ed25519.PublicKey)},
 		Instance: wire.Instance{Counter: 1, Random: wire.NewID()}, AgentVersion: "test", Handler: anyAddress{}})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

@@ -78,6 +78,10 @@ func rules() map[string]rule {
 
 		"GET /api/v1/devices":                               sees,
 		"GET /api/v1/devices/:device":                       sees,
+		"GET /api/v1/devices/:device/metrics":               sees,
+		"POST /api/v1/devices/:device/update":               manager,
+		"POST /api/v1/devices/:device/root-password":        manager,
+		"POST /api/v1/devices/:device/root-password/reveal": manager,
 		"PATCH /api/v1/devices/:device":                     manager,
 		"DELETE /api/v1/devices/:device":                    manager,
 		"POST /api/v1/devices/:device/approve":              manager,

@@ -28,8 +28,12 @@ func (h *Hub) Call(ctx context.Context, device, method string, params, result an
 		if err != nil {
 			return err
 		}
+		known, err := h.options.Device(ctx, device) // asked anew: it may have been told of another key since
+		if err != nil {
+			return err
+		}
 		// A frame that cannot be sent ends the carrier, and so this wait.
-		if err := c.ws.WriteMessage(wire.SignCall(h.options.Key, device, c.nonce, c.agentNonce, call)); wire.CodeOf(err) == wire.TooLarge {
+		if err := c.ws.WriteMessage(wire.SignCall(h.keyFor(known), device, c.nonce, c.agentNonce, call)); wire.CodeOf(err) == wire.TooLarge {
 			return err
 		}
 		select {

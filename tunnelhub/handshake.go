@@ -94,19 +94,27 @@ func (h *Hub) conclude(ctx context.Context, c *Carrier, hello []byte, auth wire.
 	default:
 		return wire.Errorf(wire.Invalid, "This hub knows no carriers for %q.", auth.Purpose)
 	}
-	if err := h.sendReady(c, hello, unsigned, auth.Host); err != nil {
+	if err := h.sendReady(c, h.keyFor(device), hello, unsigned, auth.Host); err != nil {
 		h.leave(c, err)
 		return err
 	}
 	return nil
 }
 
-func (h *Hub) sendReady(c *Carrier, hello, auth []byte, host string) error {
+// keyFor is the hub's key that a device pins.
+func (h *Hub) keyFor(d Device) ed25519.PrivateKey {
+	if d.HubKey != nil {
+		return d.HubKey
+	}
+	return h.options.Key
+}
+
+func (h *Hub) sendReady(c *Carrier, key ed25519.PrivateKey, hello, auth []byte, host string) error {
 	ready, err := wire.Encode(wire.Ready{PingSeconds: int(c.ping.Seconds()), Now: h.options.Now().UnixMilli()})
 	if err != nil {
 		return err
 	}
-	signature := ed25519.Sign(h.options.Key, wire.HubTranscript(hello, auth, ready, host))
+	signature := ed25519.Sign(key, wire.HubTranscript(hello, auth, ready, host))
 	return c.ws.WriteRaw(wire.AppendSignature(ready, signature))
 }
 

@@ -18,7 +18,7 @@ import (
 type Options struct {
 	Log *slog.Logger
 
-	Key     ed25519.PrivateKey // the hub's tunnel key, whose public half agents pinned at enrolment
+	Key     ed25519.PrivateKey // the hub's tunnel key, whose public half agents pinned at enrolment; see Device.HubKey
 	Hosts   []string           // host[:port] of every URL under which agents may have dialled; the first is canonical
 	Name    string             // what the hub calls itself in hello
 	Version string
@@ -43,9 +43,10 @@ type Options struct {
 type Device struct {
 	ID     string
 	Key    ed25519.PublicKey
-	Status string        // StatusActive, StatusPending; anything else is refused
-	Stock  bool          // comes by a StockLink, and its key opens nothing else
-	Ping   time.Duration // between pings, for a device on little data; 0 means wire.PingEvery
+	Status string             // StatusActive, StatusPending; anything else is refused
+	Stock  bool               // comes by a StockLink, and its key opens nothing else
+	HubKey ed25519.PrivateKey // the hub's key that this device pins, while they differ; nil means Options.Key
+	Ping   time.Duration      // between pings, for a device on little data; 0 means wire.PingEvery
 }
 
 // The statuses of a device that mean something here.

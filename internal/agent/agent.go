@@ -42,6 +42,8 @@ func Commands() []command.Command {
 		{Name: "sftp", Run: func(_ context.Context, _ []string, stdio command.Stdio) error {
 			return sshserver.ServeSFTP(stdio.In, nopCloser{stdio.Out})
 		}},
+		{Name: "self-test", Usage: selfTestUsage, Run: selfTestCommand},
+		{Name: "update-guard", Usage: guardUsage, Run: guardCommand},
 		{Name: "principals", Usage: principalsUsage, Run: principalsCommand},
 		{Name: "supervise", Usage: superviseUsage, Run: superviseCommand},
 		{Name: "hold", Run: func(ctx context.Context, args []string, stdio command.Stdio) error {

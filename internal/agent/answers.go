@@ -10,6 +10,12 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
+// changes reports whether a call changes the device. One that asks only is simply answered again: a page that shows
+// metrics would otherwise write to the device's flash every few seconds.
+func changes(method string) bool {
+	return method != wire.MethodFacts && method != wire.MethodMetrics
+}
+
 // answers keeps the results of calls as files in a directory, for wire.AnswersFor: a call that changes the device is
 // repeated by a hub that did not hear the answer, and must not be carried out twice.
 type answers struct{ dir string }

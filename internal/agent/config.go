@@ -86,7 +86,7 @@ func (c *Config) fields() map[string]any {
 		"hub": &c.Hub, "hub_name": &c.HubName, "hub_keys": &c.HubKeys, "device": &c.Device, "name": &c.Name,
 		"dial": &c.Dial, "proxy": &c.Proxy, "no_proxy": &c.NoProxy, "ca_file": &c.CAFile,
 		"policy.targets": &p.Targets, "policy.logins": &p.Logins, "policy.root": &p.Root, "policy.rescue": &p.Rescue,
-		"policy.run": &p.Run, "policy.update": &p.Update, "policy.stream_resume": &p.StreamResume,
+		"policy.run": &p.Run, "policy.update": &p.Update, "policy.root_password": &p.RootPassword, "policy.stream_resume": &p.StreamResume,
 		"services.ssh": &s.SSH, "services.mqtt": &s.MQTT, "services.http": &s.HTTP,
 	}
 	c.MQTT.fields(all)
@@ -230,6 +230,7 @@ root = ` + strconv.FormatBool(p.Root) + `
 rescue = ` + strconv.FormatBool(p.Rescue) + `
 run = ` + strconv.FormatBool(p.Run) + `
 update = ` + strconv.FormatBool(p.Update) + `
+root_password = ` + strconv.FormatBool(p.RootPassword) + `
 stream_resume = ` + strconv.Itoa(p.StreamResume) + `
 
 # What the named targets are here.

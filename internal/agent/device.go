@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/aditdev/adit/internal/agent/sshserver"
@@ -24,6 +26,12 @@ type device struct {
 	paths  Paths
 	config Config
 	ssh    *sshserver.Server // the built-in server
+	gauge  gauge
+
+	rootPassword rootPassword
+	updating     atomic.Bool
+	restart      func()                         // has this process become the program that is in its place now
+	pin          func(keys []ed25519.PublicKey) // tells the tunnel of the hub's keys
 
 	mqtt *mqttSide // set before anything can call
 
@@ -65,12 +73,20 @@ func (d *device) Open(ctx context.Context, open wire.Open) (net.Conn, error) {
 }
 
 // Call answers the hub's calls.
-func (d *device) Call(ctx context.Context, method string, _ json.RawMessage) (any, error) {
+func (d *device) Call(ctx context.Context, method string, params json.RawMessage) (any, error) {
 	switch method {
 	case wire.MethodFacts:
 		return d.report(ctx)
 	case wire.MethodMQTT:
 		return d.mqtt.status(), nil
+	case wire.MethodMetrics:
+		return d.gauge.read(ctx), nil
+	case wire.MethodRootPassword:
+		return d.rootPasswordCall(ctx, params)
+	case wire.MethodUpdate:
+		return struct{}{}, d.update(ctx, params)
+	case wire.MethodHubKeys:
+		return struct{}{}, d.pinHubKeys(params)
 	}
 	return nil, wire.Errorf(wire.NotFound, "This agent does not know the call %s; a newer one may.", wire.Printable(method, 40))
 }

@@ -18,16 +18,18 @@ import (
 
 // Enrolment is what it takes to make this machine a device.
 type Enrolment struct {
-	Hub     string   // URL
-	HubKey  string   // fingerprint of its tunnel key, or "" to take the key that it shows
-	Code    string   // install code
-	Short   bool     // the code came inside the script, so it was in a URL
-	Allow   []string // patterns for Policy.Targets
-	Dial    string   // as in Config
-	Proxy   string
-	NoProxy string
-	CAFile  string
-	Path    string // where the program will lie, if not where it runs from
+	Hub    string   // URL
+	HubKey string   // fingerprint of its tunnel key, or "" to take the key that it shows
+	Code   string   // install code
+	Short  bool     // the code came inside the script, so it was in a URL
+	Allow  []string // patterns for Policy.Targets
+
+	RootPassword bool   // whether the hub may set root's password
+	Dial         string // as in Config
+	Proxy        string
+	NoProxy      string
+	CAFile       string
+	Path         string // where the program will lie, if not where it runs from
 }
 
 // Enroll registers the machine and writes its settings. Nothing is written but its keys before the hub's answer proved
@@ -179,6 +181,7 @@ func (e Enrolment) config(p Paths, enrolled wire.Enrolled) (Config, error) {
 	c.Device, c.Name = enrolled.DeviceID, enrolled.Name
 	c.Dial, c.Proxy, c.NoProxy, c.CAFile = e.Dial, e.Proxy, e.NoProxy, e.CAFile
 	c.Policy = c.Policy.Allow(e.Allow).Allow(allowed)
+	c.Policy.RootPassword = c.Policy.RootPassword || e.RootPassword
 	return c, c.check()
 }
 
@@ -211,6 +214,7 @@ Makes this machine a device of the hub at URL. The install code comes on stdin, 
   --hub URL          the hub, as https://hub.example.com
   --code-stdin       read the install code from stdin
   --hub-key SHA256:… the hub's key as the install line names it (or ADIT_HUB_KEY); the hub must prove it
+  --root-password    let the hub give root a new password, which it then keeps and shows to its admins
   --allow LIST       neighbours on the LAN that people may reach through this device, HOST:PORT by commas
                      (or ADIT_ALLOW)
   --dial HOST:PORT   connect there instead of where the URL's name leads
@@ -231,6 +235,7 @@ func enrollCommand(ctx context.Context, args []string, stdio command.Stdio) erro
 	codeStdin := flags.Bool("code-stdin", false, "")
 	flags.StringVar(&e.HubKey, "hub-key", environ("ADIT_HUB_KEY"), "")
 	allow := flags.String("allow", environ("ADIT_ALLOW"), "")
+	flags.BoolVar(&e.RootPassword, "root-password", environ("ADIT_ROOT_PASSWORD") == "yes", "")
 	flags.StringVar(&e.Dial, "dial", "", "")
 	flags.StringVar(&e.CAFile, "ca-file", environ("ADIT_CA_FILE"), "")
 	flags.BoolVar(&e.Short, "short", false, "")
@@ -260,7 +265,11 @@ func enrollCommand(ctx context.Context, args []string, stdio command.Stdio) erro
 }
 
 func enrolledText(c Config, e wire.Enrolled) string {
-	return registeredText(c, e) + neighboursText(c.Policy)
+	text := registeredText(c, e) + neighboursText(c.Policy)
+	if c.Policy.RootPassword {
+		text += "The hub may give root a new password here, and keeps it.\n"
+	}
+	return text
 }
 
 // neighboursText names what people may reach beyond this machine, by whatever said so: nothing opens the LAN silently.

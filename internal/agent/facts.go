@@ -35,7 +35,7 @@ func collectFacts(ctx context.Context, p Paths, c Config, s survey) api.Facts {
 	facts.Services = new(services(s.sockets))
 	facts.Policy = &api.DevicePolicy{
 		Targets: &c.Policy.Targets, Logins: &c.Policy.Logins, Root: &c.Policy.Root,
-		Rescue: &c.Policy.Rescue, Run: &c.Policy.Run, Update: &c.Policy.Update,
+		Rescue: &c.Policy.Rescue, Run: &c.Policy.Run, Update: &c.Policy.Update, RootPassword: &c.Policy.RootPassword,
 	}
 	return facts
 }

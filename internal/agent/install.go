@@ -201,5 +201,8 @@ func removeProgram() (said string, err error) {
 	if !slices.Contains([]string{"/usr/local/bin/adit", "/usr/bin/adit", filepath.Join(home, ".local/bin/adit")}, path) {
 		return "; the program " + path + " stays", nil
 	}
+	if err := os.Remove((trial{Program: path}).old()); err != nil && !errors.Is(err, fs.ErrNotExist) { // an update's
+		return "", err
+	}
 	return "", os.Remove(path)
 }

@@ -74,6 +74,13 @@ func (p Paths) Fetch() string { return p.file("fetch") }
 // FirstBoot is what a machine made from a golden image enrols with.
 func (p Paths) FirstBoot() string { return p.file("first_boot.json") }
 
+// Update is an update that has yet to prove itself, and UpdateResult what became of the last one, until the hub knows.
+func (p Paths) Update() string       { return p.file("update.json") }
+func (p Paths) UpdateResult() string { return p.file("update_result.json") }
+
+// UpdateGuard is what the process holds that takes the old program back.
+func (p Paths) UpdateGuard() string { return p.file("update.lock") }
+
 // Log is the log of an agent that no service manager keeps; PID is its supervisor's.
 func (p Paths) Log() string { return p.file("agent.log") }
 func (p Paths) PID() string { return p.file("supervisor.pid") }

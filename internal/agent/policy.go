@@ -23,6 +23,8 @@ type Policy struct {
 	Rescue bool // whether the built-in SSH server may be reached while sshd exists
 	Run    bool // whether the hub may run commands without a person's shell
 	Update bool // whether the hub may renew the agent
+	// RootPassword is whether the hub may give root a new password, which it then knows.
+	RootPassword bool
 	// StreamResume is for how many seconds a stream's target stays open after its carrier died.
 	StreamResume int
 }

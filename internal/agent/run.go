@@ -32,7 +32,15 @@ func runCommand(ctx context.Context, args []string, stdio command.Stdio) error {
 	if err := flags.Parse(args, 0, 0, stdio); err != nil {
 		return err
 	}
-	return Run(ctx, PathsIn(*dir), stdio.Err)
+	path, err := os.Executable() // now: an update puts another program there
+	if err != nil {
+		return fmt.Errorf("find the agent's own program: %w", err)
+	}
+	err = Run(ctx, PathsIn(*dir), stdio.Err)
+	if errors.Is(err, errRestart) {
+		return fmt.Errorf("start the new program: %w", syscall.Exec(path, append([]string{path}, os.Args[1:]...), os.Environ()))
+	}
+	return err
 }
 
 // Run keeps this device connected until ctx ends. It fails at once where the machine is not enrolled, its settings
@@ -76,7 +84,8 @@ func (d *device) run(ctx context.Context) error {
 	if err != nil {
 		d.log.Warn("`adit agent status` will not see this agent", "cause", err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	d.restart = func() { cancel(errRestart) }
 	var wg sync.WaitGroup
 	if listener != nil {
 		wg.Go(func() { board.serve(listener) })
@@ -84,9 +93,10 @@ func (d *device) run(ctx context.Context) error {
 	}
 	wg.Go(func() { d.reportLoop(ctx, pool, board) })
 	wg.Go(func() { d.mqtt.run(ctx) })
+	wg.Go(func() { d.settleUpdate(ctx, pool, board) })
 	d.log.Info("agent starts", "hub", d.config.Hub, "version", command.Version())
 	err = pool.Run(ctx)
-	cancel()
+	cancel(nil)
 	if listener != nil {
 		_ = listener.Close()
 	}
@@ -109,8 +119,10 @@ func (d *device) pool(board *board) (*carrier.Pool, error) {
 	}
 	c.Instance = d.instance()
 	c.Log, c.Handler, c.Status = d.log, d, board.set
-	c.Answers = answers{d.paths.Answers()}
-	return carrier.New(c), nil
+	c.Answers, c.Changes = answers{d.paths.Answers()}, changes
+	pool := carrier.New(c)
+	d.pin = pool.Pin
+	return pool, nil
 }
 
 // instance is that of this life. On a disk that takes no writes (full, or read-only since it failed) the device must
@@ -127,13 +139,9 @@ func (d *device) instance() wire.Instance {
 
 // carrierConfig is what a carrier or a probe needs to know of this device and its hub.
 func carrierConfig(p Paths, c Config, key ed25519.PrivateKey) (carrier.Config, error) {
-	keys := make([]ed25519.PublicKey, len(c.HubKeys))
-	for i, s := range c.HubKeys {
-		k, err := wire.DecodeKey(s)
-		if err != nil {
-			return carrier.Config{}, err
-		}
-		keys[i] = k
+	keys, err := decodeKeys(c.HubKeys)
+	if err != nil {
+		return carrier.Config{}, err
 	}
 	resume := c.Policy.Resume()
 	if resume == 0 {

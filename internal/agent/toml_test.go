@@ -20,10 +20,22 @@ func TestParseTOML(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []setting{
-		{"hub", "https://h", 2}, {"empty", "", 3}, {"odd", "tab\t quote\" back\\ é 😀", 4}, {"literal", `C:\dir`, 5},
-		{"list", []string{"a", "b"}, 6}, {"none", []string{}, 9}, {"n", -5, 10}, {"plus", 7, 11},
-		{"policy.root", true, 14}, {"policy.deep.er", false, 15}, {"a.b.c-d_e", 0, 17},
-		{"m.user", element(0), 18}, {"m.user.name", "a", 19}, {"m.user", element(1), 20}, {"m.user.name", "b", 21}, {"m.x", 1, 23},
+		{key: "hub", value: "https://h", line: 2}, {key: "empty", value: "", line: 3}, {key: "odd", value: "tab\t quote\" back\\ é 😀", line: 4},
+		{key: "literal", value: `C:\dir`, line: 5}, {key: "list", value: []string{"a", "b"}, line: 6}, {key: "none", value: []string{}, line: 9},
+		{key: "n", value: -5, line: 10}, {key: "plus", value: 7, line: 11}, {key: "policy.root", value: true, line: 14},
+		{key: "policy.deep.er", value: false, line: 15}, {key: "a.b.c-d_e", value: 0, line: 17},
+		{key: "m.user", value: element(0), line: 18}, {key: "m.user.name", value: "a", line: 19}, {key: "m.user", value: element(1), line: 20},
+		{key: "m.user.name", value: "b", line: 21}, {key: "m.x", value: 1, line: 23},
+	}
+	for i, s := range got { // where a value stands is where it can be read
+		if _, begins := s.value.(element); begins {
+			continue
+		}
+		alone, err := parseTOML("x = " + lineEnds(exampleTOML)[s.from:s.to])
+		if err != nil || len(alone) != 1 || !cmp.Equal(alone[0].value, s.value) {
+			t.Errorf("%s: %v, %v", s.key, alone, err)
+		}
+		got[i].from, got[i].to = 0, 0
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(setting{})); diff != "" {
 		t.Error(diff)

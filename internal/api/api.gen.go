@@ -17,6 +17,30 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for AgentUpdateState.
+const (
+	Done       AgentUpdateState = "done"
+	Failed     AgentUpdateState = "failed"
+	Restarting AgentUpdateState = "restarting"
+	Running    AgentUpdateState = "running"
+)
+
+// Valid indicates whether the value is a known member of the AgentUpdateState enum.
+func (e AgentUpdateState) Valid() bool {
+	switch e {
+	case Done:
+		return true
+	case Failed:
+		return true
+	case Restarting:
+		return true
+	case Running:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for CLILoginResultStatus.
 const (
 	CLILoginResultStatusApproved CLILoginResultStatus = "approved"
@@ -386,6 +410,24 @@ func (e ProblemCode) Valid() bool {
 	}
 }
 
+// Defines values for RevealedPasswordState.
+const (
+	RevealedPasswordStateActive  RevealedPasswordState = "active"
+	RevealedPasswordStatePending RevealedPasswordState = "pending"
+)
+
+// Valid indicates whether the value is a known member of the RevealedPasswordState enum.
+func (e RevealedPasswordState) Valid() bool {
+	switch e {
+	case RevealedPasswordStateActive:
+		return true
+	case RevealedPasswordStatePending:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Role.
 const (
 	Admin    Role = "admin"
@@ -404,6 +446,27 @@ func (e Role) Valid() bool {
 	case Owner:
 		return true
 	case Viewer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RootPasswordState.
+const (
+	RootPasswordStateActive  RootPasswordState = "active"
+	RootPasswordStateNone    RootPasswordState = "none"
+	RootPasswordStatePending RootPasswordState = "pending"
+)
+
+// Valid indicates whether the value is a known member of the RootPasswordState enum.
+func (e RootPasswordState) Valid() bool {
+	switch e {
+	case RootPasswordStateActive:
+		return true
+	case RootPasswordStateNone:
+		return true
+	case RootPasswordStatePending:
 		return true
 	default:
 		return false
@@ -609,6 +672,19 @@ type AgentMQTTThing struct {
 	Name       string     `json:"name"`
 }
 
+// AgentUpdate The latest update of a device's agent since the hub started.
+type AgentUpdate struct {
+	At time.Time `json:"at"`
+
+	// Message Why it failed
+	Message *string          `json:"message,omitempty"`
+	State   AgentUpdateState `json:"state"`
+	Version string           `json:"version"`
+}
+
+// AgentUpdateState defines model for AgentUpdate.State.
+type AgentUpdateState string
+
 // CLILogin defines model for CLILogin.
 type CLILogin struct {
 	ExpiresAt       time.Time `json:"expires_at"`
@@ -722,14 +798,23 @@ type Device struct {
 	OnlineSince *time.Time `json:"online_since,omitempty"`
 
 	// PingSeconds Between pings; offline is noticed within 2.5 times that, and 40 s at least
-	PingSeconds *int         `json:"ping_seconds,omitempty"`
-	SSHHostKeys *[]HostKey   `json:"ssh_host_keys,omitempty"`
-	Status      DeviceStatus `json:"status"`
-	Tags        []string     `json:"tags"`
+	PingSeconds *int `json:"ping_seconds,omitempty"`
+
+	// RootPassword Of root on the device, as the hub keeps it.
+	RootPassword *RootPassword `json:"root_password,omitempty"`
+	SSHHostKeys  *[]HostKey    `json:"ssh_host_keys,omitempty"`
+	Status       DeviceStatus  `json:"status"`
+	Tags         []string      `json:"tags"`
 
 	// Targets Targets that the caller may open here
-	Targets []string  `json:"targets"`
-	Via     DeviceVia `json:"via"`
+	Targets []string `json:"targets"`
+
+	// Update The latest update of a device's agent since the hub started.
+	Update *AgentUpdate `json:"update,omitempty"`
+
+	// UpdateAvailable The hub has another version for it, and its policy lets the hub put it there
+	UpdateAvailable *bool     `json:"update_available,omitempty"`
+	Via             DeviceVia `json:"via"`
 }
 
 // DeviceVia defines model for Device.Via.
@@ -767,12 +852,13 @@ type DevicePatch struct {
 
 // DevicePolicy What the device's own agent.toml allows.
 type DevicePolicy struct {
-	Logins  *[]string `json:"logins,omitempty"`
-	Rescue  *bool     `json:"rescue,omitempty"`
-	Root    *bool     `json:"root,omitempty"`
-	Run     *bool     `json:"run,omitempty"`
-	Targets *[]string `json:"targets,omitempty"`
-	Update  *bool     `json:"update,omitempty"`
+	Logins       *[]string `json:"logins,omitempty"`
+	Rescue       *bool     `json:"rescue,omitempty"`
+	Root         *bool     `json:"root,omitempty"`
+	RootPassword *bool     `json:"root_password,omitempty"`
+	Run          *bool     `json:"run,omitempty"`
+	Targets      *[]string `json:"targets,omitempty"`
+	Update       *bool     `json:"update,omitempty"`
 }
 
 // DeviceStatus defines model for DeviceStatus.
@@ -997,8 +1083,11 @@ type InstallCodeRequest struct {
 	Name *string `json:"name,omitempty"`
 
 	// Replaces Id or name of the device whose place the new one takes
-	Replaces *string   `json:"replaces,omitempty"`
-	Tags     *[]string `json:"tags,omitempty"`
+	Replaces *string `json:"replaces,omitempty"`
+
+	// RootPassword The line lets the hub give root a new password, which it does when the device is first online. Not with the short line, nor without our agent
+	RootPassword *bool     `json:"root_password,omitempty"`
+	Tags         *[]string `json:"tags,omitempty"`
 
 	// Uses 1 where absent
 	Uses *int `json:"uses,omitempty"`
@@ -1352,6 +1441,39 @@ type Me struct {
 	User User    `json:"user"`
 }
 
+// Metrics What the device measures of itself now. What it cannot tell is absent.
+type Metrics struct {
+	// AgentMemoryBytes Resident memory of the agent
+	AgentMemoryBytes *int64 `json:"agent_memory_bytes,omitempty"`
+
+	// CPUBusy Share of all processors that was busy since the answer before, 0 to 1
+	CPUBusy *float64 `json:"cpu_busy,omitempty"`
+	Cpus    *int     `json:"cpus,omitempty"`
+
+	// DiskBytes Of the file system at /
+	DiskBytes *int64 `json:"disk_bytes,omitempty"`
+
+	// DiskFreeBytes What an ordinary account may still write there
+	DiskFreeBytes *int64 `json:"disk_free_bytes,omitempty"`
+
+	// Load Load averages over 1, 5 and 15 minutes
+	Load                 *[]float64 `json:"load,omitempty"`
+	MemoryAvailableBytes *int64     `json:"memory_available_bytes,omitempty"`
+	MemoryBytes          *int64     `json:"memory_bytes,omitempty"`
+
+	// NetworkInBytes Received since the start by the interfaces that are hardware
+	NetworkInBytes  *int64 `json:"network_in_bytes,omitempty"`
+	NetworkOutBytes *int64 `json:"network_out_bytes,omitempty"`
+	SwapBytes       *int64 `json:"swap_bytes,omitempty"`
+	SwapFreeBytes   *int64 `json:"swap_free_bytes,omitempty"`
+
+	// TemperatureCelsius The hottest sensor
+	TemperatureCelsius *float64 `json:"temperature_celsius,omitempty"`
+
+	// UptimeSeconds Since the device started. Also the time between two answers
+	UptimeSeconds *float64 `json:"uptime_seconds,omitempty"`
+}
+
 // NewInstallCode defines model for NewInstallCode.
 type NewInstallCode struct {
 	// ApprovalShort Whether the short line waits for a person
@@ -1485,8 +1607,41 @@ type ProxyCommands struct {
 	Upgrade string `json:"upgrade"`
 }
 
+// RevealRequest defines model for RevealRequest.
+type RevealRequest struct {
+	// Password The caller's own, where they did not sign in just now
+	Password *string `json:"password,omitempty"`
+
+	// Reason Stands in the event
+	Reason string `json:"reason"`
+}
+
+// RevealedPassword defines model for RevealedPassword.
+type RevealedPassword struct {
+	MadeAt   time.Time             `json:"made_at"`
+	Password string                `json:"password"`
+	State    RevealedPasswordState `json:"state"`
+}
+
+// RevealedPasswordState defines model for RevealedPassword.State.
+type RevealedPasswordState string
+
 // Role defines model for Role.
 type Role string
+
+// RootPassword Of root on the device, as the hub keeps it.
+type RootPassword struct {
+	MadeAt *time.Time `json:"made_at,omitempty"`
+
+	// ShownAt When a person last saw it
+	ShownAt *time.Time `json:"shown_at,omitempty"`
+
+	// State pending: the answer of the device is missing, and both the last one and the one before are kept
+	State RootPasswordState `json:"state"`
+}
+
+// RootPasswordState pending: the answer of the device is missing, and both the last one and the one before are kept
+type RootPasswordState string
 
 // SSHFacts defines model for SSHFacts.
 type SSHFacts struct {
@@ -1798,6 +1953,9 @@ type DecideCLILoginJSONRequestBody = CLILoginDecision
 // UpdateDeviceJSONRequestBody defines body for UpdateDevice for application/json ContentType.
 type UpdateDeviceJSONRequestBody = DevicePatch
 
+// RevealRootPasswordJSONRequestBody defines body for RevealRootPassword for application/json ContentType.
+type RevealRootPasswordJSONRequestBody = RevealRequest
+
 // SignCertificateJSONRequestBody defines body for SignCertificate for application/json ContentType.
 type SignCertificateJSONRequestBody = CertificateRequest
 
@@ -2019,10 +2177,38 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/devices/{device}/approve (the `ApproveDevice` operationId).
 	ApproveDevice(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetMetrics How the device fares now, as its agent answers; nothing is kept
+	//
+	// Corresponds with GET /api/v1/devices/{device}/metrics (the `GetMetrics` operationId).
+	GetMetrics(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetDeviceMQTT A device's MQTT: topics, clients, listeners, bridges, and settings to paste
 	//
 	// Corresponds with GET /api/v1/devices/{device}/mqtt (the `GetDeviceMQTT` operationId).
 	GetDeviceMQTT(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetRootPassword Give root a new password on the device, if its own policy allows it, and keep it (admin)
+	//
+	// Corresponds with POST /api/v1/devices/{device}/root-password (the `SetRootPassword` operationId).
+	SetRootPassword(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevealRootPasswordWithBody Show the password that is kept; who saw it, and why, is an event (admin)
+	//
+	// A login session of the last five minutes may, and whoever gives their own password again.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/devices/{device}/root-password/reveal (the `RevealRootPassword` operationId).
+	RevealRootPasswordWithBody(ctx context.Context, device DevicePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevealRootPassword Show the password that is kept; who saw it, and why, is an event (admin)
+	//
+	// A login session of the last five minutes may, and whoever gives their own password again.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/devices/{device}/root-password/reveal (the `RevealRootPassword` operationId).
+	RevealRootPassword(ctx context.Context, device DevicePath, body RevealRootPasswordJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SignCertificateWithBody A ten-minute user certificate for one login on one device
 	//
@@ -2051,6 +2237,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/v1/devices/{device}/ssh-host-keys/accept (the `AcceptHostKeys` operationId).
 	AcceptHostKeys(ctx context.Context, device DevicePath, body AcceptHostKeysJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateAgent Have the device put the program that this hub hands out in its agent's place (admin)
+	//
+	// The device's own page says how it goes (`update`).
+	//
+	// Corresponds with POST /api/v1/devices/{device}/update (the `UpdateAgent` operationId).
+	UpdateAgent(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// EnrollWithBody Turn a machine into a device
 	//
@@ -2715,11 +2908,79 @@ func (c *Client) ApproveDevice(ctx context.Context, device DevicePath, reqEditor
 	return c.Client.Do(req)
 }
 
+// GetMetrics How the device fares now, as its agent answers; nothing is kept
+//
+// Corresponds with GET /api/v1/devices/{device}/metrics (the `GetMetrics` operationId).
+func (c *Client) GetMetrics(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetMetricsRequest(c.Server, device)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetDeviceMQTT A device's MQTT: topics, clients, listeners, bridges, and settings to paste
 //
 // Corresponds with GET /api/v1/devices/{device}/mqtt (the `GetDeviceMQTT` operationId).
 func (c *Client) GetDeviceMQTT(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetDeviceMQTTRequest(c.Server, device)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetRootPassword Give root a new password on the device, if its own policy allows it, and keep it (admin)
+//
+// Corresponds with POST /api/v1/devices/{device}/root-password (the `SetRootPassword` operationId).
+func (c *Client) SetRootPassword(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetRootPasswordRequest(c.Server, device)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevealRootPasswordWithBody Show the password that is kept; who saw it, and why, is an event (admin)
+//
+// A login session of the last five minutes may, and whoever gives their own password again.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/devices/{device}/root-password/reveal (the `RevealRootPassword` operationId).
+func (c *Client) RevealRootPasswordWithBody(ctx context.Context, device DevicePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevealRootPasswordRequestWithBody(c.Server, device, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevealRootPassword Show the password that is kept; who saw it, and why, is an event (admin)
+//
+// A login session of the last five minutes may, and whoever gives their own password again.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/devices/{device}/root-password/reveal (the `RevealRootPassword` operationId).
+func (c *Client) RevealRootPassword(ctx context.Context, device DevicePath, body RevealRootPasswordJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevealRootPasswordRequest(c.Server, device, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2788,6 +3049,23 @@ func (c *Client) AcceptHostKeysWithBody(ctx context.Context, device DevicePath, 
 // Corresponds with POST /api/v1/devices/{device}/ssh-host-keys/accept (the `AcceptHostKeys` operationId).
 func (c *Client) AcceptHostKeys(ctx context.Context, device DevicePath, body AcceptHostKeysJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewAcceptHostKeysRequest(c.Server, device, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateAgent Have the device put the program that this hub hands out in its agent's place (admin)
+//
+// The device's own page says how it goes (`update`).
+//
+// Corresponds with POST /api/v1/devices/{device}/update (the `UpdateAgent` operationId).
+func (c *Client) UpdateAgent(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateAgentRequest(c.Server, device)
 	if err != nil {
 		return nil, err
 	}
@@ -4355,6 +4633,40 @@ func NewApproveDeviceRequest(server string, device DevicePath) (*http.Request, e
 	return req, nil
 }
 
+// NewGetMetricsRequest constructs an http.Request for the GetMetrics method
+func NewGetMetricsRequest(server string, device DevicePath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "device", device, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/devices/%s/metrics", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewGetDeviceMQTTRequest constructs an http.Request for the GetDeviceMQTT method
 func NewGetDeviceMQTTRequest(server string, device DevicePath) (*http.Request, error) {
 	var err error
@@ -4385,6 +4697,87 @@ func NewGetDeviceMQTTRequest(server string, device DevicePath) (*http.Request, e
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewSetRootPasswordRequest constructs an http.Request for the SetRootPassword method
+func NewSetRootPasswordRequest(server string, device DevicePath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "device", device, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/devices/%s/root-password", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRevealRootPasswordRequest calls the generic RevealRootPassword builder with application/json body
+func NewRevealRootPasswordRequest(server string, device DevicePath, body RevealRootPasswordJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRevealRootPasswordRequestWithBody(server, device, "application/json", bodyReader)
+}
+
+// NewRevealRootPasswordRequestWithBody constructs an http.Request for the RevealRootPassword method, with any body, and a specified content type
+func NewRevealRootPasswordRequestWithBody(server string, device DevicePath, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "device", device, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/devices/%s/root-password/reveal", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -4479,6 +4872,40 @@ func NewAcceptHostKeysRequestWithBody(server string, device DevicePath, contentT
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewUpdateAgentRequest constructs an http.Request for the UpdateAgent method
+func NewUpdateAgentRequest(server string, device DevicePath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "device", device, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/devices/%s/update", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -6563,12 +6990,44 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/devices/{device}/approve (the `ApproveDevice` operationId).
 	ApproveDeviceWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*ApproveDeviceResponse, error)
 
+	// GetMetricsWithResponse How the device fares now, as its agent answers; nothing is kept
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/devices/{device}/metrics (the `GetMetrics` operationId).
+	GetMetricsWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*GetMetricsResponse, error)
+
 	// GetDeviceMQTTWithResponse A device's MQTT: topics, clients, listeners, bridges, and settings to paste
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/v1/devices/{device}/mqtt (the `GetDeviceMQTT` operationId).
 	GetDeviceMQTTWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*GetDeviceMQTTResponse, error)
+
+	// SetRootPasswordWithResponse Give root a new password on the device, if its own policy allows it, and keep it (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/devices/{device}/root-password (the `SetRootPassword` operationId).
+	SetRootPasswordWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*SetRootPasswordResponse, error)
+
+	// RevealRootPasswordWithBodyWithResponse Show the password that is kept; who saw it, and why, is an event (admin)
+	//
+	// A login session of the last five minutes may, and whoever gives their own password again.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/devices/{device}/root-password/reveal (the `RevealRootPassword` operationId).
+	RevealRootPasswordWithBodyWithResponse(ctx context.Context, device DevicePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RevealRootPasswordResponse, error)
+
+	// RevealRootPasswordWithResponse Show the password that is kept; who saw it, and why, is an event (admin)
+	//
+	// A login session of the last five minutes may, and whoever gives their own password again.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/devices/{device}/root-password/reveal (the `RevealRootPassword` operationId).
+	RevealRootPasswordWithResponse(ctx context.Context, device DevicePath, body RevealRootPasswordJSONRequestBody, reqEditors ...RequestEditorFn) (*RevealRootPasswordResponse, error)
 
 	// SignCertificateWithBodyWithResponse A ten-minute user certificate for one login on one device
 	//
@@ -6597,6 +7056,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/v1/devices/{device}/ssh-host-keys/accept (the `AcceptHostKeys` operationId).
 	AcceptHostKeysWithResponse(ctx context.Context, device DevicePath, body AcceptHostKeysJSONRequestBody, reqEditors ...RequestEditorFn) (*AcceptHostKeysResponse, error)
+
+	// UpdateAgentWithResponse Have the device put the program that this hub hands out in its agent's place (admin)
+	//
+	// The device's own page says how it goes (`update`).
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/devices/{device}/update (the `UpdateAgent` operationId).
+	UpdateAgentWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*UpdateAgentResponse, error)
 
 	// EnrollWithBodyWithResponse Turn a machine into a device
 	//
@@ -7534,6 +8002,54 @@ func (r ApproveDeviceResponse) ContentType() string {
 	return ""
 }
 
+type GetMetricsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Metrics
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetMetricsResponse) GetJSON200() *Metrics {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetMetricsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetMetricsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetMetricsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetMetricsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetMetricsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetDeviceMQTTResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -7576,6 +8092,102 @@ func (r GetDeviceMQTTResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetDeviceMQTTResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SetRootPasswordResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RootPassword
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SetRootPasswordResponse) GetJSON200() *RootPassword {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SetRootPasswordResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SetRootPasswordResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SetRootPasswordResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetRootPasswordResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SetRootPasswordResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RevealRootPasswordResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]RevealedPassword
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RevealRootPasswordResponse) GetJSON200() *[]RevealedPassword {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RevealRootPasswordResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RevealRootPasswordResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RevealRootPasswordResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RevealRootPasswordResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RevealRootPasswordResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7672,6 +8284,54 @@ func (r AcceptHostKeysResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r AcceptHostKeysResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UpdateAgentResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *AgentUpdate
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r UpdateAgentResponse) GetJSON202() *AgentUpdate {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r UpdateAgentResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r UpdateAgentResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateAgentResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateAgentResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateAgentResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -10307,6 +10967,19 @@ func (c *ClientWithResponses) ApproveDeviceWithResponse(ctx context.Context, dev
 	return ParseApproveDeviceResponse(rsp)
 }
 
+// GetMetricsWithResponse How the device fares now, as its agent answers; nothing is kept
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/devices/{device}/metrics (the `GetMetrics` operationId).
+func (c *ClientWithResponses) GetMetricsWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*GetMetricsResponse, error) {
+	rsp, err := c.GetMetrics(ctx, device, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetMetricsResponse(rsp)
+}
+
 // GetDeviceMQTTWithResponse A device's MQTT: topics, clients, listeners, bridges, and settings to paste
 //
 // Returns a wrapper object for the known response body format(s).
@@ -10318,6 +10991,49 @@ func (c *ClientWithResponses) GetDeviceMQTTWithResponse(ctx context.Context, dev
 		return nil, err
 	}
 	return ParseGetDeviceMQTTResponse(rsp)
+}
+
+// SetRootPasswordWithResponse Give root a new password on the device, if its own policy allows it, and keep it (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/devices/{device}/root-password (the `SetRootPassword` operationId).
+func (c *ClientWithResponses) SetRootPasswordWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*SetRootPasswordResponse, error) {
+	rsp, err := c.SetRootPassword(ctx, device, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetRootPasswordResponse(rsp)
+}
+
+// RevealRootPasswordWithBodyWithResponse Show the password that is kept; who saw it, and why, is an event (admin)
+//
+// A login session of the last five minutes may, and whoever gives their own password again.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/devices/{device}/root-password/reveal (the `RevealRootPassword` operationId).
+func (c *ClientWithResponses) RevealRootPasswordWithBodyWithResponse(ctx context.Context, device DevicePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RevealRootPasswordResponse, error) {
+	rsp, err := c.RevealRootPasswordWithBody(ctx, device, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevealRootPasswordResponse(rsp)
+}
+
+// RevealRootPasswordWithResponse Show the password that is kept; who saw it, and why, is an event (admin)
+//
+// A login session of the last five minutes may, and whoever gives their own password again.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/devices/{device}/root-password/reveal (the `RevealRootPassword` operationId).
+func (c *ClientWithResponses) RevealRootPasswordWithResponse(ctx context.Context, device DevicePath, body RevealRootPasswordJSONRequestBody, reqEditors ...RequestEditorFn) (*RevealRootPasswordResponse, error) {
+	rsp, err := c.RevealRootPassword(ctx, device, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevealRootPasswordResponse(rsp)
 }
 
 // SignCertificateWithBodyWithResponse A ten-minute user certificate for one login on one device
@@ -10370,6 +11086,21 @@ func (c *ClientWithResponses) AcceptHostKeysWithResponse(ctx context.Context, de
 		return nil, err
 	}
 	return ParseAcceptHostKeysResponse(rsp)
+}
+
+// UpdateAgentWithResponse Have the device put the program that this hub hands out in its agent's place (admin)
+//
+// The device's own page says how it goes (`update`).
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/devices/{device}/update (the `UpdateAgent` operationId).
+func (c *ClientWithResponses) UpdateAgentWithResponse(ctx context.Context, device DevicePath, reqEditors ...RequestEditorFn) (*UpdateAgentResponse, error) {
+	rsp, err := c.UpdateAgent(ctx, device, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateAgentResponse(rsp)
 }
 
 // EnrollWithBodyWithResponse Turn a machine into a device
@@ -11616,6 +12347,39 @@ func ParseApproveDeviceResponse(rsp *http.Response) (*ApproveDeviceResponse, err
 	return response, nil
 }
 
+// ParseGetMetricsResponse parses an HTTP response from a GetMetricsWithResponse call
+func ParseGetMetricsResponse(rsp *http.Response) (*GetMetricsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetMetricsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Metrics
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetDeviceMQTTResponse parses an HTTP response from a GetDeviceMQTTWithResponse call
 func ParseGetDeviceMQTTResponse(rsp *http.Response) (*GetDeviceMQTTResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -11632,6 +12396,72 @@ func ParseGetDeviceMQTTResponse(rsp *http.Response) (*GetDeviceMQTTResponse, err
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest DeviceMQTT
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSetRootPasswordResponse parses an HTTP response from a SetRootPasswordWithResponse call
+func ParseSetRootPasswordResponse(rsp *http.Response) (*SetRootPasswordResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetRootPasswordResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RootPassword
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRevealRootPasswordResponse parses an HTTP response from a RevealRootPasswordWithResponse call
+func ParseRevealRootPasswordResponse(rsp *http.Response) (*RevealRootPasswordResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RevealRootPasswordResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []RevealedPassword
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -11702,6 +12532,39 @@ func ParseAcceptHostKeysResponse(rsp *http.Response) (*AcceptHostKeysResponse, e
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUpdateAgentResponse parses an HTTP response from a UpdateAgentWithResponse call
+func ParseUpdateAgentResponse(rsp *http.Response) (*UpdateAgentResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateAgentResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest AgentUpdate
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem

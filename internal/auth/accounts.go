@@ -181,6 +181,27 @@ func (a *Accounts) ChangePassword(ctx context.Context, p *Principal, current, ne
 	return a.setPassword(ctx, p.User.ID, p.Credential, next)
 }
 
+// FreshLogin is how long a login session counts as a person who has just proven who they are.
+const FreshLogin = 5 * time.Minute
+
+// StepUp makes sure that it is really the user who asks for something that a session left open must not give away: they
+// signed in just now, or give their password again. It fails with Forbidden, and with RateLimited after too many tries.
+func (a *Accounts) StepUp(ctx context.Context, p *Principal, password string) error {
+	if password == "" && p.Session && a.now().Sub(p.Since) < FreshLogin {
+		return nil
+	}
+	if password == "" {
+		return &wire.Error{Code: wire.Forbidden, Message: "Say your password once more: you did not sign in just now.",
+			Fields: map[string]string{"password": "Your own password."}}
+	}
+	err := a.confirm(ctx, p.User, password)
+	if e, ok := errors.AsType[*wire.Error](err); ok && e.Fields != nil {
+		return &wire.Error{Code: wire.Forbidden, Message: "Your password is another one.",
+			Fields: map[string]string{"password": "This is not your password."}}
+	}
+	return err
+}
+
 func (a *Accounts) confirm(ctx context.Context, user store.User, password string) error {
 	if !a.byPlace.Allow(user.ID) { // whoever asks is signed in
 		return errTries

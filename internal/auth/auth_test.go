@@ -452,3 +452,27 @@ func TestLimiterForgetsWithinBounds(t *testing.T) {
 		t.Errorf("%d keys are kept", len(l.keys))
 	}
 }
+
+// A session that was left open does not give away what asks for a person: they signed in just now, or say their password.
+func TestStepUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.user("ada", access.Admin)
+	p, _, err := r.Login(t.Context(), "ada@example.com", password, Where{Address: "192.0.2.1"})
+	r.must(err)
+	r.must(r.StepUp(t.Context(), p, ""))
+	r.wants(wire.Forbidden, r.StepUp(t.Context(), p, "wrong"))
+	r.clock.Add(int64(FreshLogin))
+	err = r.StepUp(t.Context(), p, "")
+	if e, ok := errors.AsType[*wire.Error](err); !ok || e.Code != wire.Forbidden || e.Fields["password"] == "" {
+		t.Errorf("later: %v", err)
+	}
+	r.must(r.StepUp(t.Context(), p, password))
+	token := &Principal{User: p.User, Scope: access.ScopeAll}
+	r.wants(wire.Forbidden, r.StepUp(t.Context(), token, ""))
+	r.must(r.StepUp(t.Context(), token, password))
+	for range 20 {
+		err = r.StepUp(t.Context(), token, "wrong")
+	}
+	r.wants(wire.RateLimited, err)
+}

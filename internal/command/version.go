@@ -35,6 +35,15 @@ func Built() time.Time {
 // Platform is what the program runs on, as linux-arm64.
 func Platform() string { return runtime.GOOS + "-" + runtime.GOARCH }
 
+// Target is the platform in the words of the downloads, as linux-armv7: where a processor has several kinds of programs
+// it names which one this is.
+func Target() string {
+	if arm := buildSetting("GOARM"); runtime.GOARCH == "arm" && arm != "" {
+		return runtime.GOOS + "-armv" + arm[:1]
+	}
+	return Platform()
+}
+
 func buildSetting(key string) string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -30,6 +30,8 @@ type CodeRequest struct {
 	Approval *bool         // nil: only for the short line
 	Allow    []string      // HOST:PORT on the device's LAN
 	Replaces string        // id or name
+
+	RootPassword bool // its devices get a password of root when they are first online, if their line says so too
 }
 
 // NewCode is an install code, shown once.
@@ -50,6 +52,7 @@ func (r *Registry) CreateCode(ctx context.Context, p *auth.Principal, req CodeRe
 		Approval: req.Approval != nil && *req.Approval, ApprovalShort: req.Approval == nil || *req.Approval,
 		CreatedAt: store.Millis(now), ExpiresAt: store.Millis(now.Add(orLife(req.Life))),
 	}
+	row.RootPassword = req.RootPassword
 	if req.Replaces != "" {
 		d, err := r.Find(ctx, p, req.Replaces)
 		if err != nil {

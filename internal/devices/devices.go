@@ -4,7 +4,6 @@ package devices
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/hubkeys"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -24,10 +24,10 @@ type Options struct {
 	Events  *events.Log
 	Now     func() time.Time
 	Log     *slog.Logger
-	Key     ed25519.PrivateKey // the hub's tunnel key, which signs enrolments
-	UserCA  string             // an authorized_keys line
-	GateKey string             // host key of the SSH gate, type and base64
-	URLs    []*url.URL         // the first is canonical
+	Keys    func() hubkeys.Ring // the hub's tunnel keys, which sign enrolments
+	UserCA  string              // an authorized_keys line
+	GateKey string              // host key of the SSH gate, type and base64
+	URLs    []*url.URL          // the first is canonical
 	// Drop ends the links of a device that is removed or replaced.
 	Drop func(device string, cause error)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/hubkeys"
 	"github.com/aditdev/adit/internal/sshsig"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
@@ -34,6 +35,7 @@ type rig struct {
 	owner   *auth.Principal
 	clock   atomic.Int64 // added to the real time
 	dropped sync.Map     // device → cause
+	ring    hubkeys.Ring // of the hub
 }
 
 func newRig(t *testing.T) *rig {
@@ -49,8 +51,9 @@ func newRig(t *testing.T) *rig {
 	r.must(err)
 	_, key, err := ed25519.GenerateKey(nil)
 	r.must(err)
+	r.ring = hubkeys.Ring{Current: key}
 	r.Registry = devices.New(devices.Options{Store: st, Gate: gate, Events: events.New(st, now), Now: now,
-		Log: slog.New(slog.DiscardHandler), Key: key, UserCA: "ssh-ed25519 AAAA adit-user-ca", GateKey: "ssh-ed25519 BBBB",
+		Log: slog.New(slog.DiscardHandler), Keys: func() hubkeys.Ring { return r.ring }, UserCA: "ssh-ed25519 AAAA adit-user-ca", GateKey: "ssh-ed25519 BBBB",
 		URLs: []*url.URL{{Scheme: "https", Host: "adit.example.com"}, {Scheme: "https", Host: "two.example.com"}},
 		Drop: func(device string, cause error) { r.dropped.Store(device, cause) }})
 	owner, err := accounts.CreateUser(t.Context(), auth.NewUser{Email: "owner@example.com", Role: access.Owner})
@@ -250,7 +253,7 @@ func TestAnswerIsSigned(t *testing.T) {
 	e := r.enroll(c)
 	signature, err := base64.RawURLEncoding.DecodeString(e.Signature)
 	r.must(err)
-	hub := r.Key.Public().(ed25519.PublicKey)
+	hub := r.ring.Current.Public().(ed25519.PublicKey)
 	if !ed25519.Verify(hub, e.Transcript(), signature) {
 		t.Fatal("the signature does not hold")
 	}
@@ -283,7 +286,7 @@ func TestEnrolByOpenSSH(t *testing.T) {
 	}
 	signature, err := base64.StdEncoding.DecodeString(e.SSHSignature)
 	r.must(err)
-	hub, err := ssh.NewPublicKey(r.Key.Public())
+	hub, err := ssh.NewPublicKey(r.ring.Current.Public())
 	r.must(err)
 	r.must(sshsig.Verify(hub, "adit-enroll", []byte(want), signature))
 	c.PublicKey = d.PublicKey
@@ -479,7 +482,8 @@ func TestFactsMakeOneEventWhenTheyChange(t *testing.T) {
 func TestLinesAreQuoted(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	lines := r.Lines("code", []string{"192.168.1.10:80", "[fd00::1]:22"}, devices.ScriptHashes{Agent: strings.Repeat("0", 64), OpenSSH: strings.Repeat("1", 64)})
+	allow := store.JSONList([]string{"192.168.1.10:80", "[fd00::1]:22"})
+	lines := r.Lines("code", store.InstallCode{Allow: allow}, devices.ScriptHashes{Agent: strings.Repeat("0", 64), OpenSSH: strings.Repeat("1", 64)})
 	set := "ADIT_CODE=code ADIT_HUB_KEY=" + r.HubFingerprint() + " ADIT_ALLOW='192.168.1.10:80,[fd00::1]:22' sh"
 	if !strings.HasSuffix(lines.Command, " | "+set) {
 		t.Error(lines.Command)

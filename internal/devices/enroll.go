@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/hubkeys"
 	"github.com/aditdev/adit/internal/sshsig"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
@@ -53,19 +55,14 @@ func (r *Registry) Enroll(ctx context.Context, c Candidate) (Enrolled, error) {
 	if err != nil {
 		return Enrolled{}, err
 	}
-	e := enrolment{Registry: r, ctx: ctx, c: c, hostKeys: hostKeys, now: r.millis()}
+	e := enrolment{Registry: r, ctx: ctx, c: c, hostKeys: hostKeys, now: r.millis(), ring: r.Keys()}
 	if err := r.Gate.Change(ctx, e.run); err != nil {
 		return Enrolled{}, err
 	}
 	if e.replaced != nil {
 		r.Drop(e.device.ID, wire.Errorf(wire.Conflict, "Another machine took this device's place."))
 	}
-	answer, err := r.answer(ctx, key, e.device, store.List(e.code.Allow))
-	if err == nil && c.Via == ViaOpenSSH {
-		answer.GateKey = r.GateKey
-		answer.SSHSignature, err = r.signSSH(answer.SSHText())
-	}
-	return answer, err
+	return e.answer(key)
 }
 
 // How a device comes.
@@ -95,6 +92,7 @@ type enrolment struct {
 	c        Candidate
 	hostKeys []hostKey
 	now      int64
+	ring     hubkeys.Ring // the keys that the machine is told of, and noted to pin
 
 	q        *store.Queries
 	code     store.InstallCode
@@ -119,7 +117,7 @@ func (e *enrolment) run(q *store.Queries) error {
 		return errors.Join(err, wire.Errorf(wire.Conflict, "This key is enrolled already, by another code. "+
 			"To enrol this machine anew: take it out (adit agent uninstall, or the install script's --uninstall), then the line again."))
 	}
-	for _, step := range []func() error{e.place, e.pinHostKeys, e.record} {
+	for _, step := range []func() error{e.place, e.pinHostKeys, e.promise, e.record} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -201,7 +199,7 @@ func (e *enrolment) replace(id, status string) error {
 	if err != nil {
 		return fmt.Errorf("replace device: %w", err)
 	}
-	if err := e.q.DropHostKeys(e.ctx, id); err != nil {
+	if err := errors.Join(e.q.DropHostKeys(e.ctx, id), e.q.DropRootPasswords(e.ctx, id)); err != nil {
 		return fmt.Errorf("replace device: %w", err)
 	}
 	return e.Events.Write(e.ctx, e.q, events.Event{Type: events.DeviceReplaced, Device: id, User: e.code.CreatedBy,
@@ -236,6 +234,20 @@ func (e *enrolment) pinHostKeys() error {
 	return nil
 }
 
+// promise keeps what the machine is told, or will be: which keys of the hub it pins, and that it gets a password of root.
+func (e *enrolment) promise() error {
+	_, keys := e.ring.Enrolling(store.Time(e.code.CreatedAt))
+	err := e.q.SetDeviceHubKeys(e.ctx, store.SetDeviceHubKeysParams{ID: e.device.ID, PublicKey: e.device.PublicKey, HubKeys: strings.Join(keys, " ")})
+	if err != nil {
+		return fmt.Errorf("note the hub's keys: %w", err)
+	}
+	due := e.code.RootPassword && e.c.Via == ViaAgent
+	if err := e.q.SetRootPasswordDue(e.ctx, store.SetRootPasswordDueParams{ID: e.device.ID, Due: due}); err != nil {
+		return fmt.Errorf("note that a password is due: %w", err)
+	}
+	return nil
+}
+
 func (e *enrolment) record() error {
 	err := e.q.CreateEnrolment(e.ctx, store.CreateEnrolmentParams{CodeID: e.code.ID, PublicKey: e.c.PublicKey,
 		DeviceID: e.device.ID, CreatedAt: e.now})
@@ -255,26 +267,30 @@ func (e *enrolment) record() error {
 		Device: e.device.ID, DeviceName: e.device.Name})
 }
 
-// answer is what the device may rely on, signed.
-func (r *Registry) answer(ctx context.Context, key ed25519.PublicKey, d store.Device, allow []string) (Enrolled, error) {
-	name, err := r.HubName(ctx)
+// answer is what the device may rely on, signed by the key that its code's line names.
+func (e *enrolment) answer(key ed25519.PublicKey) (Enrolled, error) {
+	name, err := e.HubName(e.ctx)
 	if err != nil {
 		return Enrolled{}, err
 	}
-	e := Enrolled{Enrolled: wire.Enrolled{
-		PublicKey: key, DeviceID: d.ID, Name: d.Name, Status: d.Status, HubName: name,
-		HubKeys: []string{wire.EncodeKey(r.Key.Public().(ed25519.PublicKey))}, UserCA: r.UserCA, Allow: allow,
-	}}
-	for _, u := range r.URLs {
-		e.HubURLs = append(e.HubURLs, u.String())
+	signer, keys := e.ring.Enrolling(store.Time(e.code.CreatedAt))
+	d := e.device
+	answer := Enrolled{Enrolled: wire.Enrolled{PublicKey: key, DeviceID: d.ID, Name: d.Name, Status: d.Status, HubName: name,
+		HubKeys: keys, UserCA: e.UserCA, Allow: store.List(e.code.Allow)}}
+	for _, u := range e.URLs {
+		answer.HubURLs = append(answer.HubURLs, u.String())
 	}
-	e.Signature = base64.RawURLEncoding.EncodeToString(ed25519.Sign(r.Key, e.Transcript()))
-	return e, nil
+	answer.Signature = base64.RawURLEncoding.EncodeToString(ed25519.Sign(signer, answer.Transcript()))
+	if e.c.Via == ViaOpenSSH {
+		answer.GateKey = e.GateKey
+		answer.SSHSignature, err = signSSH(signer, answer.SSHText())
+	}
+	return answer, err
 }
 
 // signSSH signs for machines that have ssh-keygen and nothing of ours.
-func (r *Registry) signSSH(text string) (string, error) {
-	signer, err := ssh.NewSignerFromKey(r.Key)
+func signSSH(key ed25519.PrivateKey, text string) (string, error) {
+	signer, err := ssh.NewSignerFromKey(key)
 	if err != nil {
 		return "", fmt.Errorf("sign the enrolment: %w", err)
 	}

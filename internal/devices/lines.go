@@ -1,11 +1,12 @@
 package devices
 
 import (
-	"crypto/ed25519"
+	"context"
 	"strings"
 
 	"github.com/aditdev/adit/internal/dist"
-	"github.com/aditdev/adit/internal/wire"
+	"github.com/aditdev/adit/internal/hubkeys"
+	"github.com/aditdev/adit/internal/store"
 )
 
 // Lines are what a person pastes on the device, ready for a shell.
@@ -25,11 +26,14 @@ type ScriptHashes struct {
 }
 
 // Lines makes the lines of a code.
-func (r *Registry) Lines(code string, allow []string, hashes ScriptHashes) Lines {
+func (r *Registry) Lines(code string, row store.InstallCode, hashes ScriptHashes) Lines {
 	script, openssh := r.URLs[0].String()+"/i", "/i?via="+ViaOpenSSH
-	set := "ADIT_CODE=" + quote(code) + " ADIT_HUB_KEY=" + quote(r.HubFingerprint())
-	if len(allow) > 0 {
+	set := "ADIT_CODE=" + quote(code) + " ADIT_HUB_KEY=" + quote(hubkeys.Fingerprint(r.Keys().Code(store.Time(row.CreatedAt))))
+	if allow := store.List(row.Allow); len(allow) > 0 {
 		set += " ADIT_ALLOW=" + quote(strings.Join(allow, ","))
+	}
+	if row.RootPassword {
+		set += " ADIT_ROOT_PASSWORD=yes"
 	}
 	lines := Lines{
 		Command: "curl -fsSL " + quote(script) + " | " + set + " sh",
@@ -47,8 +51,16 @@ func (r *Registry) Lines(code string, allow []string, hashes ScriptHashes) Lines
 }
 
 // HubFingerprint is that of the hub's tunnel key, as the install line carries it.
-func (r *Registry) HubFingerprint() string {
-	return wire.Fingerprint(r.Key.Public().(ed25519.PublicKey))
+func (r *Registry) HubFingerprint() string { return hubkeys.Fingerprint(r.Keys().Current) }
+
+// FingerprintFor is the one that a line carries whose code has this hash: it may have been made before the key was
+// replaced. An unknown code's is the current one.
+func (r *Registry) FingerprintFor(ctx context.Context, codeHash string) string {
+	row, err := r.Store.Read().FindInstallCode(ctx, codeHash)
+	if err != nil {
+		return r.HubFingerprint()
+	}
+	return hubkeys.Fingerprint(r.Keys().Code(store.Time(row.CreatedAt)))
 }
 
 // quote makes one word of a POSIX shell out of s.

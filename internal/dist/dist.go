@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/aditdev/adit/internal/wire"
 )
 
 //go:embed all:files
@@ -78,6 +80,23 @@ func (d *Dist) Open(name string) (File, error) {
 		return File{}, err
 	}
 	return File{ReadSeeker: bytes.NewReader(data), Name: name, SHA256: hashes[target]}, nil
+}
+
+// Programs are the binaries at hand by their targets, as a device is told of them.
+func (d *Dist) Programs() (map[string]wire.Program, error) {
+	hashes, err := d.hashes()
+	if err != nil {
+		return nil, err
+	}
+	programs := make(map[string]wire.Program, len(hashes))
+	for target, hash := range hashes {
+		info, err := fs.Stat(d.files, "adit-"+target+".gz")
+		if err != nil {
+			return nil, fmt.Errorf("size of adit for %s: %w", target, err)
+		}
+		programs[target] = wire.Program{SHA256: hash, Size: info.Size()}
+	}
+	return programs, nil
 }
 
 func (d *Dist) hashAll() (map[string]string, error) {

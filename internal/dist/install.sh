@@ -20,6 +20,7 @@ Installs the Adit agent on this machine. The hub's page "Add device" shows the l
   ADIT_CODE    the install code (one use, expires)
   ADIT_HUB_KEY fingerprint of the hub's key, SHA256:...
   ADIT_ALLOW   neighbours that may be reached through this machine, HOST:PORT by commas
+  ADIT_ROOT_PASSWORD  yes lets the hub give root a new password, and keep it
 HELP
 }
 
@@ -339,6 +340,7 @@ adit_enroll() {
 	set -- --hub "$adit_hub" --code-stdin --installed "$(adit_bin_dir)/adit"
 	if [ -n "$adit_hub_key" ]; then set -- "$@" --hub-key "$adit_hub_key"; fi
 	if [ -n "${ADIT_ALLOW:-}" ]; then set -- "$@" --allow "$ADIT_ALLOW"; fi
+	if [ "${ADIT_ROOT_PASSWORD:-}" = yes ]; then set -- "$@" --root-password; fi
 	if [ -n "${ADIT_CA_FILE:-}" ]; then set -- "$@" --ca-file "$ADIT_CA_FILE"; fi
 	if [ "$adit_short" = yes ]; then set -- "$@" --short; fi
 	if [ "$adit_as" = sudo ] && [ -n "${HTTPS_PROXY:-}${https_proxy:-}" ]; then

@@ -22,6 +22,7 @@ import (
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/hubkeys"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/sshgate"
 	"github.com/aditdev/adit/internal/sshsig"
@@ -108,7 +109,7 @@ func newRig(t testing.TB) *rig {
 	r.caKey, err = ssh.NewSignerFromKey(caKey)
 	must(t, err)
 	r.devices = devices.New(devices.Options{Store: r.store, Gate: r.gate, Events: events.New(r.store, time.Now), Now: time.Now, Log: log,
-		Key: tunnelKey, UserCA: r.ca.AuthorizedKey(), URLs: []*url.URL{{Scheme: "https", Host: host}},
+		Keys: func() hubkeys.Ring { return hubkeys.Ring{Current: tunnelKey} }, UserCA: r.ca.AuthorizedKey(), URLs: []*url.URL{{Scheme: "https", Host: host}},
 		Drop: func(id string, cause error) { r.tunnel.Drop(id, cause) }})
 	r.tunnel = tunnelhub.New(tunnelhub.Options{Log: log, Key: tunnelKey, Hosts: []string{host}, Name: "test", Version: "test", Device: r.device})
 	r.run(log)

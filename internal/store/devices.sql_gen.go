@@ -42,7 +42,7 @@ func (q *Queries) AddDeviceTag(ctx context.Context, arg AddDeviceTagParams) erro
 }
 
 const approveDevice = `-- name: ApproveDevice :one
-UPDATE devices SET status = 'active' WHERE id = ?1 RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since
+UPDATE devices SET status = 'active' WHERE id = ?1 RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due
 `
 
 func (q *Queries) ApproveDevice(ctx context.Context, id string) (Device, error) {
@@ -64,6 +64,8 @@ func (q *Queries) ApproveDevice(ctx context.Context, id string) (Device, error) 
 		&i.CreatedAt,
 		&i.LastSeenAt,
 		&i.OnlineSince,
+		&i.HubKeys,
+		&i.RootPasswordDue,
 	)
 	return i, err
 }
@@ -72,7 +74,7 @@ const createDevice = `-- name: CreateDevice :one
 INSERT INTO devices (id, name, public_key, status, via, facts, agent_version, address, default_login, created_at)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6,
         ?7, ?8, ?9, ?10)
-RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since
+RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due
 `
 
 type CreateDeviceParams struct {
@@ -118,12 +120,14 @@ func (q *Queries) CreateDevice(ctx context.Context, arg CreateDeviceParams) (Dev
 		&i.CreatedAt,
 		&i.LastSeenAt,
 		&i.OnlineSince,
+		&i.HubKeys,
+		&i.RootPasswordDue,
 	)
 	return i, err
 }
 
 const deviceByKey = `-- name: DeviceByKey :one
-SELECT id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since FROM devices WHERE public_key = ?1
+SELECT id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due FROM devices WHERE public_key = ?1
 `
 
 func (q *Queries) DeviceByKey(ctx context.Context, publicKey string) (Device, error) {
@@ -145,6 +149,8 @@ func (q *Queries) DeviceByKey(ctx context.Context, publicKey string) (Device, er
 		&i.CreatedAt,
 		&i.LastSeenAt,
 		&i.OnlineSince,
+		&i.HubKeys,
+		&i.RootPasswordDue,
 	)
 	return i, err
 }
@@ -229,7 +235,7 @@ func (q *Queries) DropUnreportedHostKeys(ctx context.Context, deviceID string) e
 }
 
 const findDevice = `-- name: FindDevice :one
-SELECT id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since FROM devices WHERE id = ?1 OR name = ?1
+SELECT id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due FROM devices WHERE id = ?1 OR name = ?1
 `
 
 func (q *Queries) FindDevice(ctx context.Context, ref string) (Device, error) {
@@ -251,6 +257,8 @@ func (q *Queries) FindDevice(ctx context.Context, ref string) (Device, error) {
 		&i.CreatedAt,
 		&i.LastSeenAt,
 		&i.OnlineSince,
+		&i.HubKeys,
+		&i.RootPasswordDue,
 	)
 	return i, err
 }
@@ -265,7 +273,7 @@ func (q *Queries) ForgetOnline(ctx context.Context) error {
 }
 
 const getDevice = `-- name: GetDevice :one
-SELECT id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since FROM devices WHERE id = ?1
+SELECT id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due FROM devices WHERE id = ?1
 `
 
 func (q *Queries) GetDevice(ctx context.Context, id string) (Device, error) {
@@ -287,12 +295,14 @@ func (q *Queries) GetDevice(ctx context.Context, id string) (Device, error) {
 		&i.CreatedAt,
 		&i.LastSeenAt,
 		&i.OnlineSince,
+		&i.HubKeys,
+		&i.RootPasswordDue,
 	)
 	return i, err
 }
 
 const getDeviceFor = `-- name: GetDeviceFor :one
-SELECT d.id, d.name, d.public_key, d.status, d.via, d.default_login, d.facts, d.agent_version, d.address, d.clock_offset_ms, d.ping_seconds, d.cause, d.created_at, d.last_seen_at, d.online_since FROM devices AS d
+SELECT d.id, d.name, d.public_key, d.status, d.via, d.default_login, d.facts, d.agent_version, d.address, d.clock_offset_ms, d.ping_seconds, d.cause, d.created_at, d.last_seen_at, d.online_since, d.hub_keys, d.root_password_due FROM devices AS d
 WHERE (d.id = ?1 OR d.name = ?1)
   AND EXISTS (SELECT 1 FROM users AS p
               WHERE p.id = ?2 AND NOT p.disabled
@@ -330,6 +340,8 @@ func (q *Queries) GetDeviceFor(ctx context.Context, arg GetDeviceForParams) (Dev
 		&i.CreatedAt,
 		&i.LastSeenAt,
 		&i.OnlineSince,
+		&i.HubKeys,
+		&i.RootPasswordDue,
 	)
 	return i, err
 }
@@ -418,7 +430,7 @@ func (q *Queries) KnownHostsFor(ctx context.Context, arg KnownHostsForParams) ([
 }
 
 const listDevicesFor = `-- name: ListDevicesFor :many
-SELECT d.id, d.name, d.public_key, d.status, d.via, d.default_login, d.facts, d.agent_version, d.address, d.clock_offset_ms, d.ping_seconds, d.cause, d.created_at, d.last_seen_at, d.online_since FROM devices AS d
+SELECT d.id, d.name, d.public_key, d.status, d.via, d.default_login, d.facts, d.agent_version, d.address, d.clock_offset_ms, d.ping_seconds, d.cause, d.created_at, d.last_seen_at, d.online_since, d.hub_keys, d.root_password_due FROM devices AS d
 WHERE EXISTS (SELECT 1 FROM users AS p
               WHERE p.id = ?1 AND NOT p.disabled
                 AND (p.role IN ('owner', 'admin')
@@ -461,6 +473,8 @@ func (q *Queries) ListDevicesFor(ctx context.Context, arg ListDevicesForParams) 
 			&i.CreatedAt,
 			&i.LastSeenAt,
 			&i.OnlineSince,
+			&i.HubKeys,
+			&i.RootPasswordDue,
 		); err != nil {
 			return nil, err
 		}
@@ -592,7 +606,7 @@ const replaceDevice = `-- name: ReplaceDevice :one
 UPDATE devices SET public_key = ?1, status = ?2, via = ?3,
     facts = ?4, address = ?5, clock_offset_ms = NULL, cause = ''
 WHERE id = ?6
-RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since
+RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due
 `
 
 type ReplaceDeviceParams struct {
@@ -630,6 +644,8 @@ func (q *Queries) ReplaceDevice(ctx context.Context, arg ReplaceDeviceParams) (D
 		&i.CreatedAt,
 		&i.LastSeenAt,
 		&i.OnlineSince,
+		&i.HubKeys,
+		&i.RootPasswordDue,
 	)
 	return i, err
 }
@@ -722,7 +738,7 @@ func (q *Queries) SetFacts(ctx context.Context, arg SetFactsParams) error {
 const updateDevice = `-- name: UpdateDevice :one
 UPDATE devices SET name = ?1, default_login = ?2, ping_seconds = ?3
 WHERE id = ?4
-RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since
+RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due
 `
 
 type UpdateDeviceParams struct {
@@ -756,6 +772,8 @@ func (q *Queries) UpdateDevice(ctx context.Context, arg UpdateDeviceParams) (Dev
 		&i.CreatedAt,
 		&i.LastSeenAt,
 		&i.OnlineSince,
+		&i.HubKeys,
+		&i.RootPasswordDue,
 	)
 	return i, err
 }

@@ -41,7 +41,7 @@ func (q *Queries) AddInstallStep(ctx context.Context, arg AddInstallStepParams) 
 const claimInstallCode = `-- name: ClaimInstallCode :one
 UPDATE install_codes SET used = used + 1
 WHERE code_hash = ?1 AND used < uses AND expires_at > ?2 AND revoked_at IS NULL
-RETURNING id, code_hash, name, tags, allow, uses, used, approval, approval_short, in_url, replaces, created_by, created_at, expires_at, revoked_at
+RETURNING id, code_hash, name, tags, allow, uses, used, approval, approval_short, in_url, replaces, created_by, created_at, expires_at, revoked_at, root_password
 `
 
 type ClaimInstallCodeParams struct {
@@ -68,6 +68,7 @@ func (q *Queries) ClaimInstallCode(ctx context.Context, arg ClaimInstallCodePara
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.RevokedAt,
+		&i.RootPassword,
 	)
 	return i, err
 }
@@ -106,12 +107,12 @@ func (q *Queries) CreateEnrolment(ctx context.Context, arg CreateEnrolmentParams
 }
 
 const createInstallCode = `-- name: CreateInstallCode :one
-INSERT INTO install_codes (id, code_hash, name, tags, allow, uses, approval, approval_short, replaces, created_by,
+INSERT INTO install_codes (id, code_hash, name, tags, allow, uses, approval, approval_short, root_password, replaces, created_by,
                            created_at, expires_at)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6,
-        ?7, ?8, ?9, ?10, ?11,
-        ?12)
-RETURNING id, code_hash, name, tags, allow, uses, used, approval, approval_short, in_url, replaces, created_by, created_at, expires_at, revoked_at
+        ?7, ?8, ?9, ?10, ?11, ?12,
+        ?13)
+RETURNING id, code_hash, name, tags, allow, uses, used, approval, approval_short, in_url, replaces, created_by, created_at, expires_at, revoked_at, root_password
 `
 
 type CreateInstallCodeParams struct {
@@ -123,6 +124,7 @@ type CreateInstallCodeParams struct {
 	Uses          int64
 	Approval      bool
 	ApprovalShort bool
+	RootPassword  bool
 	Replaces      *string
 	CreatedBy     string
 	CreatedAt     int64
@@ -139,6 +141,7 @@ func (q *Queries) CreateInstallCode(ctx context.Context, arg CreateInstallCodePa
 		arg.Uses,
 		arg.Approval,
 		arg.ApprovalShort,
+		arg.RootPassword,
 		arg.Replaces,
 		arg.CreatedBy,
 		arg.CreatedAt,
@@ -161,6 +164,7 @@ func (q *Queries) CreateInstallCode(ctx context.Context, arg CreateInstallCodePa
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.RevokedAt,
+		&i.RootPassword,
 	)
 	return i, err
 }
@@ -203,7 +207,7 @@ func (q *Queries) FindEnrolment(ctx context.Context, arg FindEnrolmentParams) (E
 }
 
 const findInstallCode = `-- name: FindInstallCode :one
-SELECT id, code_hash, name, tags, allow, uses, used, approval, approval_short, in_url, replaces, created_by, created_at, expires_at, revoked_at FROM install_codes WHERE code_hash = ?1
+SELECT id, code_hash, name, tags, allow, uses, used, approval, approval_short, in_url, replaces, created_by, created_at, expires_at, revoked_at, root_password FROM install_codes WHERE code_hash = ?1
 `
 
 func (q *Queries) FindInstallCode(ctx context.Context, codeHash string) (InstallCode, error) {
@@ -225,12 +229,13 @@ func (q *Queries) FindInstallCode(ctx context.Context, codeHash string) (Install
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.RevokedAt,
+		&i.RootPassword,
 	)
 	return i, err
 }
 
 const getInstallCodeFor = `-- name: GetInstallCodeFor :one
-SELECT install_codes.id, install_codes.code_hash, install_codes.name, install_codes.tags, install_codes.allow, install_codes.uses, install_codes.used, install_codes.approval, install_codes.approval_short, install_codes.in_url, install_codes.replaces, install_codes.created_by, install_codes.created_at, install_codes.expires_at, install_codes.revoked_at FROM install_codes
+SELECT install_codes.id, install_codes.code_hash, install_codes.name, install_codes.tags, install_codes.allow, install_codes.uses, install_codes.used, install_codes.approval, install_codes.approval_short, install_codes.in_url, install_codes.replaces, install_codes.created_by, install_codes.created_at, install_codes.expires_at, install_codes.revoked_at, install_codes.root_password FROM install_codes
 WHERE install_codes.id = ?1
   AND EXISTS (SELECT 1 FROM users AS p
               WHERE p.id = ?2 AND NOT p.disabled AND p.role IN ('owner', 'admin'))
@@ -260,6 +265,7 @@ func (q *Queries) GetInstallCodeFor(ctx context.Context, arg GetInstallCodeForPa
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.RevokedAt,
+		&i.RootPassword,
 	)
 	return i, err
 }
@@ -327,7 +333,7 @@ func (q *Queries) InstallSteps(ctx context.Context, codeID string) ([]InstallSte
 }
 
 const listInstallCodesFor = `-- name: ListInstallCodesFor :many
-SELECT install_codes.id, install_codes.code_hash, install_codes.name, install_codes.tags, install_codes.allow, install_codes.uses, install_codes.used, install_codes.approval, install_codes.approval_short, install_codes.in_url, install_codes.replaces, install_codes.created_by, install_codes.created_at, install_codes.expires_at, install_codes.revoked_at FROM install_codes
+SELECT install_codes.id, install_codes.code_hash, install_codes.name, install_codes.tags, install_codes.allow, install_codes.uses, install_codes.used, install_codes.approval, install_codes.approval_short, install_codes.in_url, install_codes.replaces, install_codes.created_by, install_codes.created_at, install_codes.expires_at, install_codes.revoked_at, install_codes.root_password FROM install_codes
 WHERE expires_at > ?1 AND revoked_at IS NULL AND used < uses
   AND EXISTS (SELECT 1 FROM users AS p
               WHERE p.id = ?2 AND NOT p.disabled AND p.role IN ('owner', 'admin'))
@@ -364,6 +370,7 @@ func (q *Queries) ListInstallCodesFor(ctx context.Context, arg ListInstallCodesF
 			&i.CreatedAt,
 			&i.ExpiresAt,
 			&i.RevokedAt,
+			&i.RootPassword,
 		); err != nil {
 			return nil, err
 		}

@@ -21,21 +21,23 @@ type CLILogin struct {
 }
 
 type Device struct {
-	ID            string
-	Name          string
-	PublicKey     string
-	Status        string
-	Via           string
-	DefaultLogin  string
-	Facts         string
-	AgentVersion  string
-	Address       string
-	ClockOffsetMs *int64
-	PingSeconds   int64
-	Cause         string
-	CreatedAt     int64
-	LastSeenAt    *int64
-	OnlineSince   *int64
+	ID              string
+	Name            string
+	PublicKey       string
+	Status          string
+	Via             string
+	DefaultLogin    string
+	Facts           string
+	AgentVersion    string
+	Address         string
+	ClockOffsetMs   *int64
+	PingSeconds     int64
+	Cause           string
+	CreatedAt       int64
+	LastSeenAt      *int64
+	OnlineSince     *int64
+	HubKeys         string
+	RootPasswordDue bool
 }
 
 type DeviceHostKey struct {
@@ -96,6 +98,7 @@ type InstallCode struct {
 	CreatedAt     int64
 	ExpiresAt     int64
 	RevokedAt     *int64
+	RootPassword  bool
 }
 
 type InstallStep struct {
@@ -191,6 +194,15 @@ type MQTTTemplate struct {
 	Name      string
 	Message   string
 	CreatedAt int64
+}
+
+type RootPassword struct {
+	ID        string
+	DeviceID  string
+	Sealed    string
+	State     string
+	CreatedAt int64
+	ShownAt   *int64
 }
 
 type SSHKey struct {

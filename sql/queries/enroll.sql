@@ -1,8 +1,8 @@
 -- name: CreateInstallCode :one
-INSERT INTO install_codes (id, code_hash, name, tags, allow, uses, approval, approval_short, replaces, created_by,
+INSERT INTO install_codes (id, code_hash, name, tags, allow, uses, approval, approval_short, root_password, replaces, created_by,
                            created_at, expires_at)
 VALUES (sqlc.arg(id), sqlc.arg(code_hash), sqlc.arg(name), sqlc.arg(tags), sqlc.arg(allow), sqlc.arg(uses),
-        sqlc.arg(approval), sqlc.arg(approval_short), sqlc.narg(replaces), sqlc.arg(created_by), sqlc.arg(created_at),
+        sqlc.arg(approval), sqlc.arg(approval_short), sqlc.arg(root_password), sqlc.narg(replaces), sqlc.arg(created_by), sqlc.arg(created_at),
         sqlc.arg(expires_at))
 RETURNING *;
 

@@ -333,6 +333,92 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/devices/{device}/update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have the device put the program that this hub hands out in its agent's place (admin)
+         * @description The device's own page says how it goes (`update`).
+         */
+        post: operations["updateAgent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/devices/{device}/root-password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give root a new password on the device, if its own policy allows it, and keep it (admin) */
+        post: operations["setRootPassword"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/devices/{device}/root-password/reveal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Show the password that is kept; who saw it, and why, is an event (admin)
+         * @description A login session of the last five minutes may, and whoever gives their own password again.
+         */
+        post: operations["revealRootPassword"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/devices/{device}/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        /** How the device fares now, as its agent answers; nothing is kept */
+        get: operations["getMetrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/devices/{device}/ssh-host-keys/accept": {
         parameters: {
             query?: never;
@@ -1399,6 +1485,10 @@ export interface components {
             logins: string[];
             /** @description Targets that the caller may open here */
             targets: string[];
+            root_password?: components["schemas"]["RootPassword"];
+            /** @description The hub has another version for it, and its policy lets the hub put it there */
+            update_available?: boolean;
+            update?: components["schemas"]["AgentUpdate"];
             /** @description What a device that comes by stock OpenSSH forwards now */
             offers?: components["schemas"]["Target"][];
             /** @description The caller may rename and remove it */
@@ -1454,6 +1544,95 @@ export interface components {
             services?: components["schemas"]["Service"][];
             policy?: components["schemas"]["DevicePolicy"];
         };
+        /** @description The latest update of a device's agent since the hub started. */
+        AgentUpdate: {
+            version: string;
+            /** @enum {string} */
+            state: "running" | "restarting" | "done" | "failed";
+            /** @description Why it failed */
+            message?: string;
+            /** Format: date-time */
+            at: string;
+        };
+        /** @description Of root on the device, as the hub keeps it. */
+        RootPassword: {
+            /**
+             * @description pending: the answer of the device is missing, and both the last one and the one before are kept
+             * @enum {string}
+             */
+            state: "none" | "active" | "pending";
+            /** Format: date-time */
+            made_at?: string;
+            /**
+             * Format: date-time
+             * @description When a person last saw it
+             */
+            shown_at?: string;
+        };
+        RevealRequest: {
+            /** @description Stands in the event */
+            reason: string;
+            /** @description The caller's own, where they did not sign in just now */
+            password?: string;
+        };
+        RevealedPassword: {
+            password: string;
+            /** @enum {string} */
+            state: "active" | "pending";
+            /** Format: date-time */
+            made_at: string;
+        };
+        /** @description What the device measures of itself now. What it cannot tell is absent. */
+        Metrics: {
+            /**
+             * Format: double
+             * @description Since the device started. Also the time between two answers
+             */
+            uptime_seconds?: number;
+            /** @description Load averages over 1, 5 and 15 minutes */
+            load?: number[];
+            cpus?: number;
+            /**
+             * Format: double
+             * @description Share of all processors that was busy since the answer before, 0 to 1
+             */
+            cpu_busy?: number;
+            /** Format: int64 */
+            memory_bytes?: number;
+            /** Format: int64 */
+            memory_available_bytes?: number;
+            /** Format: int64 */
+            swap_bytes?: number;
+            /** Format: int64 */
+            swap_free_bytes?: number;
+            /**
+             * Format: int64
+             * @description Of the file system at /
+             */
+            disk_bytes?: number;
+            /**
+             * Format: int64
+             * @description What an ordinary account may still write there
+             */
+            disk_free_bytes?: number;
+            /**
+             * Format: int64
+             * @description Received since the start by the interfaces that are hardware
+             */
+            network_in_bytes?: number;
+            /** Format: int64 */
+            network_out_bytes?: number;
+            /**
+             * Format: double
+             * @description The hottest sensor
+             */
+            temperature_celsius?: number;
+            /**
+             * Format: int64
+             * @description Resident memory of the agent
+             */
+            agent_memory_bytes?: number;
+        };
         SSHFacts: {
             /** @enum {string} */
             server: "openssh" | "dropbear" | "builtin" | "none";
@@ -1483,6 +1662,7 @@ export interface components {
             rescue?: boolean;
             run?: boolean;
             update?: boolean;
+            root_password?: boolean;
         };
         InstallCodeRequest: {
             /** @description The device's name; from its hostname where absent */
@@ -1498,6 +1678,8 @@ export interface components {
             allow?: string[];
             /** @description Id or name of the device whose place the new one takes */
             replaces?: string;
+            /** @description The line lets the hub give root a new password, which it does when the device is first online. Not with the short line, nor without our agent */
+            root_password?: boolean;
         };
         InstallCode: {
             id: string;
@@ -2691,6 +2873,106 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Device"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    updateAgent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Begun */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentUpdate"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    setRootPassword: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Set */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RootPassword"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    revealRootPassword: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RevealRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevealedPassword"][];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getMetrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                device: components["parameters"]["DevicePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Metrics"];
                 };
             };
             default: components["responses"]["Problem"];

@@ -45,8 +45,10 @@ type Config struct {
 
 	// Status is told of every change, one call at a time; it must not block for long. nil means nobody asks.
 	Status func(Status)
-	// Answers keeps the results of calls beyond this process's life. nil keeps them in memory only.
+	// Answers keeps the results of calls that change the device beyond this process's life. nil keeps them in memory only.
 	Answers Answers
+	// Changes says which calls those are; nil means all.
+	Changes func(method string) bool
 }
 
 // Answers remembers what calls were answered, for wire.AnswersFor, so that one which is repeated is not done twice.

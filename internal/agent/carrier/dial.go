@@ -85,7 +85,7 @@ func (p *Pool) auth(c *carrier, purpose wire.Purpose) wire.Auth {
 // conclude checks that the hub is the one that was pinned. One with a valid certificate and another key gets nothing.
 func (c *carrier) conclude(ready wire.Ready, hello, auth, signed []byte) error {
 	unsigned, signature, err := wire.CutSignature(signed)
-	if err == nil && !wire.VerifyAny(c.pool.config.HubKeys, wire.HubTranscript(hello, auth, unsigned, c.pool.host), signature) {
+	if err == nil && !wire.VerifyAny(c.pool.pinned(), wire.HubTranscript(hello, auth, unsigned, c.pool.host), signature) {
 		err = wire.Errorf(wire.Unauthenticated, "Whoever answers as %s does not hold the key that this device pinned when it was enrolled.", c.pool.host)
 	}
 	if err != nil {
@@ -137,7 +137,9 @@ func idle(c Config) (*Pool, error) {
 // MQTT opens a connection to the hub's broker that speaks raw MQTT as this device. It ends with ctx; the caller closes
 // it. Errors are *stream.DialError.
 func (p *Pool) MQTT(ctx context.Context) (net.Conn, error) {
-	fresh, err := idle(p.config)
+	config := p.config
+	config.HubKeys = p.pinned()
+	fresh, err := idle(config)
 	if err != nil {
 		return nil, err
 	}

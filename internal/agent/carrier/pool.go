@@ -2,6 +2,7 @@ package carrier
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/tls"
 	"maps"
 	"net/url"
@@ -27,6 +28,7 @@ type Pool struct {
 	network watch
 
 	mu       sync.Mutex
+	hubKeys  []ed25519.PublicKey // pinned
 	carriers map[string]*carrier // by nonce: every one whose hello has come
 	parked   int
 	dialing  int
@@ -65,6 +67,7 @@ func New(c Config) *Pool {
 		tokens:   make(map[string]*served),
 		ended:    make(map[string]ended),
 		gone:     make(chan struct{}),
+		hubKeys:  c.HubKeys,
 	}
 	p.status.Since, p.status.HubTime = time.Now(), c.HubTime
 	if p.config.Dialer.Sessions == nil {
@@ -74,6 +77,20 @@ func New(c Config) *Pool {
 		p.config.Dialer.Now = p.now
 	}
 	return p
+}
+
+// Pin has the pool know its hub by other keys, from the next message that is verified on.
+func (p *Pool) Pin(keys []ed25519.PublicKey) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hubKeys = keys
+}
+
+// pinned are the keys by which the hub is known.
+func (p *Pool) pinned() []ed25519.PublicKey {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hubKeys
 }
 
 // Run is the package's Run.

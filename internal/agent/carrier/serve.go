@@ -106,7 +106,7 @@ func (c *carrier) onMessage(ctx context.Context, payload io.Reader) error {
 // onCall runs a call in the background; one without the hub's signature ends the carrier.
 func (c *carrier) onCall(ctx context.Context, call wire.Call) error {
 	config := &c.pool.config
-	if !wire.VerifyCall(config.HubKeys, config.Device, c.nonce, c.agentNonce, call) {
+	if !wire.VerifyCall(c.pool.pinned(), config.Device, c.nonce, c.agentNonce, call) {
 		return wire.Errorf(wire.Unauthenticated, "A call came that the hub did not sign.")
 	}
 	c.pool.working.Go(func() {
@@ -119,6 +119,9 @@ func (c *carrier) onCall(ctx context.Context, call wire.Call) error {
 // perform answers a call from what an earlier life of this agent answered, or by the handler.
 func (p *Pool) perform(ctx context.Context, call wire.Call) wire.Result {
 	store := p.config.Answers
+	if changes := p.config.Changes; changes != nil && !changes(call.Method) {
+		store = nil
+	}
 	if store != nil {
 		if raw, ok := store.Load(call.ID); ok {
 			var known wire.Result

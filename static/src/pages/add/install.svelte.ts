@@ -18,6 +18,7 @@ class Install {
   uses = $state(1);
   expires_in = $state(900);
   approval = $state(false);
+  root_password = $state(false);
   /** What keeps the way in open on the device. The code is good for both. */
   via = $state<'agent' | 'openssh'>('agent');
 
@@ -67,6 +68,7 @@ class Install {
       ...(allow.length ? { allow } : {}),
       ...(this.replaces.trim() ? { replaces: this.replaces.trim() } : {}),
       // A device that takes another's place is let in by whoever makes the code.
+      ...(this.root_password ? { root_password: true } : {}),
       ...(this.approval && !this.replaces.trim() ? { approval: true } : {}),
     };
   }
