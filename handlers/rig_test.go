@@ -138,24 +138,14 @@ func (r *rig) options() Options {
 		}, MQTT: func(ctx context.Context, device string, conn net.Conn) error {
 			return o.MQTT.Carrier(ctx, device, conn)
 		}})
-	sealer, err := seal.New(seal.NewSecret())
-	r.must(err)
-	o.RootPasswords, err = rootpassword.New(ctx, rootpassword.Options{Store: st, Sealer: sealer, Events: o.Events, Now: time.Now, Log: log,
-		Online: func(device string) bool { return o.Tunnel.Presence(device).Online }, Call: o.Tunnel.Call})
-	r.must(err)
-	o.Updates = updates.New(updates.Options{Events: o.Events, Log: log, Now: time.Now, Version: "test", Within: updates.Within, Call: o.Tunnel.Call,
-		Programs:     func() (map[string]wire.Program, error) { return nil, nil },
-		AgentVersion: func(device string) (string, bool) { p := o.Tunnel.Presence(device); return p.AgentVersion, p.Online }})
+	r.calls(ctx, &o)
 	o.Shells = shell.New(shell.Options{Log: log, Store: noShells{}, Hold: func(ctx context.Context, s shell.Record) (context.Context, context.CancelFunc, error) {
 		return gate.Hold(ctx, access.Use{User: s.User, Device: s.Device, Target: string(s.Target()), Login: s.Login})
 	}})
 	o.Config.TCPPorts = onePort(r.t)
 	o.Ports = ports.New(ports.Options{Log: log, Store: st, Gate: gate, Events: o.Events, Now: time.Now, Dial: o.Tunnel.Dial,
 		Range: o.Config.TCPPorts})
-	registry := messaging.New(messaging.Options{Log: log, Now: time.Now, Store: st, Gate: gate, Events: o.Events, TokenKey: make([]byte, 32)})
-	b, err := broker.New(ctx, broker.Options{Access: registry, Store: st, Log: log})
-	r.must(err)
-	o.MQTT = messaging.NewExchange(messaging.ExchangeOptions{Log: log, Now: time.Now, Registry: registry, Backend: b, RunBackend: b.Run, Name: "h", Dial: o.Tunnel.Dial, Online: o.Tunnel.Online})
+	r.mqtt(ctx, &o)
 	o.Install = &Install{Dist: dist.From(fstest.MapFS{}), Hub: dist.Hub{URL: r.url}, Key: o.Devices.FingerprintFor, Steps: o.Devices}
 	o.Site = fstest.MapFS{
 		"index.html":     {Data: []byte("<title>landing</title>")},
@@ -170,6 +160,28 @@ func (r *rig) options() Options {
 	o.Stopping = stopping
 	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Updates.Run)
 	return o
+}
+
+// calls are the parts that ask devices for something.
+func (r *rig) calls(ctx context.Context, o *Options) {
+	tunnel := o.Tunnel
+	sealer, err := seal.New(seal.NewSecret())
+	r.must(err)
+	o.RootPasswords, err = rootpassword.New(ctx, rootpassword.Options{Store: o.Store, Sealer: sealer, Events: o.Events, Now: time.Now, Log: o.Log,
+		Online: func(device string) bool { return tunnel.Presence(device).Online }, Call: tunnel.Call})
+	r.must(err)
+	o.Updates = updates.New(updates.Options{Events: o.Events, Log: o.Log, Now: time.Now, Version: "test", Within: updates.Within, Call: tunnel.Call,
+		Programs:     func() (map[string]wire.Program, error) { return nil, nil },
+		AgentVersion: func(device string) (string, bool) { p := tunnel.Presence(device); return p.AgentVersion, p.Online }})
+}
+
+// mqtt is the broker and what stands before it.
+func (r *rig) mqtt(ctx context.Context, o *Options) {
+	registry := messaging.New(messaging.Options{Log: o.Log, Now: time.Now, Store: o.Store, Gate: o.Gate, Events: o.Events, TokenKey: make([]byte, 32)})
+	b, err := broker.New(ctx, broker.Options{Access: registry, Store: o.Store, Log: o.Log})
+	r.must(err)
+	o.MQTT = messaging.NewExchange(messaging.ExchangeOptions{Log: o.Log, Now: time.Now, Registry: registry, Backend: b, RunBackend: b.Run,
+		Name: "h", Dial: o.Tunnel.Dial, Online: o.Tunnel.Online})
 }
 
 // onePort is a range of one free port.
