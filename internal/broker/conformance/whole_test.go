@@ -19,6 +19,7 @@ import (
 type hub struct {
 	target
 	cmd *exec.Cmd
+	raw string // address of its TCP door
 }
 
 // wholeHub builds and runs one. Raw TCP comes in at ADIT_MQTT_ADDR, WebSockets at GET /mqtt.
@@ -45,8 +46,8 @@ func wholeHub(t *testing.T) *hub {
 			t.Errorf("the hub: %v\n%s", err, &log)
 		}
 	})
-	h.url = fmt.Sprintf("ws://127.0.0.1:%d/mqtt", web)
-	h.doors = map[string]dial{"tcp": dialTCP(fmt.Sprintf("127.0.0.1:%d", raw)), "websocket": dialWebSocket(h.url)}
+	h.raw, h.url = fmt.Sprintf("127.0.0.1:%d", raw), fmt.Sprintf("ws://127.0.0.1:%d/mqtt", web)
+	h.doors = map[string]dial{"tcp": dialTCP(h.raw), "websocket": dialWebSocket(h.url)}
 	reachable(t, func() error { return get(fmt.Sprintf("http://127.0.0.1:%d/readyz", web)) })
 	h.user, h.pass = makeTester(t, program, env)
 	return h
