@@ -18,6 +18,9 @@ func newOrigins(c config.Config) origins {
 	var o origins
 	for _, u := range c.URLs {
 		o.own = append(o.own, u.Scheme+"://"+u.Host)
+		if port := map[string]string{"https": "443", "http": "80"}[u.Scheme]; u.Port() == "" { // no browser says it, but python3-paho-mqtt does
+			o.own = append(o.own, u.Scheme+"://"+net.JoinHostPort(u.Hostname(), port))
+		}
 		if c.Dev && u.Hostname() == "localhost" {
 			o.own = append(o.own, "http://"+net.JoinHostPort("127.0.0.1", u.Port()))
 		}

@@ -2,11 +2,14 @@ package handlers
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/config"
 )
 
 // session signs a user in and gives the cookie.
@@ -137,4 +140,22 @@ func FuzzClientAddress(f *testing.F) {
 			t.Errorf("%q by %q gives %q, which is no address", remote, forwarded, got)
 		}
 	})
+}
+
+// python3-paho-mqtt names the port even where it is the scheme's own, and was taken for another site's page.
+func TestOwnOriginMayNameItsPort(t *testing.T) {
+	u, err := url.Parse("https://hub.example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := newOrigins(config.Config{URLs: []*url.URL{u}})
+	for origin, ok := range map[string]bool{"https://hub.example.org": true, "https://hub.example.org:443": true, "http://hub.example.org:80": false,
+		"https://hub.example.org:8443": false, "https://hub.example.org:4430": false, "https://evil.example.org:443": false} {
+		r := httptest.NewRequest(http.MethodGet, "/mqtt", nil)
+		r.Header.Set("Origin", origin)
+		r.Header.Set("Connection", "Upgrade")
+		if err := o.check(r); (err == nil) != ok {
+			t.Errorf("%s: %v", origin, err)
+		}
+	}
 }

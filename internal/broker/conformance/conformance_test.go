@@ -3,7 +3,6 @@ package conformance
 import (
 	"context"
 	"flag"
-	"fmt"
 	"net"
 	"os"
 	"sync/atomic"
@@ -12,7 +11,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// Who may everything on the brokers of these tests.
+// Who may everything on the brokers that tests run in their own process.
 const user, pass = "tester", "secret"
 
 // Most rows wait more than they work.
@@ -24,18 +23,26 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// target is a broker, and who may everything on it.
+type target struct {
+	doors      map[string]dial // tcp and websocket
+	url        string          // of the latter
+	user, pass string
+}
+
 var runs atomic.Int64
 
 // each runs a row in each version that it is for, through each door.
-func each(t *testing.T, w row, doors map[string]dial, exact bool) {
+func each(t *testing.T, w row, g target, exact bool) {
+	t.Helper()
 	for version, name := range map[string]string{"4": "3.1.1", "5": "5.0"} {
 		if w.statements[version] == nil {
 			continue
 		}
-		for door, d := range doors {
+		for door, d := range g.doors {
 			t.Run(w.name+"/"+name+"/"+door, func(t *testing.T) {
 				t.Parallel()
-				if err := newRun(version, fmt.Sprintf("u%d", runs.Add(1)), d, exact).do(w); err != nil {
+				if err := g.run(t, version, d, exact).do(w); err != nil {
 					t.Error(err)
 				}
 			})

@@ -9,12 +9,14 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
+
+	"github.com/aditdev/adit/internal/sshdtest"
 )
 
-// mosquitto runs Debian's, and returns how to reach it by TCP and by WebSocket.
-func mosquitto(t *testing.T) map[string]dial {
+// mosquitto runs Debian's, by TCP and by WebSocket.
+func mosquitto(t *testing.T) target {
 	t.Helper()
+	sshdtest.NeedTools(t, "mosquitto")
 	tcp, ws := freePort(t), freePort(t)
 	dir := t.TempDir()
 	conf := fmt.Sprintf("allow_anonymous true\npersistence false\nper_listener_settings false\nlistener %d 127.0.0.1\nlistener %d 127.0.0.1\nprotocol websockets\n", tcp, ws)
@@ -33,27 +35,18 @@ func mosquitto(t *testing.T) map[string]dial {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cancel(); _ = cmd.Wait() })
-	doors := map[string]dial{"tcp": dialTCP(fmt.Sprintf("127.0.0.1:%d", tcp)), "websocket": dialWebSocket(fmt.Sprintf("ws://127.0.0.1:%d/", ws))}
-	for _, d := range doors {
-		reachable(t, d)
+	g := target{url: fmt.Sprintf("ws://127.0.0.1:%d/", ws), user: user, pass: pass}
+	g.doors = map[string]dial{"tcp": dialTCP(fmt.Sprintf("127.0.0.1:%d", tcp)), "websocket": dialWebSocket(g.url)}
+	for _, d := range g.doors {
+		reachable(t, func() error {
+			conn, err := d()
+			if err == nil {
+				err = conn.Close()
+			}
+			return err
+		})
 	}
-	return doors
-}
-
-func reachable(t *testing.T, d dial) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); ; <-tick.C {
-		conn, err := d()
-		if err == nil {
-			_ = conn.Close()
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+	return g
 }
 
 func freePort(t *testing.T) int {
@@ -86,11 +79,11 @@ var mosquittoDiffers = map[string]string{
 // The rows are about MQTT and not about our broker: another passes them too. This guards against rows that our broker's
 // own mistakes have shaped.
 func TestRowsHoldForMosquitto(t *testing.T) {
-	doors := mosquitto(t)
+	g := mosquitto(t)
 	for _, w := range rows(t, "rows") {
 		if mosquittoDiffers[w.name] != "" {
 			continue
 		}
-		each(t, w, doors, false)
+		each(t, w, g, false)
 	}
 }

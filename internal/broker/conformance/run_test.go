@@ -24,6 +24,7 @@ type run struct {
 	words
 	dial  dial
 	exact bool // Reason Codes count where a server may choose to say none
+	keep  bool // connections stay for another row
 	peers map[string]*peer
 }
 
@@ -41,7 +42,9 @@ func newRun(version, unique string, d dial, exact bool) *run {
 
 // do runs a row; its error names the line.
 func (r *run) do(w row) error {
-	defer r.close()
+	if !r.keep {
+		defer r.close()
+	}
 	var steps []step
 	for _, s := range w.steps {
 		if s.only == "" || s.only == r.version {
