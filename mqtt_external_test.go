@@ -241,23 +241,37 @@ func TestExternalBrokerRevocation(t *testing.T) {
 	}
 }
 
-// What pages do works on a broker behind the hub: looking, asking, listing and clearing; and they say when it is away.
-func TestExternalBrokerConsole(t *testing.T) {
-	t.Parallel()
-	b := newBehind(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "GET", b.url+"/api/v1/mqtt/tap?filter="+url.QueryEscape("a/#"), nil)
+// tap looks at messages as a page does; seen waits for a payload.
+func (b *behind) tap(filter string) (seen func(payload string)) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	b.t.Cleanup(cancel)
+	req, err := http.NewRequestWithContext(ctx, "GET", b.url+"/api/v1/mqtt/tap?filter="+url.QueryEscape(filter), nil)
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+b.owner)
 	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 	if err != nil || res.StatusCode != 200 {
-		t.Fatal(res, err)
+		b.t.Fatal(res, err)
 	}
-	defer res.Body.Close()
-	tap := bufio.NewReader(res.Body)
+	b.t.Cleanup(func() { _ = res.Body.Close() })
+	frames := bufio.NewReader(res.Body)
+	return func(payload string) {
+		b.t.Helper()
+		for line := ""; !strings.Contains(line, base64.StdEncoding.EncodeToString([]byte(payload))); {
+			if line, err = frames.ReadString('\n'); err != nil {
+				b.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// What pages do works on a broker behind the hub: looking, asking, listing and clearing; and they say when it is away.
+func TestExternalBrokerConsole(t *testing.T) {
+	t.Parallel()
+	b := newBehind(t)
+	seen := b.tap("a/#")
 	send := func(m map[string]any, want int) (answer struct {
 		Reply struct {
 			Payload []byte `json:"payload_base64"`
@@ -270,11 +284,7 @@ func TestExternalBrokerConsole(t *testing.T) {
 		return answer
 	}
 	send(map[string]any{"topic": "a/b", "payload": "seen-by-tap", "qos": 2, "retain": true}, 200)
-	for line := ""; !strings.Contains(line, base64.StdEncoding.EncodeToString([]byte("seen-by-tap"))); {
-		if line, err = tap.ReadString('\n'); err != nil {
-			t.Fatal(err)
-		}
-	}
+	seen("seen-by-tap")
 	device, asked := b.speakOn(b.carrier(), mqtt.Options{ClientID: "agent"}, "cmds/kitchen/#")
 	go func() {
 		m := <-asked
@@ -306,11 +316,7 @@ func TestExternalBrokerConsole(t *testing.T) {
 	b.broker.Again()
 	b.connected()
 	send(map[string]any{"topic": "a/b", "payload": "seen-again", "qos": 1}, 200)
-	for line := ""; !strings.Contains(line, base64.StdEncoding.EncodeToString([]byte("seen-again"))); {
-		if line, err = tap.ReadString('\n'); err != nil {
-			t.Fatal(err)
-		}
-	}
+	seen("seen-again")
 }
 
 // Rule 9: a hub whose own name at the broker could be a device's does not start, and does not say its password.
