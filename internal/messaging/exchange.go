@@ -64,15 +64,15 @@ func (e *Exchange) Run(ctx context.Context) error {
 		stop()
 		return errors.Join(err, <-ran)
 	}
-	e.setLife(life)
+	e.open(life)
 	select {
 	case <-ctx.Done():
-		e.setLife(nil)
+		e.shut()
 		end()
 		stop()
 		err = <-ran
 	case err = <-ran:
-		e.setLife(nil)
+		e.shut()
 		end()
 	}
 	cut()
@@ -80,10 +80,17 @@ func (e *Exchange) Run(ctx context.Context) error {
 	return err
 }
 
-func (e *Exchange) setLife(ctx context.Context) {
+func (e *Exchange) open(life context.Context) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.life = ctx
+	e.life = life
+}
+
+// shut lets nobody begin any more.
+func (e *Exchange) shut() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.life = nil
 }
 
 // begin counts what Run waits for; it fails where Run is over or has not begun.
@@ -95,6 +102,17 @@ func (e *Exchange) begin() (context.Context, bool) {
 	}
 	e.serving.Add(1)
 	return e.life, true
+}
+
+// during is for what a caller wants of the Backend: it ends with Run too, which waits for it.
+func (e *Exchange) during(ctx context.Context) (context.Context, func(), error) {
+	life, ok := e.begin()
+	if !ok {
+		return nil, nil, stream.Restarting
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(life, func() { cancel(stream.Restarting) })
+	return ctx, func() { stop(); cancel(nil); e.serving.Done() }, nil
 }
 
 // Accept speaks MQTT on a connection from a goroutine of its own, and closes it.
@@ -173,6 +191,11 @@ var trees = []string{"devices", "cmds"}
 
 // Renamed carries what is kept below a device's trees to its new name; an empty one says that it was removed.
 func (e *Exchange) Renamed(ctx context.Context, from, to string) error {
+	ctx, done, err := e.during(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	var errs []error
 	for _, tree := range trees {
 		target := ""
