@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aditdev/adit/internal/mosquittotest"
 	"github.com/aditdev/adit/internal/mqtt"
+	"github.com/aditdev/adit/internal/mqtttest"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -31,13 +31,13 @@ type behind struct {
 	user, password  string // alice's
 	key             ed25519.PrivateKey
 	device          string
-	broker          *mosquittotest.Mosquitto
+	broker          *mqtttest.Broker
 	kitchenPassword string
 }
 
 func newBehind(t *testing.T) *behind {
 	t.Helper()
-	b := &behind{broker: mosquittotest.Start(t, "."), address: fmt.Sprintf("127.0.0.1:%d", freePort(t))}
+	b := &behind{broker: mqtttest.Behind(t, "."), address: fmt.Sprintf("127.0.0.1:%d", freePort(t))}
 	b.environ = append(production(t.TempDir()), "ADIT_MQTT_ADDR="+b.address, "ADIT_MQTT_BACKEND=mqtt://adit_hub:pw@"+b.broker.Address)
 	b.running = serve(t, b.environ)
 	must(t, b.environ, "", "user", "create", "--email", "alice@example.com", "--role", "owner")
@@ -172,7 +172,7 @@ func TestExternalBroker(t *testing.T) {
 	if out, err := b.pub("k", "guess", "-V", "5", "-t", "devices/kitchen/a", "-m", "x"); err == nil {
 		t.Errorf("a wrong password passes: %s", out)
 	}
-	device, cmds := b.speakOn(b.carrier(), mqtt.Options{ClientID: "agent", Will: &mqtt.Message{Topic: "devices/kitchen/will", Payload: []byte("gone")}}, "cmds/kitchen/#")
+	device, cmds := b.speakOn(b.carrier(), mqtt.Options{ClientID: "agent", Will: mqtt.NewPublish(mqtt.Message{Topic: "devices/kitchen/will", Payload: []byte("gone")})}, "cmds/kitchen/#")
 	thing, _ := b.speakOn(b.carrier(), mqtt.Options{Version: mqtt.V311, ClientID: "agent", Username: "oven"})
 	for c, topic := range map[*mqtt.Client]string{device: "devices/kitchen/a", thing: "devices/kitchen/oven/a"} {
 		if err := c.Publish(t.Context(), mqtt.Message{Topic: topic, Payload: []byte("y"), QoS: 1}); err != nil {
@@ -307,13 +307,13 @@ func TestExternalBrokerConsole(t *testing.T) {
 	if status := b.call(b.owner, "GET", "/api/v1/mqtt/retained", nil, &list); status != 200 || list.Total != 0 {
 		t.Errorf("%d %+v", status, list)
 	}
-	b.broker.Stop()
+	b.broker.Kill()
 	within(t, 10*time.Second, "the hub says that the broker is away", func() bool { return b.status().Problem != "" })
 	send(map[string]any{"topic": "a/b"}, 503)
 	if out, err := b.pub("k", b.kitchenPassword, "-t", "devices/kitchen/a", "-m", "x"); err == nil || !strings.Contains(out, "unavailable") {
 		t.Errorf("%v %s", err, out)
 	}
-	b.broker.Again()
+	b.broker.Run()
 	b.connected()
 	send(map[string]any{"topic": "a/b", "payload": "seen-again", "qos": 1}, 200)
 	seen("seen-again")

@@ -336,7 +336,7 @@ func TestBrokerRestarts(t *testing.T) {
 	}
 	defer cancel()
 	client := r.connect(t, hello(mqtt.V5, "kitchen", "a"))
-	engine.Stop()
+	engine.Kill()
 	client.gone()
 	eventually(t, "the hub has noticed", func() bool { return r.Stats().Problem != nil })
 	for _, v := range []mqtt.Version{mqtt.V31, mqtt.V311, mqtt.V5} {
@@ -350,7 +350,7 @@ func TestBrokerRestarts(t *testing.T) {
 	if _, err := r.Retained(t.Context(), "#", "", 1, nil); wire.CodeOf(err) != wire.Offline {
 		t.Error(err)
 	}
-	engine.Again()
+	engine.Run()
 	r.connected(t)
 	eventually(t, "the subscription is back", func() bool {
 		_ = r.Publish(t.Context(), mqtt.Message{Topic: "devices/kitchen/a", QoS: 1}, "")
