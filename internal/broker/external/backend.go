@@ -62,6 +62,6 @@ func (b *Broker) Stats() messaging.Stats {
 	h := b.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.Problem, s.Subscriptions, s.Received, s.Sent = h.problem, len(h.filters()), h.received, h.sent
+	s.Problem, s.Subscriptions, s.Received, s.Sent = h.trouble(), len(h.filters()), h.received, h.sent
 	return s
 }

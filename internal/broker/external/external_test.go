@@ -336,7 +336,7 @@ func TestBrokerRestarts(t *testing.T) {
 	}
 	defer cancel()
 	client := r.connect(t, hello(mqtt.V5, "kitchen", "a"))
-	engine.Stop()
+	engine.Kill()
 	client.gone()
 	eventually(t, "the hub has noticed", func() bool { return r.Stats().Problem != nil })
 	for _, v := range []mqtt.Version{mqtt.V31, mqtt.V311, mqtt.V5} {
@@ -350,7 +350,7 @@ func TestBrokerRestarts(t *testing.T) {
 	if _, err := r.Retained(t.Context(), "#", "", 1, nil); wire.CodeOf(err) != wire.Offline {
 		t.Error(err)
 	}
-	engine.Again()
+	engine.Run()
 	r.connected(t)
 	eventually(t, "the subscription is back", func() bool {
 		_ = r.Publish(t.Context(), mqtt.Message{Topic: "devices/kitchen/a", QoS: 1}, "")
@@ -358,170 +358,6 @@ func TestBrokerRestarts(t *testing.T) {
 	})
 	if code := r.connect(t, hello(mqtt.V5, "kitchen", "a")).publish("devices/kitchen/a"); code.Failed() {
 		t.Error(code)
-	}
-}
-
-// Each reader is given each message once and in order, however their filters overlap, and none that was retained before.
-func TestSubscribe(t *testing.T) {
-	t.Parallel()
-	r := start(t, newMosquitto(t).Address).connected(t)
-	if err := r.Publish(t.Context(), mqtt.Message{Topic: "a/b", Payload: []byte("old"), QoS: 1, Retain: true}, ""); err != nil {
-		t.Fatal(err)
-	}
-	filters := []string{"#", "a/#", "+/b", "a/+", "a/b", "a/b", "b", "$SYS/#", "#", "+/#"}
-	got := make([]chan string, len(filters))
-	cancels := make([]func(), len(filters))
-	for i, f := range filters {
-		got[i] = make(chan string, 100)
-		cancel, err := r.Subscribe(f, func(m messaging.Received) {
-			if !strings.HasPrefix(m.Topic, "$SYS") {
-				got[i] <- fmt.Sprintf("%s %d %v", m.Payload, m.QoS, m.Retain)
-			}
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		cancels[i] = cancel
-	}
-	send := func() {
-		for i := range 6 {
-			if err := r.Publish(t.Context(), mqtt.Message{Topic: "a/b", Payload: []byte{'0' + byte(i)}, QoS: byte(i % 3), Retain: i == 5}, ""); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	check := func(from int, matches func(i int) bool) {
-		t.Helper()
-		for i := from; i < len(filters); i++ {
-			if !matches(i) {
-				continue
-			}
-			for n := range 6 {
-				want := fmt.Sprintf("%d %d %v", n, n%3, n == 5)
-				select {
-				case m := <-got[i]:
-					if m != want {
-						t.Errorf("%s: %s, want %s", filters[i], m, want)
-					}
-				case <-time.After(patience):
-					t.Fatalf("%s: nothing came", filters[i])
-				}
-			}
-		}
-	}
-	matching := func(i int) bool { return mqtt.Match(filters[i], "a/b") }
-	send()
-	check(0, matching)
-	if n := r.Stats().Subscriptions; n != 2 {
-		t.Errorf("the broker was asked for %d subscriptions", n)
-	}
-	for _, i := range []int{0, 8, 9} { // those that held the others
-		cancels[i]()
-	}
-	eventually(t, "the broker is asked for the narrower ones", func() bool {
-		r.hub.mu.Lock()
-		defer r.hub.mu.Unlock()
-		_, wide := r.hub.asked["#"]
-		_, other := r.hub.asked["+/#"]
-		return !wide && !other && len(r.hub.asked) == len(r.hub.filters())
-	})
-	send()
-	check(1, func(i int) bool { return i < 8 && matching(i) })
-	for i := range filters {
-		cancels[i]()
-		if len(got[i]) > 0 {
-			t.Errorf("%s was given %s too", filters[i], <-got[i])
-		}
-	}
-	if n := r.Stats().Subscriptions; n != 0 {
-		t.Errorf("%d subscriptions are left", n)
-	}
-	for _, f := range []string{"", "a/#/b", "$share/g/a", "a+"} {
-		if _, err := r.Subscribe(f, nil); wire.CodeOf(err) != wire.Invalid {
-			t.Errorf("%q: %v", f, err)
-		}
-	}
-}
-
-// What is retained is listed whole and in order, page by page, however much it is; and it follows a device's name.
-func TestRetained(t *testing.T) {
-	t.Parallel()
-	r := start(t, newMosquitto(t).Address).connected(t)
-	const many = 3000
-	for i := range many {
-		m := mqtt.Message{Topic: fmt.Sprintf("devices/kitchen/%04d", i), Payload: []byte("xy"), QoS: byte(i % 3), Retain: true, ContentType: "text/plain"}
-		if err := r.Publish(t.Context(), m, ""); err != nil {
-			t.Fatal(err)
-		}
-	}
-	list := func(filter string, limit int, may func(string) bool) (all []messaging.Received) {
-		t.Helper()
-		for after, more := "", true; more; {
-			page, err := r.Retained(t.Context(), filter, after, limit, may)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := page.Total; len(all) == 0 && int64(n)*2 != page.TotalBytes {
-				t.Errorf("%d have %d bytes", n, page.TotalBytes)
-			}
-			all = append(all, page.Messages...)
-			after, more = all[len(all)-1].Topic, page.More
-		}
-		return all
-	}
-	all := list("devices/#", 700, nil)
-	if len(all) != many || !slices.IsSortedFunc(all, func(a, b messaging.Received) int { return strings.Compare(a.Topic, b.Topic) }) {
-		t.Fatalf("%d of %d", len(all), many)
-	}
-	if got := list("#", 10, func(topic string) bool { return strings.HasSuffix(topic, "99") }); len(got) != many/100 {
-		t.Errorf("%d may be seen", len(got))
-	}
-	if err := r.Moved(t.Context(), "devices/kitchen", "devices/galley"); err != nil {
-		t.Fatal(err)
-	}
-	moved := list("#", 1000, nil)
-	if len(moved) != many {
-		t.Fatalf("%d were moved", len(moved))
-	}
-	for i, m := range moved {
-		if m.Topic != fmt.Sprintf("devices/galley/%04d", i) || m.QoS != byte(i%3) || m.ContentType != "text/plain" || !m.Retain {
-			t.Fatalf("%d: %+v", i, m)
-		}
-	}
-	if err := r.Moved(t.Context(), "devices/galley", ""); err != nil {
-		t.Fatal(err)
-	}
-	if page, err := r.Retained(t.Context(), "#", "", 10, nil); err != nil || page.Total != 0 || page.More || page.Messages == nil {
-		t.Errorf("%+v %v", page, err)
-	}
-}
-
-// However much is retained, a page is bounded and has no gaps: the next goes on where it ended.
-func TestGatheringIsBounded(t *testing.T) {
-	t.Parallel()
-	payload := make([]byte, 1<<20)
-	const many = 100
-	var all []string
-	for after, more := "", true; more; {
-		g := &gathering{after: after, limit: 1000}
-		take := g.take(&Broker{now: time.Now})
-		for i := range many {
-			take(&mqtt.Publish{Topic: fmt.Sprintf("%03d", i*37%many), Payload: payload, Retain: true}, func() {})
-			if g.bytes > 2*maxRetained+len(payload)+3 {
-				t.Fatalf("%d bytes are kept", g.bytes)
-			}
-		}
-		page := g.page()
-		if page.Total != many || len(page.Messages) == 0 {
-			t.Fatalf("%d of %d", len(page.Messages), page.Total)
-		}
-		for _, m := range page.Messages {
-			all = append(all, m.Topic)
-		}
-		after, more = all[len(all)-1], page.More
-	}
-	if len(all) != many || !slices.IsSorted(all) {
-		t.Errorf("%d: %v", len(all), all)
 	}
 }
 

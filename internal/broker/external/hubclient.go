@@ -22,8 +22,9 @@ type hubClient struct {
 	wake chan struct{} // that readers have changed
 
 	mu             sync.Mutex
-	client         *mqtt.Client // nil while there is no connection
-	problem        error        // why there is none, or what of it does not work; a *wire.Error
+	client         *mqtt.Client // nil while there is no connection that all subscriptions were asked for on
+	problem        error        // why there is none; a *wire.Error
+	refused        map[string]error
 	readers        map[*reader]struct{}
 	asked          map[string]uint32 // filters that the broker was asked for on this connection, with their Subscription Identifiers
 	lastID         uint32
@@ -72,16 +73,16 @@ func (h *hubClient) connected(ctx context.Context) error {
 	}
 	defer client.Close()
 	h.mu.Lock()
-	h.client, h.problem, h.asked = client, nil, map[string]uint32{}
+	h.asked, h.refused = map[string]uint32{}, map[string]error{}
 	for r := range h.readers {
 		r.via = 0
 	}
 	h.mu.Unlock()
-	h.b.log.Info("connected to the external MQTT broker", "address", h.b.address)
 	for {
 		if err := h.settle(ctx, client); err != nil {
 			return err
 		}
+		h.settledOn(client)
 		select {
 		case <-h.wake:
 		case <-client.Done():
@@ -90,6 +91,25 @@ func (h *hubClient) connected(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// settledOn lets the hub publish, and those go on who waited for their subscription.
+func (h *hubClient) settledOn(client *mqtt.Client) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.client == nil {
+		h.b.log.Info("connected to the external MQTT broker", "address", h.b.address)
+	}
+	h.client, h.problem = client, nil
+	h.announce()
+}
+
+// trouble is why something does not work; nil where all does. mu is held.
+func (h *hubClient) trouble() error {
+	for _, filter := range slices.Sorted(maps.Keys(h.refused)) {
+		return h.refused[filter]
+	}
+	return h.problem
 }
 
 // connect opens a connection of MQTT 5.0 that leaves nothing behind, as the hub where the options name nobody. Errors are
@@ -133,7 +153,7 @@ func (h *hubClient) lost(err error) {
 	if h.client != nil || h.problem == nil || wire.MessageOf(h.problem) != wire.MessageOf(err) {
 		h.b.log.Warn("no connection to the external MQTT broker", "cause", err)
 	}
-	h.client, h.problem, h.asked = nil, err, nil
+	h.client, h.problem, h.asked, h.refused = nil, err, nil, nil
 	h.announce()
 }
 
@@ -178,9 +198,9 @@ func (h *hubClient) settle(ctx context.Context, client *mqtt.Client) error {
 		if !slices.Contains(wanted, f) {
 			over = append(over, f)
 			delete(h.asked, f)
+			delete(h.refused, f)
 		}
 	}
-	h.announce()
 	h.mu.Unlock()
 	if len(over) == 0 {
 		return nil
@@ -208,7 +228,7 @@ func (h *hubClient) ask(ctx context.Context, client *mqtt.Client, filter string)
 	defer h.mu.Unlock()
 	h.asked[filter] = id
 	if codes[0].Failed() {
-		h.problem = wire.Errorf(wire.Forbidden, "The external broker does not let the hub read %s: the hub's user must be allowed every topic.", wire.Printable(filter, 100))
+		h.refused[filter] = wire.Errorf(wire.Forbidden, "The external broker does not let the hub read %s: the hub's user must be allowed every topic.", wire.Printable(filter, 100))
 		h.b.log.Warn("the external MQTT broker refuses a subscription of the hub", "filter", filter, "reason", codes[0])
 		return nil
 	}

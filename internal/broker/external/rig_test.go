@@ -17,8 +17,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/aditdev/adit/internal/messaging"
-	"github.com/aditdev/adit/internal/mosquittotest"
 	"github.com/aditdev/adit/internal/mqtt"
+	"github.com/aditdev/adit/internal/mqtttest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -148,9 +148,9 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-func newMosquitto(t *testing.T) *mosquittotest.Mosquitto {
+func newMosquitto(t *testing.T) *mqtttest.Broker {
 	t.Helper()
-	return mosquittotest.Start(t, "../../..")
+	return mqtttest.Behind(t, "../../..")
 }
 
 // client runs mosquitto_pub or mosquitto_sub as a device through the hub.
