@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -89,7 +90,7 @@ func (c *conn) refuse(e *mqtt.Error, v mqtt.Version) error {
 		_, err = c.net.Write(frame)
 	}
 	if err == nil && c.halfClose() {
-		c.drain()
+		_, _ = io.Copy(io.Discard, c.net)
 	}
 	return err
 }
@@ -227,7 +228,7 @@ func (c *conn) negotiate(p *mqtt.Connect, s *session) {
 	q := p.Properties
 	c.limit = int(min(q.Number(mqtt.MaximumPacketSize, mqtt.MaxRemaining), mqtt.MaxRemaining))
 	c.window = int(min(q.Number(mqtt.ReceiveMaximum, sendMaximum), sendMaximum))
-	c.outgoing.most = int(min(q.Number(mqtt.TopicAliasMaximum, 0), aliasMaximum))
+	c.aliasesLeft = uint16(min(q.Number(mqtt.TopicAliasMaximum, 0), aliasMaximum))
 	c.quietErrors = q.Number(mqtt.RequestProblemInfo, 1) == 0
 	c.keepAlive = time.Duration(keepAlive(p.Version, p.KeepAlive)) * time.Second
 	switch {
