@@ -169,7 +169,7 @@ func (b *deviceBroker) run(ctx context.Context) {
 
 // connect shows what the broker sends until the connection ends.
 func (b *deviceBroker) connect(ctx context.Context) error {
-	client, err := b.exchange.dialBroker(ctx, b.device, b.user(), mqtt.Options{Inflight: 1000, OnPublish: b.take})
+	client, err := b.exchange.dialBroker(ctx, b.device, b.user(), mqtt.Options{Inflight: 65535, OnPublish: b.take})
 	if err != nil {
 		return err
 	}
@@ -223,13 +223,13 @@ func (b *deviceBroker) tell(err error) {
 	}
 }
 
-// DeviceRetained lists what a device's own broker retains below filter, by topic. Mosquitto gives at most 1,000 at once
-// unless its max_queued_messages allows more.
+// DeviceRetained lists what a device's own broker retains below filter, by topic. It lets as many be under way as there can
+// be: Mosquitto drops what waits beyond its max_queued_messages.
 func (e *Exchange) DeviceRetained(ctx context.Context, device, user, filter string) ([]Received, error) {
 	var mu sync.Mutex
 	byTopic := map[string]Received{}
 	size := 0
-	client, err := e.dialBroker(ctx, device, user, mqtt.Options{Inflight: 1000, OnPublish: func(p *mqtt.Publish, ack func()) {
+	client, err := e.dialBroker(ctx, device, user, mqtt.Options{Inflight: 65535, OnPublish: func(p *mqtt.Publish, ack func()) {
 		defer ack()
 		mu.Lock()
 		defer mu.Unlock()
