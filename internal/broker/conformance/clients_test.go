@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.golang/packets"
 	paho5 "github.com/eclipse/paho.golang/paho"
 	paho3 "github.com/eclipse/paho.mqtt.golang"
 
@@ -30,6 +31,7 @@ type connects func(t *testing.T, g target, door, id, will string, got chan<- str
 
 // Client libraries that people use speak with the hub over TCP and WebSocket: QoS 0, 1 and 2, retained messages, Wills, shared subscriptions.
 func TestClientLibraries(t *testing.T) {
+	t.Parallel()
 	g := wholeHub(t).target
 	for name, connect := range map[string]connects{"paho.golang": connectPaho5, "paho.mqtt.golang": connectPaho3} {
 		for door := range g.doors {
@@ -119,6 +121,7 @@ func connectPaho5(t *testing.T, g target, door, id, will string, got chan<- stri
 	if err != nil {
 		t.Fatal(err)
 	}
+	conn = packets.NewThreadSafeConn(conn) // it writes a packet in pieces
 	c := paho5.NewClient(paho5.ClientConfig{Conn: conn, OnPublishReceived: []func(paho5.PublishReceived) (bool, error){
 		func(p paho5.PublishReceived) (bool, error) {
 			got <- message(p.Packet.Topic, p.Packet.Payload, p.Packet.QoS, p.Packet.Retain)
@@ -197,6 +200,7 @@ var pythonClient string
 
 // The same with Debian's python3-paho-mqtt.
 func TestPythonClient(t *testing.T) {
+	t.Parallel()
 	sshdtest.NeedTools(t, "python3")
 	g := wholeHub(t)
 	for _, version := range []string{"3", "4", "5"} {

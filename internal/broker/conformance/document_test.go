@@ -53,6 +53,7 @@ func proofs(t *testing.T) (all map[string]map[string][]string, hostile []string)
 
 // The document and the tests say the same: every statement has its line, what a line names exists and proves it, every row is named.
 func TestDocumentAndRowsAgree(t *testing.T) {
+	t.Parallel()
 	documented, hostile := proofs(t)
 	written := tests(t)
 	byName := map[string]row{}
@@ -119,6 +120,7 @@ func tests(t *testing.T) map[string]bool {
 
 // The reader of rows refuses what it does not understand: a row with a slip must not pass as an empty one.
 func TestRowsWithSlipsAreRefused(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{"connect a", "== x\nconnect a", "== x 4:1.1-1\nWords.\nconnect a\nconect a", "== x 4:1.1-1\na> 30 \"open", "== x 4:1.1-1\na> [01"} {
 		if _, err := parse("own", text); err == nil {
 			t.Errorf("%q is taken", text)

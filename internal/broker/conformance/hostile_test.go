@@ -10,6 +10,7 @@ import (
 
 // What is hostile gets the right code, and nothing else of the broker feels it.
 func TestHostileRowsHoldForOurs(t *testing.T) {
+	t.Parallel()
 	g, _ := ours(t)
 	for _, w := range rows(t, "hostile") {
 		each(t, w, g, true)
@@ -18,6 +19,7 @@ func TestHostileRowsHoldForOurs(t *testing.T) {
 
 // What is retained is not given to who may read it no longer: a subscription from before ends, a new one is refused.
 func TestRetainedIsNotReadAfterItsGrant(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"4", "5"} {
 		g, access := ours(t)
 		r := g.run(t, version, g.doors["tcp"], true)
@@ -52,6 +54,7 @@ func TestRetainedIsNotReadAfterItsGrant(t *testing.T) {
 
 // MQTT-3.3.4-7: more messages under way than the server's Receive Maximum end the connection (0x93); as many are taken.
 func TestReceiveMaximumOfTheServer(t *testing.T) {
+	t.Parallel()
 	g, _ := ours(t)
 	for _, door := range g.doors {
 		r := g.run(t, "5", door, true)
@@ -75,6 +78,7 @@ func TestReceiveMaximumOfTheServer(t *testing.T) {
 // Every packet that rows send, cut short and with bytes changed, from a stranger and from a client: whatever the broker makes
 // of them, it goes on.
 func TestBrokenPacketsBreakNothing(t *testing.T) {
+	t.Parallel()
 	g, _ := ours(t)
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, version := range []string{"4", "5"} {

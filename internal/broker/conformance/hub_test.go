@@ -139,6 +139,7 @@ func upgrade(b *broker.Broker, w http.ResponseWriter, r *http.Request) {
 
 // Each row holds for our broker, with the very Reason Codes.
 func TestRowsHoldForOurs(t *testing.T) {
+	t.Parallel()
 	g, _ := ours(t)
 	for _, w := range rows(t, "rows") {
 		each(t, w, g, true)

@@ -79,6 +79,7 @@ var mosquittoDiffers = map[string]string{
 // The rows are about MQTT and not about our broker: another passes them too. This guards against rows that our broker's
 // own mistakes have shaped.
 func TestRowsHoldForMosquitto(t *testing.T) {
+	t.Parallel()
 	g := mosquitto(t)
 	for _, w := range rows(t, "rows") {
 		if mosquittoDiffers[w.name] != "" {

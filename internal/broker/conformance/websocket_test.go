@@ -76,6 +76,7 @@ func ends(t *testing.T, conn *websocket.Conn) {
 
 // Statements about WebSockets. Mosquitto 2.0 takes text frames too.
 func TestWebSocket(t *testing.T) {
+	t.Parallel()
 	for name, g := range map[string]target{"mosquitto": mosquitto(t), "hub": wholeHub(t).target} {
 		t.Run(name, func(t *testing.T) {
 			t.Run("frames", func(t *testing.T) { framesAreNoPackets(t, g) })

@@ -101,6 +101,7 @@ func (h *hub) memory(t *testing.T) int {
 
 // Each row holds for a whole hub: its doors, its rules and its database around the broker.
 func TestRowsHoldForWholeHub(t *testing.T) {
+	t.Parallel()
 	h := wholeHub(t)
 	for _, w := range rows(t, "rows") {
 		each(t, w, h.target, true)
@@ -109,6 +110,7 @@ func TestRowsHoldForWholeHub(t *testing.T) {
 
 // 200 peers, strangers and others, that say they will send 256 MB each cost nothing, and the hub goes on.
 func TestQuarterGigabytesCostNothing(t *testing.T) {
+	t.Parallel()
 	h := wholeHub(t)
 	before := h.memory(t)
 	for i := range 100 {
