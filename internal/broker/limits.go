@@ -39,7 +39,10 @@ const (
 	maxRetainedPayload = 64 << 10
 	maxRetainedBytes   = 64 << 20
 
-	maxClients = 5000
+	maxClients  = 5000
+	maxSessions = 2 * maxClients // connected and kept
+
+	maxAnswers = 1024 // packets that wait for a peer to read them; until it does, nothing more is read of it
 
 	// Connections that have not been let in yet.
 	maxStrangers           = 2000
