@@ -66,7 +66,7 @@ func (b *Broker) leaveWill(s *session, c *conn, now time.Time) {
 	}
 	delay := min(time.Duration(c.will.Properties.Number(mqtt.WillDelay, 0))*time.Second, s.expiry)
 	if delay > 0 {
-		s.will = &will{publish: c.will, due: now.Add(delay)}
+		s.will = &will{publish: c.will, due: now.Add(delay), owed: true}
 		return
 	}
 	b.sendWill(s, c.will, now)

@@ -125,3 +125,43 @@ func TestStrangersOfOneNetworkAreCounted(t *testing.T) {
 		t.Errorf("%d of one network are let wait", let)
 	}
 }
+
+// A Will that waits for its delay is sent when its MQTT session ends before (MQTT 5.0 §3.1.3.2.2): by a Clean Start in its place
+// as by a manager who ends it. One whose peer is merely back is not.
+func TestWillOfASessionThatEnds(t *testing.T) {
+	t.Parallel()
+	r := startIn(t, "", newPolicy())
+	watch := r.connect(t, hello(mqtt.V5, "admin", "w"))
+	watch.subscribe(0, "devices/oven/will")
+	will := func(c *mqtt.Connect) {
+		withWill("devices/oven/will", "gone", false)(c)
+		c.Will.Properties = mqtt.Properties{{ID: mqtt.WillDelay, Number: 600}}
+	}
+	lose := func() {
+		_ = r.connect(t, hello(mqtt.V5, "oven", "o", kept, will)).Close()
+		eventually(t, "the oven is away", func() bool { return r.Stats().Clients == 1 })
+	}
+	lose()
+	back := r.connect(t, hello(mqtt.V5, "oven", "o", kept))
+	watch.quiet()
+	back.send(&mqtt.Disconnect{})
+	back.gone()
+	lose()
+	clean := r.connect(t, hello(mqtt.V5, "oven", "o"))
+	if m := watch.receive(); string(m.Payload) != "gone" {
+		t.Errorf("%+v", m)
+	}
+	clean.send(&mqtt.Disconnect{})
+	clean.gone()
+	lose()
+	for _, c := range r.Clients() {
+		if c.ClientID == "o" {
+			if err := r.Kick(t.Context(), c.ID, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if m := watch.receive(); string(m.Payload) != "gone" {
+		t.Errorf("%+v", m)
+	}
+}

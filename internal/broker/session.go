@@ -51,6 +51,7 @@ type info struct {
 type will struct {
 	publish *mqtt.Publish
 	due     time.Time
+	owed    bool // also where the session ends first; not where the hub went, and the peer may just be coming back
 }
 
 func (s *session) persistent() bool { return s.expiry > 0 }
@@ -199,8 +200,12 @@ func (b *Broker) makeRoom() {
 	}
 }
 
-// end ends an MQTT session for good; its connection, if any, is the caller's to close.
+// end ends an MQTT session for good, and sends the Will that waits; its connection, if any, is the caller's to close.
 func (b *Broker) end(s *session) {
+	if w := s.will; w != nil && w.owed {
+		s.will = nil
+		b.sendWill(s, w.publish, b.now())
+	}
 	for _, sub := range s.subscriptions {
 		b.tree.remove(sub)
 	}
