@@ -13,8 +13,9 @@ const (
 	maxLevels   = 16
 	maxClientID = 64 // bytes
 
-	maxFilters       = 500  // in one SUBSCRIBE; Home Assistant sends that many
-	maxSubscriptions = 2000 // of one MQTT session
+	maxFilters          = 500     // in one SUBSCRIBE; Home Assistant sends that many
+	maxSubscriptions    = 2000    // of one MQTT session
+	maxAllSubscriptions = 200_000 // a long filter of many levels takes some KB
 
 	receiveMaximum = 64  // messages of QoS 1 and 2 that a peer may have under way to us
 	sendMaximum    = 256 // and we to it, where it does not say less

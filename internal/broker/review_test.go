@@ -165,3 +165,16 @@ func TestWillOfASessionThatEnds(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 }
+
+// Subscriptions are bounded over all MQTT sessions too: each may have 2,000, and there are many.
+func TestSubscriptionsAreBounded(t *testing.T) {
+	t.Parallel()
+	r := startIn(t, "", newPolicy())
+	p := r.connect(t, hello(mqtt.V5, "admin", "a"))
+	r.mu.Lock()
+	r.tree.count += maxAllSubscriptions - 1
+	r.mu.Unlock()
+	if codes := p.subscribe(1, "a", "b", "a"); codes[0].Failed() || codes[1] != mqtt.QuotaExceeded || codes[2].Failed() {
+		t.Errorf("%v", codes)
+	}
+}
