@@ -329,14 +329,16 @@ func (p *Policy) placeholder(letter byte, s Speaker) (value string, known bool) 
 	return "", false
 }
 
-// username is what s signed in under, or would have: a person's handle, the name of a thing or device.
+// username is what s signed in under, or would have: a person's handle, the name of a thing or device. People choose the
+// usernames of their own credentials, as that of a device if they like: whatever they sign in by, they are their handle.
 func (p *Policy) username(s Speaker) string {
+	if s.Kind == SpeaksAsUser {
+		return p.Users[s.User].Handle
+	}
 	if c, ok := p.MQTTCredentials[s.Credential]; ok {
 		return c.Username
 	}
 	switch s.Kind {
-	case SpeaksAsUser:
-		return p.Users[s.User].Handle
 	case SpeaksAsThing:
 		return s.Thing
 	}

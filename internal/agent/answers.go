@@ -13,7 +13,7 @@ import (
 // changes reports whether a call changes the device. One that asks only is simply answered again: a page that shows
 // metrics would otherwise write to the device's flash every few seconds.
 func changes(method string) bool {
-	return method != wire.MethodFacts && method != wire.MethodMetrics
+	return method != wire.MethodFacts && method != wire.MethodMetrics && method != wire.MethodMQTT
 }
 
 // answers keeps the results of calls as files in a directory, for wire.AnswersFor: a call that changes the device is

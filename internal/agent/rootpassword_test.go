@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"context"
 	"crypto/ecdh"
 	"crypto/hpke"
 	"crypto/rand"
@@ -188,6 +189,32 @@ func TestRootPasswordThatCannotBeSet(t *testing.T) {
 	_, err := h.call(wire.RootPassword{Step: wire.RootSet, ID: id})
 	if wire.CodeOf(err) != wire.Conflict || !strings.Contains(err.Error(), "nothing was changed") || shadowOfRoot(t) != before {
 		t.Errorf("%v", err)
+	}
+}
+
+// A chpasswd that fails when it has done its work, as one whose PAM has more to do, has set the password all the same. And one
+// that did not get to say anything is no proof that nothing was changed: the hub would forget what logs in.
+func TestRootPasswordOfAFailingChpasswd(t *testing.T) {
+	if !inOwnEtc(t) {
+		return
+	}
+	h := newHubSide(t)
+	script := filepath.Join(t.TempDir(), "chpasswd")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n"+systemProgram("chpasswd")+"\nexit 1\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	id, password := h.prepare()
+	if err := h.d.rootPassword.set(t.Context(), script, id); err != nil {
+		t.Errorf("set, with a failure: %v", err)
+	}
+	if err := authenticates(t.Context(), password); err != nil {
+		t.Error(err)
+	}
+	id, _ = h.prepare()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.d.rootPassword.set(ctx, script, id); wire.CodeOf(err) != wire.Internal {
+		t.Errorf("cut off: %v", err)
 	}
 }
 

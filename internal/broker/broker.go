@@ -38,7 +38,7 @@ type Broker struct {
 	mu           sync.Mutex
 	sessions     map[key]*session
 	conns        map[*conn]struct{} // those that were let in
-	strangers    map[string]int     // connections not let in yet, by address
+	strangers    map[string]int     // connections not let in yet, by network
 	strangersAll int
 	tree         tree
 	retained     retained
@@ -126,21 +126,29 @@ func (b *Broker) enter(door messaging.Door) bool {
 		return false
 	default:
 	}
-	if b.strangersAll >= maxStrangers || door.By == nil && door.Address != "" && b.strangers[door.Address] >= maxStrangersPerAddress {
+	network := door.Network()
+	switch {
+	case door.By != nil: // no stranger
+	case b.strangersAll >= maxStrangers || network != "" && b.strangers[network] >= maxStrangersPerAddress:
 		return false
+	default:
+		b.strangersAll++
+		b.strangers[network]++
 	}
 	b.served.Add(1)
-	b.strangersAll++
-	b.strangers[door.Address]++
 	return true
 }
 
 func (b *Broker) leave(door messaging.Door) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if door.By != nil {
+		return
+	}
+	network := door.Network()
 	b.strangersAll--
-	if b.strangers[door.Address]--; b.strangers[door.Address] == 0 {
-		delete(b.strangers, door.Address)
+	if b.strangers[network]--; b.strangers[network] == 0 {
+		delete(b.strangers, network)
 	}
 }
 

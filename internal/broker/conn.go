@@ -40,7 +40,7 @@ type conn struct {
 	control  []mqtt.Packet // sent first
 	answers  []answer      // sent in order, each when its commit is done
 	underWay int           // QoS 1 and 2 messages of the peer that are not answered
-	room     *sync.Cond    // signalled when underWay falls
+	room     *sync.Cond    // signalled when underWay, control or answers may have become less
 	closing  bool
 	farewell mqtt.ReasonCode // why we close; Success where the peer did
 	stopping bool            // because the hub does
@@ -138,10 +138,13 @@ func (c *conn) read() error {
 	}
 }
 
-// expect begins to wait for the next packet.
+// expect begins to wait for the next packet, when the peer has taken most of what it was answered.
 func (c *conn) expect() error {
 	c.b.mu.Lock()
 	defer c.b.mu.Unlock()
+	for len(c.control)+len(c.answers) >= maxAnswers && !c.closing {
+		c.room.Wait()
+	}
 	if c.closing {
 		return io.ErrClosedPipe
 	}

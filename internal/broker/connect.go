@@ -196,6 +196,7 @@ func (c *conn) attach(p *mqtt.Connect, principal messaging.Principal) error {
 	}
 	present := s != nil
 	if s == nil {
+		b.makeRoom()
 		s = b.newSession(k, principal)
 	}
 	c.session, c.principal, c.will = s, principal, p.Will

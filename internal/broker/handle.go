@@ -216,7 +216,7 @@ func (c *conn) subscribe(p *mqtt.Subscribe) error {
 			if codes[i].Failed() {
 				continue
 			}
-			if _, has := s.subscriptions[f.Filter]; !has && len(s.subscriptions) >= maxSubscriptions {
+			if _, has := s.subscriptions[f.Filter]; !has && (len(s.subscriptions) >= maxSubscriptions || b.tree.count >= maxAllSubscriptions) {
 				codes[i] = mqtt.QuotaExceeded
 				continue
 			}

@@ -66,7 +66,7 @@ func (b *Broker) leaveWill(s *session, c *conn, now time.Time) {
 	}
 	delay := min(time.Duration(c.will.Properties.Number(mqtt.WillDelay, 0))*time.Second, s.expiry)
 	if delay > 0 {
-		s.will = &will{publish: c.will, due: now.Add(delay)}
+		s.will = &will{publish: c.will, due: now.Add(delay), owed: true}
 		return
 	}
 	b.sendWill(s, c.will, now)
@@ -107,12 +107,7 @@ func (b *Broker) followAccess(ctx context.Context) {
 }
 
 func (b *Broker) askAgain(s *session) {
-	p := s.principal
-	if s.conn == nil {
-		p.Credential = "" // what it came in with may have run out; who it is must live
-	}
-	if !b.access.Lives(p) {
-		b.endDead(s)
+	if !b.access.Lives(s.principal) && !b.outlives(s) {
 		return
 	}
 	for filter := range s.subscriptions {
@@ -123,19 +118,19 @@ func (b *Broker) askAgain(s *session) {
 	}
 }
 
-// endDead sends a peer away that may no longer be here, without its Will. Its MQTT session ends too, unless only the
-// credential that it came in with is gone.
-func (b *Broker) endDead(s *session) {
+// outlives sends a peer away that may no longer be here, without its Will. Its MQTT session ends too, unless only what it came
+// in with has run out, as a sign-in: then it waits for the same person. An application is its credential, and ends with it.
+func (b *Broker) outlives(s *session) bool {
+	s.principal.Credential = ""
 	if c := s.conn; c != nil {
 		c.will = nil
 		c.close(mqtt.NotAuthorized)
 		c.ended()
 	}
-	p := s.principal
-	p.Credential = ""
-	if !b.access.Lives(p) {
+	if !b.access.Lives(s.principal) {
 		b.end(s)
 	}
+	return !s.ended
 }
 
 // tellSystem refreshes $SYS, which is never kept on disk.

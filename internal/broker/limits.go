@@ -13,8 +13,9 @@ const (
 	maxLevels   = 16
 	maxClientID = 64 // bytes
 
-	maxFilters       = 500  // in one SUBSCRIBE; Home Assistant sends that many
-	maxSubscriptions = 2000 // of one MQTT session
+	maxFilters          = 500     // in one SUBSCRIBE; Home Assistant sends that many
+	maxSubscriptions    = 2000    // of one MQTT session
+	maxAllSubscriptions = 200_000 // a long filter of many levels takes some KB
 
 	receiveMaximum = 64  // messages of QoS 1 and 2 that a peer may have under way to us
 	sendMaximum    = 256 // and we to it, where it does not say less
@@ -39,7 +40,10 @@ const (
 	maxRetainedPayload = 64 << 10
 	maxRetainedBytes   = 64 << 20
 
-	maxClients = 5000
+	maxClients  = 5000
+	maxSessions = 2 * maxClients // connected and kept
+
+	maxAnswers = 1024 // packets that wait for a peer to read them; until it does, nothing more is read of it
 
 	// Connections that have not been let in yet.
 	maxStrangers           = 2000

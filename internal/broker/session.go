@@ -51,6 +51,7 @@ type info struct {
 type will struct {
 	publish *mqtt.Publish
 	due     time.Time
+	owed    bool // also where the session ends first; not where the hub went, and the peer may just be coming back
 }
 
 func (s *session) persistent() bool { return s.expiry > 0 }
@@ -173,8 +174,38 @@ func (b *Broker) dropOld(s *session, now time.Time) {
 	s.queue = slices.DeleteFunc(s.queue, func(d *delivery) bool { return s.unanswered[d.id] != d })
 }
 
-// end ends an MQTT session for good; its connection, if any, is the caller's to close.
+// makeRoom ends a kept MQTT session where there are as many as there may be: the one whose peer is away for longest, of the
+// principal that has most of them. So nobody loses one to somebody who connects by ever new ClientIDs.
+func (b *Broker) makeRoom() {
+	if len(b.sessions) < maxSessions {
+		return
+	}
+	count := map[string]int{}
+	for k, s := range b.sessions {
+		if s.conn == nil {
+			count[k.principal]++
+		}
+	}
+	var oldest *session
+	for k, s := range b.sessions {
+		n := count[k.principal]
+		if s.conn == nil && (oldest == nil || n > count[oldest.key.principal] ||
+			n == count[oldest.key.principal] && s.gone.Before(oldest.gone)) {
+			oldest = s
+		}
+	}
+	if oldest != nil { // there is one: fewer than half may be connected
+		b.log.Warn("mqtt: too many sessions are kept; the oldest ends", "name", oldest.principal.Name, "client_id", oldest.clientID)
+		b.end(oldest)
+	}
+}
+
+// end ends an MQTT session for good, and sends the Will that waits; its connection, if any, is the caller's to close.
 func (b *Broker) end(s *session) {
+	if w := s.will; w != nil && w.owed {
+		s.will = nil
+		b.sendWill(s, w.publish, b.now())
+	}
 	for _, sub := range s.subscriptions {
 		b.tree.remove(sub)
 	}

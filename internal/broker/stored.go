@@ -117,7 +117,7 @@ func (b *Broker) storedWill(stored storedSession, disconnected *int64, gone time
 	if disconnected == nil {
 		delay = max(delay, comeBackWithin)
 	}
-	return &will{publish: publish, due: gone.Add(delay)}
+	return &will{publish: publish, due: gone.Add(delay), owed: disconnected != nil}
 }
 
 func (b *Broker) loadSubscriptions(ctx context.Context, q *store.Queries) error {

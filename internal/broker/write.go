@@ -53,6 +53,7 @@ func (c *conn) take() (out []outgoing, done bool) {
 	}
 	c.control = nil
 	out = c.takeAnswers(out)
+	c.room.Signal()
 	if c.closing {
 		return out, len(out) == 0
 	}
@@ -74,7 +75,6 @@ func (c *conn) takeAnswers(out []outgoing) []outgoing {
 		out = append(out, outgoing{packet: a.packet})
 		if a.frees && c.underWay > 0 {
 			c.underWay--
-			c.room.Signal()
 		}
 		n++
 	}

@@ -96,6 +96,23 @@ func TestTapIsBounded(t *testing.T) {
 }
 
 // At most ten frames a second leave, the first at once; a busy topic does not keep others from leaving.
+// A message that takes the place of a smaller one counts in full: a reader who is slow must not have a device fill the hub.
+func TestTapIsBoundedWhereMessagesGrow(t *testing.T) {
+	t.Parallel()
+	tp := newTap("#", nil)
+	large := mqtt.UserProperty{Name: "x", Value: strings.Repeat("x", 1<<19)}
+	for _, properties := range [][]mqtt.UserProperty{nil, {large}} {
+		for i := range 4 * maxKept / len(large.Value) {
+			s := sample(fmt.Sprint("a/", i), "x")
+			s.UserProperties = properties
+			tp.take(s)
+		}
+	}
+	if tp.bytes > maxKept || tp.dropped == 0 {
+		t.Errorf("%d bytes wait, %d are dropped", tp.bytes, tp.dropped)
+	}
+}
+
 func TestTapPaces(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/mqtt"
 )
 
@@ -39,6 +40,9 @@ type Door struct {
 	Address string // IP address of the peer, where known
 	By      *Principal
 }
+
+// Network is what Address counts as where somebody may have many: of IPv6 a /64.
+func (d Door) Network() string { return auth.Network(d.Address) }
 
 // Access lets in and decides; an implementation reads the live policy.
 type Access interface {

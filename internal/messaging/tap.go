@@ -74,8 +74,10 @@ func (t *tap) putLocked(s Sample) bool {
 	t.order++
 	s.order = t.order
 	if w, ok := t.waiting[s.Topic]; ok {
-		t.bytes += s.cost() - w.cost()
-		*w = s
+		if more := s.cost() - w.cost(); t.bytes+more <= maxKept {
+			t.bytes += more
+			*w = s
+		}
 		return false
 	}
 	if len(t.waiting) >= maxTopics || t.bytes+s.cost() > maxKept {

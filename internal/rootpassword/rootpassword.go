@@ -193,9 +193,13 @@ func (v *Vault) settle(ctx context.Context, d store.Device, id, by string, faile
 	return nil
 }
 
-// settleFailed forgets a password only where the device said that it did not set it.
+// settleFailed forgets a password only where the device's chpasswd refused it. Every other answer may be the second one to a call
+// whose first was lost: an agent that was started again after it set the password knows nothing of it.
 func (v *Vault) settleFailed(ctx context.Context, d store.Device, id string, failed error) error {
-	if code := wire.CodeOf(failed); code == wire.Offline || code == wire.Internal {
+	if code := wire.CodeOf(failed); code != wire.Conflict {
+		if code != wire.Offline {
+			code = wire.Internal
+		}
 		return wire.Wrap(failed, code, "It is not known whether %s has the new password: %s "+
 			"Both are kept. Set it once more when the device answers.", d.Name, wire.MessageOf(failed))
 	}

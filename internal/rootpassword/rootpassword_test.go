@@ -137,6 +137,9 @@ func TestWhatLogsInIsKept(t *testing.T) {
 		{name: "its answer is lost", online: true, after: wire.Errorf(wire.Offline, "gone"), code: wire.Offline, active: 1, places: 3},
 		{name: "refused with two in doubt", online: true, before: wire.Errorf(wire.Conflict, "no"), code: wire.Conflict, active: 1, places: 3},
 		{name: "the device does not know", online: true, after: wire.Errorf(wire.Internal, "cut"), code: wire.Internal, active: 1, places: 4},
+		{name: "its agent was started again when it had set it, and asked once more", online: true, after: wire.Errorf(wire.NotFound, "no such password"),
+			code: wire.Internal, active: 1, places: 5},
+		{name: "and with a policy that forbids it", online: true, after: wire.Errorf(wire.Forbidden, "no"), code: wire.Internal, active: 1, places: 6},
 		{name: "set at last", online: true, active: 1, places: 1},
 	} {
 		r.machine.prepare, r.before, r.after, r.online = step.prepare, step.before, step.after, step.online

@@ -4,7 +4,8 @@ package wire
 // the hub keeps the password before it is set: RootPrepare makes one and tells it sealed, RootSet sets that one. Its
 // params are RootPassword; the result of the first step is RootPrepared, that of the second {}.
 //
-// An error of the second step says that nothing was changed, but for one of code Internal, where that is not known.
+// An error of code Conflict in the second step says that nothing was changed. After any other that is not known: the call may
+// have been carried out by an agent that was cut off before it could answer, and then been repeated.
 const MethodRootPassword = "root-password"
 
 // The steps.

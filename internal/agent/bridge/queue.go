@@ -56,7 +56,7 @@ const (
 	maxSegments  = 4096
 )
 
-// openQueue reads what is in dir, which it makes. A record that is torn or damaged ends what is read of its file.
+// openQueue reads what is in dir, which it makes. A record that is torn, or damaged in its length, ends what is read of its file.
 func openQueue(dir string, limits Limits) (*queue, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the queue: %w", err)

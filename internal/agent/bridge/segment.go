@@ -96,20 +96,20 @@ func syncDir(dir string) {
 	}
 }
 
-// read gives each whole record, and cuts off what follows the last one: a write that a crash tore.
+// read gives each whole record, and cuts off what follows the last one: a write that a crash tore. A damaged one that a whole one
+// follows is passed over.
 func (s *segment) read(each func(r record, offset int64, length int)) error {
 	var offset int64
 	for {
-		body, err := s.body(offset)
-		if err != nil {
-			break
-		}
-		r, ok := parseRecord(body)
+		r, length, ok := s.record(offset)
 		if !ok {
-			break
+			if _, _, follows := s.record(offset + length); length == 0 || !follows {
+				break
+			}
+		} else {
+			each(r, offset, int(length))
 		}
-		each(r, offset, recordHead+len(body))
-		offset += int64(recordHead + len(body))
+		offset += length
 	}
 	if offset == s.size {
 		return nil
@@ -121,7 +121,19 @@ func (s *segment) read(each func(r record, offset int64, length int)) error {
 	return nil
 }
 
-// body reads what a record holds and checks it.
+// record reads one. length is what it takes with its head, also of one that is damaged; 0 where that is not known.
+func (s *segment) record(offset int64) (r record, length int64, ok bool) {
+	body, err := s.body(offset)
+	if body == nil {
+		return r, 0, false
+	}
+	if err == nil {
+		r, ok = parseRecord(body)
+	}
+	return r, recordHead + int64(len(body)), ok
+}
+
+// body reads what a record holds and checks it. One that is damaged comes with the error.
 func (s *segment) body(offset int64) ([]byte, error) {
 	var head [recordHead]byte
 	if _, err := s.file.ReadAt(head[:], offset); err != nil {
@@ -136,7 +148,7 @@ func (s *segment) body(offset int64) ([]byte, error) {
 		return nil, err
 	}
 	if checksum(body) != binary.BigEndian.Uint32(head[4:]) {
-		return nil, fmt.Errorf("the queue is damaged: %s", s.file.Name())
+		return body, fmt.Errorf("the queue is damaged: %s", s.file.Name())
 	}
 	return body, nil
 }

@@ -17,6 +17,9 @@ import (
 // farewell is how long one end may go on talking when the other has said all.
 const farewell = 2 * time.Second
 
+// wrongWait is how long whoever says a wrong password waits for the answer.
+const wrongWait = time.Second
+
 // serve carries one connection to the hub, to its end.
 func (l *Listener) serve(ctx context.Context, conn net.Conn) error {
 	_ = conn.SetDeadline(time.Now().Add(connectTimeout))
@@ -31,6 +34,11 @@ func (l *Listener) serve(ctx context.Context, conn net.Conn) error {
 	user, ok := l.admit(connect)
 	if !ok {
 		l.count(&l.refused)
+		select {
+		case <-time.After(wrongWait):
+		case <-ctx.Done():
+		}
+		_ = conn.SetDeadline(time.Now().Add(farewell))
 		refuse(conn, connect.Version, mqtt.BadUserNameOrPassword)
 		return wire.Errorf(wire.Unauthenticated, "Wrong username or password of %.64q.", connect.Username)
 	}

@@ -148,6 +148,41 @@ func TestThingsNeedTheirPassword(t *testing.T) {
 	}
 }
 
+// Passwords that people choose can be guessed: whoever is wrong waits for the answer, so that each connection of the few that
+// one address has is good for one try a second. Things that are known do not wait for the sums of those that guess.
+func TestGuessingIsSlow(t *testing.T) {
+	oven, password := withPassword(t, User{Name: "oven"})
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, oven)
+		for name, guess := range map[string]string{"oven": "x", "nobody": password} {
+			began := time.Now()
+			conn, done := r.thing()
+			go send(t, conn, 0, &mqtt.Connect{Version: mqtt.V311, Clean: true, HasUsername: true, Username: name, HasPassword: true, Password: guess})
+			if p := receive(t, conn, mqtt.V311).(*mqtt.Connack); p.Code != mqtt.BadUserNameOrPassword || time.Since(began) < time.Second {
+				t.Errorf("%s is told %v after %s", name, p.Code, time.Since(began))
+			}
+			_ = conn.Close()
+			<-done
+		}
+	})
+	known := newUsers([]User{oven})
+	if _, ok := known.check("oven", password); !ok {
+		t.Fatal("the right password")
+	}
+	known.slow.Lock() // somebody guesses
+	defer known.slow.Unlock()
+	answer := make(chan bool, 1)
+	go func() { _, ok := known.check("oven", password); answer <- ok }()
+	select {
+	case ok := <-answer:
+		if !ok {
+			t.Error("the right password is wrong the second time")
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("who is known waits for who guesses")
+	}
+}
+
 func TestAHubThatIsAwayIsSaidAtOnce(t *testing.T) {
 	for _, v := range []mqtt.Version{mqtt.V31, mqtt.V311, mqtt.V5} {
 		r := newRig(t)

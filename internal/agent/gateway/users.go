@@ -82,10 +82,12 @@ func parseHash(hash string) (iterations int, salt, key []byte, err error) {
 }
 
 // users checks passwords, one at a time: on a small board one check costs a tenth of a second, and a thing that reconnects
-// every second with the right one shall not cost that each time.
+// every second with the right one shall neither cost that each time nor wait for those of others.
 type users struct {
 	list   []User
 	secret []byte // for what is remembered
+
+	slow sync.Mutex // held while a password is hashed
 
 	mu    sync.Mutex
 	known map[string][]byte // of the password that was right last, by name
@@ -97,8 +99,6 @@ func newUsers(list []User) *users {
 
 // check gives the user whose name and password these are. Unknown names take as long as wrong passwords.
 func (u *users) check(name, password string) (User, bool) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	user := User{PasswordHash: fmt.Sprintf("%s$%d$AA$%s", hashName, hashIterations, strings.Repeat("A", 43))}
 	found := false
 	for _, candidate := range u.list {
@@ -109,13 +109,23 @@ func (u *users) check(name, password string) (User, bool) {
 	mac := hmac.New(sha256.New, u.secret)
 	mac.Write([]byte(password))
 	now := mac.Sum(nil)
-	if found && hmac.Equal(u.known[name], now) {
+	if found && hmac.Equal(u.remembered(name), now) {
 		return user, true
 	}
+	u.slow.Lock()
+	defer u.slow.Unlock()
 	iterations, salt, key, err := parseHash(user.PasswordHash)
 	if err != nil || subtle.ConstantTimeCompare(derive(password, salt, iterations), key) != 1 || !found {
 		return User{}, false
 	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	u.known[name] = now
 	return user, true
+}
+
+func (u *users) remembered(name string) []byte {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.known[name]
 }

@@ -50,7 +50,7 @@ type Broker struct {
 
 	mu           sync.Mutex
 	peers        map[*peer]struct{}
-	strangers    map[string]int // connections not let in yet, by address
+	strangers    map[string]int // connections not let in yet, by network
 	strangersAll int
 }
 

@@ -20,22 +20,31 @@ var errTooMany = errors.New("too many connections that have not said who they ar
 func (b *Broker) enter(door messaging.Door) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.life.Err() != nil || b.strangersAll >= maxStrangers ||
-		door.By == nil && door.Address != "" && b.strangers[door.Address] >= maxStrangersPerAddress {
+	network := door.Network()
+	switch {
+	case b.life.Err() != nil:
 		return false
+	case door.By != nil: // no stranger
+	case b.strangersAll >= maxStrangers || network != "" && b.strangers[network] >= maxStrangersPerAddress:
+		return false
+	default:
+		b.strangersAll++
+		b.strangers[network]++
 	}
 	b.served.Add(1)
-	b.strangersAll++
-	b.strangers[door.Address]++
 	return true
 }
 
 func (b *Broker) leave(door messaging.Door) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if door.By != nil {
+		return
+	}
+	network := door.Network()
 	b.strangersAll--
-	if b.strangers[door.Address]--; b.strangers[door.Address] == 0 {
-		delete(b.strangers, door.Address)
+	if b.strangers[network]--; b.strangers[network] == 0 {
+		delete(b.strangers, network)
 	}
 }
 
