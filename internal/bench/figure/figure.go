@@ -35,7 +35,7 @@ func Row(what, value, beside, bound string, met bool) string {
 	if !met {
 		verdict = "NOT MET"
 	}
-	return fmt.Sprintf("%-44s %16s   %-46s %-18s %s", what, value, beside, bound, verdict)
+	return fmt.Sprintf("%-38s %14s   %-52s %-14s %s", what, value, beside, bound, verdict)
 }
 
 // Pause waits for d, or until ctx ends.

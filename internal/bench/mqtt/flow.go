@@ -14,13 +14,14 @@ import (
 )
 
 const (
-	payloadSize = 200                    // bytes
-	warmUp      = 100 * time.Millisecond // of each run, before counting begins
-	counting    = 400 * time.Millisecond
-	drainWithin = 10 * time.Second // for what is under way when a run ends
-	ahead       = 200              // messages of a publisher that have not arrived yet; nobody's queue overflows
-	unanswered  = 64               // messages of QoS 1 that await PUBACK
-	atOnce      = 32               // messages in one write
+	payloadSize  = 200                    // bytes
+	warmUp       = 100 * time.Millisecond // of each run, before counting begins
+	counting     = 300 * time.Millisecond
+	countingKept = 800 * time.Millisecond // several commits of thousands of rows
+	drainWithin  = 10 * time.Second       // for what is under way when a run ends
+	ahead        = 200                    // messages of a publisher that have not arrived yet; nobody's queue overflows
+	unanswered   = 64                     // messages of QoS 1 that await PUBACK
+	atOnce       = 32                     // messages in one write
 )
 
 // shape is who publishes to whom: each publisher has a topic of its own, subscribers are spread over them.
@@ -82,7 +83,7 @@ func (s *server) flow(ctx context.Context, sh shape) (rate float64, err error) {
 	if err == nil {
 		figure.Pause(ctx, warmUp)
 		began, before := time.Now(), r.arrived.Load()
-		figure.Pause(ctx, counting)
+		figure.Pause(ctx, map[bool]time.Duration{false: counting, true: countingKept}[r.kept])
 		rate = float64(r.arrived.Load()-before) / time.Since(began).Seconds()
 		err = r.drain(ctx)
 	}

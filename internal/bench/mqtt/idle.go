@@ -14,8 +14,8 @@ import (
 const (
 	idleClients = 2000
 	dialling    = 16               // at once: a hub lets 32 strangers of one address wait
-	settle      = 45 * time.Second // with three rounds of keep-alive
-	pingEvery   = 15 * time.Second
+	settle      = 30 * time.Second // with three rounds of keep-alive
+	pingEvery   = 10 * time.Second
 )
 
 // memory is each server's resident memory for an idle client: one that has subscribed to a topic, and says every now and then that

@@ -15,7 +15,7 @@ import (
 	"github.com/aditdev/adit/internal/bench/figure"
 )
 
-// Bounds of DESIGN's and how often each figure is taken; the median counts.
+// The bounds, and how often each figure is taken; the median counts.
 const (
 	repeats     = 5
 	leastOfBare = 0.9  // of the library's messages per second
@@ -91,7 +91,15 @@ func interleave(all servers, times int, take func(*server) (float64, error)) (ma
 func beside(values map[string]float64) string {
 	var parts []string
 	for _, name := range []string{bare, mosquitto} {
-		parts = append(parts, fmt.Sprintf("%s %.0f (× %.2f)", name, values[name], values[ours]/values[name]))
+		parts = append(parts, fmt.Sprintf("%s %.*f (× %.2f)", name, digits(values[name]), values[name], values[ours]/values[name]))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// digits are those behind the point that are worth showing.
+func digits(v float64) int {
+	if v < 100 {
+		return 1
+	}
+	return 0
 }

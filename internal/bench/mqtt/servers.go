@@ -21,7 +21,7 @@ import (
 	"github.com/aditdev/adit/internal/bench/figure"
 )
 
-// readyWithin is how long a server may take to listen.
+// readyWithin is how long a server may take to let a client in.
 const readyWithin = 20 * time.Second
 
 // server is a broker in a process of its own.
@@ -59,7 +59,7 @@ func (all servers) stop() {
 	}
 }
 
-// start runs a server's program and waits until it listens.
+// start runs a server's program and waits until it lets a client in.
 func (s *server) start(ctx context.Context, cmd *exec.Cmd) (*server, error) {
 	s.cmd = cmd
 	cmd.Stdout, cmd.Stderr = &s.said, &s.said
@@ -67,13 +67,14 @@ func (s *server) start(ctx context.Context, cmd *exec.Cmd) (*server, error) {
 		return nil, err
 	}
 	for late := time.Now().Add(readyWithin); ; figure.Pause(ctx, 10*time.Millisecond) {
-		conn, err := net.Dial("tcp", s.address)
+		p, err := s.dial("ready", true)
 		if err == nil {
-			return s, conn.Close()
+			p.close()
+			return s, nil
 		}
 		if time.Now().After(late) {
 			servers{s}.stop()
-			return nil, fmt.Errorf("%s does not listen: %w: %s", s.name, err, s.said.String())
+			return nil, fmt.Errorf("%s lets nobody in: %w: %s", s.name, err, s.said.String())
 		}
 	}
 }
