@@ -55,10 +55,8 @@ func addUser(t *testing.T, st *store.Store, email string) store.User {
 func TestRepeatedStatements(t *testing.T) {
 	t.Parallel()
 	st := open(t, t.TempDir())
-	put := func(q *store.Queries, i int) error {
-		_, err := q.CreateUser(t.Context(), store.CreateUserParams{ID: fmt.Sprint("usr_", i), Email: fmt.Sprint(i, "@example.com"), Handle: fmt.Sprint("u", i),
-			Role: "owner", CreatedAt: 1})
-		return err
+	login := func(q *store.Queries, i int) error {
+		return q.CreateCLILogin(t.Context(), store.CreateCLILoginParams{SecretHash: fmt.Sprint(i), UserCode: fmt.Sprint("code", i)})
 	}
 	broken := errors.New("broken off")
 	for _, end := range []error{broken, nil} {
@@ -71,13 +69,13 @@ func TestRepeatedStatements(t *testing.T) {
 					return err
 				}
 			}
-			if err := errors.Join(put(q, 1), put(q, 2)); err != nil {
+			if err := errors.Join(login(q, 1), login(q, 2)); err != nil {
 				return err
 			}
-			if err := put(q, 2); !store.IsConflict(err) {
+			if err := login(q, 2); !store.IsConflict(err) {
 				t.Errorf("a row that exists: %v", err)
 			}
-			return errors.Join(put(q, 3), end)
+			return errors.Join(login(q, 3), end)
 		})
 		if !errors.Is(err, end) {
 			t.Fatalf("%v instead of %v", err, end)

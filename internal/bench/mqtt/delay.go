@@ -15,7 +15,7 @@ import (
 const (
 	paceRate   = 1000 // messages per second
 	pacedFor   = 700 * time.Millisecond
-	mostOfBare = 1.2 // of the library's median
+	mostOfBare = 1.5 // of the library's median
 )
 
 // delays are how long a message is under way from a publisher to a subscriber while there is little to do.
