@@ -3,47 +3,14 @@ package broker
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"sync"
 	"testing"
 
-	bare "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/hooks/auth"
-
 	"github.com/aditdev/adit/internal/mqtt"
 )
 
-// startBare runs mochi-mqtt as it is, on a port: what the broker is measured beside.
-func startBare(b *testing.B) *rig {
-	b.Helper()
-	server := bare.New(&bare.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err := server.AddHook(new(auth.AllowHook), nil); err != nil {
-		b.Fatal(err)
-	}
-	if err := server.Serve(); err != nil {
-		b.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	var served sync.WaitGroup
-	served.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			served.Go(func() { _ = server.EstablishConnection("tcp", conn) })
-		}
-	})
-	b.Cleanup(func() { _ = l.Close(); served.Wait(); _ = server.Close() })
-	return &rig{addr: l.Addr().String()}
-}
-
-// client is one of internal/mqtt, with a session that is kept or not. It speaks 3.1.1: a Receive Maximum makes the bare
-// library lose messages of QoS 1.
+// client is one of internal/mqtt, with a session that is kept or not.
 func (r *rig) client(b *testing.B, id string, keep bool, got func()) *mqtt.Client {
 	b.Helper()
 	conn, err := net.Dial("tcp", r.addr)
@@ -59,20 +26,16 @@ func (r *rig) client(b *testing.B, id string, keep bool, got func()) *mqtt.Clien
 	return c
 }
 
+// These are for profiles of the broker alone; internal/bench/mqtt measures the door beside other brokers.
+
 // BenchmarkMessages sends b.N messages of 200 bytes from publishers to subscribers, each pair on a topic of its own unless
 // there is one publisher; one is done when it has arrived. Ten at most per publisher wait at QoS 0, so that nobody drops.
 func BenchmarkMessages(b *testing.B) {
 	for _, shape := range []struct{ from, to int }{{1, 1}, {10, 10}, {1, 100}} {
 		for qos := byte(0); qos <= 1; qos++ {
-			for _, kind := range []string{"bare", "ours", "ours kept"} {
+			for _, kind := range []string{"clean", "kept"} {
 				b.Run(fmt.Sprintf("%dx%d/QoS%d/%s", shape.from, shape.to, qos, kind), func(b *testing.B) {
-					var r *rig
-					if kind == "bare" {
-						r = startBare(b)
-					} else {
-						r = startIn(b, b.TempDir(), newPolicy())
-					}
-					r.measure(b, shape.from, shape.to, qos, kind == "ours kept")
+					startIn(b, b.TempDir(), newPolicy()).measure(b, shape.from, shape.to, qos, kind == "kept")
 				})
 			}
 		}

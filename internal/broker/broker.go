@@ -161,12 +161,20 @@ func (b *Broker) Serve(ctx context.Context, conn net.Conn, door messaging.Door) 
 	c := newConn(b, conn, door)
 	unhook := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer unhook()
-	err := c.open(ctx)
+	err := openApart(ctx, c)
 	b.leave(door)
 	if err != nil {
 		return errors.Join(err, ignoreClosed(conn.Close()))
 	}
 	return c.serve()
+}
+
+// openApart lets a peer in from a goroutine of its own, whose stack goes with it: to look up a credential takes one that is deeper
+// than all that comes later, and the reader's would stay as large for as long as the peer does (8 KiB of each idle one).
+func openApart(ctx context.Context, c *conn) error {
+	opened := make(chan error)
+	go func() { opened <- c.open(ctx) }()
+	return <-opened
 }
 
 var errTooMany = errors.New("too many connections that have not said who they are")

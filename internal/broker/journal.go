@@ -173,8 +173,10 @@ func (j *journal) removeRetained(topic string) {
 	}
 }
 
-// run writes groups until ctx ends, then what is left. It returns the last write's error.
+// run writes groups until ctx ends, then what is left. It returns the last write's error. A write that has begun is not broken
+// off: to be able to would cost a goroutine for each row.
 func (j *journal) run(ctx context.Context, b *Broker) error {
+	whole := context.WithoutCancel(ctx)
 	if j.off {
 		<-ctx.Done()
 		return nil
@@ -182,13 +184,13 @@ func (j *journal) run(ctx context.Context, b *Broker) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return b.writeGroup(context.WithoutCancel(ctx))
+			return b.writeGroup(whole)
 		case <-j.wake:
 		}
 		if b.journalBusy() {
 			j.gather(ctx)
 		}
-		if err := b.writeGroup(ctx); err != nil && ctx.Err() == nil {
+		if err := b.writeGroup(whole); err != nil && ctx.Err() == nil {
 			b.log.Error("mqtt: the database does not take what must be kept; acknowledgements wait", "error", err)
 			pause(ctx, retryWrite)
 			j.again()

@@ -128,13 +128,40 @@ func (s *Store) WriteQuietly(ctx context.Context, fn func(*Queries) error) error
 	if err != nil {
 		return fmt.Errorf("begin write: %w", err)
 	}
-	if err := fn(New(tx)); err != nil {
+	if err := fn(New(&repeated{Tx: tx})); err != nil {
 		return errors.Join(err, ignoreDone(tx.Rollback()))
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit write: %w", err)
 	}
 	return nil
+}
+
+// repeated is a transaction that prepares what it executes more than once: SQLite takes longer to parse a statement than to
+// write its row, and the broker writes thousands at a time. The transaction's end closes them.
+type repeated struct {
+	*sql.Tx
+	statements map[string]*sql.Stmt // nil: executed once so far
+}
+
+// ExecContext is DBTX's.
+func (r *repeated) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	statement, again := r.statements[query]
+	if !again {
+		if r.statements == nil {
+			r.statements = map[string]*sql.Stmt{}
+		}
+		r.statements[query] = nil
+		return r.Tx.ExecContext(ctx, query, args...)
+	}
+	if statement == nil {
+		var err error
+		if statement, err = r.PrepareContext(ctx, query); err != nil {
+			return nil, err
+		}
+		r.statements[query] = statement
+	}
+	return statement.ExecContext(ctx, args...)
 }
 
 func ignoreDone(err error) error {

@@ -50,6 +50,48 @@ func addUser(t *testing.T, st *store.Store, email string) store.User {
 	return user
 }
 
+// What a transaction executes again is prepared. It must write the same, fail with the same errors, go on after one where its caller
+// does, and be gone with the transaction, whichever way that ends.
+func TestRepeatedStatements(t *testing.T) {
+	t.Parallel()
+	st := open(t, t.TempDir())
+	login := func(q *store.Queries, i int) error {
+		return q.CreateCLILogin(t.Context(), store.CreateCLILoginParams{SecretHash: fmt.Sprint(i), UserCode: fmt.Sprint("code", i)})
+	}
+	broken := errors.New("broken off")
+	for _, end := range []error{broken, nil} {
+		err := st.WriteQuietly(t.Context(), func(q *store.Queries) error {
+			for i := range int64(100) {
+				if err := q.RemoveMQTTRetained(t.Context(), "x"); err != nil {
+					return err
+				}
+				if err := q.PutMQTTRetained(t.Context(), store.PutMQTTRetainedParams{Topic: fmt.Sprint("t/", i), Payload: []byte{byte(i)}, At: i}); err != nil {
+					return err
+				}
+			}
+			if err := errors.Join(login(q, 1), login(q, 2)); err != nil {
+				return err
+			}
+			if err := login(q, 2); !store.IsConflict(err) {
+				t.Errorf("a row that exists: %v", err)
+			}
+			return errors.Join(login(q, 3), end)
+		})
+		if !errors.Is(err, end) {
+			t.Fatalf("%v instead of %v", err, end)
+		}
+		rows, err := st.Read().MQTTRetained(t.Context())
+		if want := map[bool]int{true: 100, false: 0}[end == nil]; err != nil || len(rows) != want {
+			t.Fatalf("%d rows instead of %d: %v", len(rows), want, err)
+		}
+		for _, row := range rows {
+			if row.Topic != fmt.Sprint("t/", row.At) || row.Payload[0] != byte(row.At) {
+				t.Errorf("%+v", row)
+			}
+		}
+	}
+}
+
 // A hub out of file descriptors must still read its policy (rule 31): as many readers as there can be open no file.
 func TestReadersOpenNothingLater(t *testing.T) {
 	t.Parallel()

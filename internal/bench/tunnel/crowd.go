@@ -14,13 +14,13 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/aditdev/adit/internal/agent/carrier"
+	"github.com/aditdev/adit/internal/bench/figure"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
@@ -96,16 +96,7 @@ func (h *hubProcess) kill() {
 }
 
 // rss is the resident memory in KiB.
-func (h *hubProcess) rss() float64 {
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.cmd.Process.Pid))
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kib, _ := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-			return kib
-		}
-	}
-	return 0
-}
+func (h *hubProcess) rss() float64 { return figure.Resident(h.cmd.Process.Pid) }
 
 // agents runs n of them until stop, and tells online how each fares.
 func agents(n int, address string, online func(i int, up bool)) (stop func()) {
@@ -186,7 +177,7 @@ func Memory(ctx context.Context, report func(Figure)) error {
 	if err := c.wait(ctx, crowdIdle); err != nil {
 		return err
 	}
-	pause(ctx, settle)
+	figure.Pause(ctx, settle)
 	report(Figure{What: fmt.Sprintf("hub memory per idle device, %d devices", crowdIdle), Unit: "KiB RSS",
 		Values: map[string]float64{"adit": (hub.rss() - empty) / crowdIdle}})
 	return nil
@@ -203,7 +194,7 @@ func Return(ctx context.Context, report func(Figure)) error {
 	if err := c.wait(ctx, crowdReturns); err != nil {
 		return err
 	}
-	pause(ctx, 65*time.Second) // a long life
+	figure.Pause(ctx, 65*time.Second) // a long life
 	hub.kill()
 	if err := c.wait(ctx, 0); err != nil {
 		return err
@@ -238,13 +229,4 @@ func Return(ctx context.Context, report func(Figure)) error {
 	report(Figure{What: "  busiest second of it, against the mean", Unit: "×",
 		Values: map[string]float64{"adit": float64(slices.Max(counts)) / mean}})
 	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

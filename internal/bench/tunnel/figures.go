@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aditdev/adit/internal/bench/figure"
 	"github.com/aditdev/adit/tunnelhub"
 )
 
@@ -64,7 +65,7 @@ func interleave(paths []path, take func(path) (float64, error)) (map[string]floa
 	}
 	medians := map[string]float64{}
 	for name, values := range all {
-		medians[name] = median(values)
+		medians[name] = figure.Median(values)
 	}
 	return medians, nil
 }
@@ -98,7 +99,7 @@ func besideFigure(ctx context.Context, paths []path) (Figure, error) {
 		var down sync.WaitGroup
 		down.Go(func() { moved.swallow(busy) })
 		for moved.n.Load() < bulkBytes/8 { // in full flow
-			pause(ctx, time.Millisecond)
+			figure.Pause(ctx, time.Millisecond)
 		}
 		before := moved.n.Load()
 		rtt, err := echoed(ctx, p)
@@ -160,5 +161,5 @@ func openFigure(ctx context.Context, a *adit, n int, what string) (Figure, error
 		conn.Close()
 		<-conn.Done()
 	}
-	return Figure{What: what, Unit: "µs", Values: map[string]float64{"adit": median(times)}}, nil
+	return Figure{What: what, Unit: "µs", Values: map[string]float64{"adit": figure.Median(times)}}, nil
 }

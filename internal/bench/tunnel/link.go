@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/aditdev/adit/internal/bench/figure"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -174,7 +175,7 @@ func measureOver(ctx context.Context, over func(*link) (path, error), up bool) (
 func medians(all map[string][]float64) map[string]float64 {
 	one := map[string]float64{}
 	for name, values := range all {
-		one[name] = median(values)
+		one[name] = figure.Median(values)
 	}
 	return one
 }
@@ -231,7 +232,7 @@ func typeBeside(ctx context.Context, p path, up bool) (typed, error) {
 		return typed{}, err
 	}
 	defer conn.Close()
-	pause(ctx, 2*time.Second) // the transfer fills the queue
+	figure.Pause(ctx, 2*time.Second) // the transfer fills the queue
 	from, start := moved.n.Load(), time.Now()
 	var m typed
 	for range keys {
@@ -240,7 +241,7 @@ func typeBeside(ctx context.Context, p path, up bool) (typed, error) {
 			return typed{}, err
 		}
 		m.keys = append(m.keys, one...)
-		pause(ctx, keyEvery)
+		figure.Pause(ctx, keyEvery)
 	}
 	m.rate = float64(moved.n.Load()-from) * 8 / 1e6 / time.Since(start).Seconds()
 	slices.Sort(m.keys)

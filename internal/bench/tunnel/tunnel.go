@@ -183,8 +183,3 @@ func roundTrips(conn net.Conn, n int) ([]time.Duration, error) {
 func quantile(sorted []time.Duration, q float64) time.Duration {
 	return sorted[int(q*float64(len(sorted)-1))]
 }
-
-func median(values []float64) float64 {
-	slices.Sort(values)
-	return values[len(values)/2]
-}
