@@ -89,3 +89,14 @@ func TestChosenUsernamesGiveNoRights(t *testing.T) {
 		r.must(client.Close())
 	}
 }
+
+// What a device says of its listeners goes into a file that people copy: only an address does.
+func TestListenersOfHostileDevices(t *testing.T) {
+	t.Parallel()
+	for said, want := range map[string]string{"127.0.0.1:1883": "127.0.0.1:1883", "[::1]:1883": "[::1]:1883", "192.0.2.1:1883": "",
+		"127.0.0.1:1883\nplugin /tmp/evil.so": "", "127.0.0.1:": "", "localhost:1883": ""} {
+		if got := loopbackListener(&AgentMQTT{Listeners: []AgentMQTTListener{{Address: said}}}); got != want {
+			t.Errorf("%q: %q", said, got)
+		}
+	}
+}

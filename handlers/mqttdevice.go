@@ -2,7 +2,7 @@ package handlers
 
 import (
 	"context"
-	"net"
+	"net/netip"
 	"time"
 
 	"github.com/aditdev/adit/internal/messaging"
@@ -68,9 +68,8 @@ func loopbackListener(state *AgentMQTT) string {
 		return ""
 	}
 	for _, l := range state.Listeners {
-		host, _, err := net.SplitHostPort(l.Address)
-		if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsLoopback() {
-			return l.Address
+		if address, err := netip.ParseAddrPort(l.Address); err == nil && address.Addr().IsLoopback() {
+			return address.String()
 		}
 	}
 	return ""

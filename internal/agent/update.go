@@ -97,26 +97,34 @@ func (d *device) plan(ask wire.Update) (t trial, program wire.Program, err error
 		WithinSeconds: min(max(ask.WithinSeconds, leastWithin), mostWithin)}, program, nil
 }
 
-// older reports that version a is known to be before b: both are of the form v1.2.3.
+// older reports that version a is known to be before b: both are of the form v1.2.3, v1.2.3-rc.1 or, as git describe names what
+// was built 12 commits after a release, v1.2.3-12-gdeadbee.
 func older(a, b string) bool {
 	x, y := release(a), release(b)
 	return x != nil && y != nil && slices.Compare(x, y) < 0
 }
 
-// release is the three numbers of v1.2.3; nil for what is no release.
+// release is the three numbers of v1.2.3 and that of the commits after it, which is -1 before the release; nil for what is none.
 func release(version string) []int {
 	text, ok := strings.CutPrefix(version, "v")
+	text, suffix, more := strings.Cut(text, "-")
 	parts := strings.Split(text, ".")
 	if !ok || len(parts) != 3 {
 		return nil
 	}
-	numbers := make([]int, 3)
+	numbers := make([]int, 4)
 	for i, part := range parts {
 		n, err := strconv.Atoi(part)
 		if err != nil {
 			return nil
 		}
 		numbers[i] = n
+	}
+	commits, _, described := strings.Cut(suffix, "-g")
+	if n, err := strconv.Atoi(commits); described && err == nil {
+		numbers[3] = n
+	} else if more && suffix != "dirty" {
+		numbers[3] = -1
 	}
 	return numbers
 }

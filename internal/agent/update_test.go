@@ -27,6 +27,10 @@ func TestOlder(t *testing.T) {
 	}{
 		{"v1.2.3", "v1.2.4", true}, {"v1.2.3", "v1.10.0", true}, {"v1.9.9", "v2.0.0", true}, {"v1.2.3", "v1.2.3", false},
 		{"v2.0.0", "v1.9.9", false}, {"devel", "v1.2.3", false}, {"v1.2.3", "devel", false}, {"v1.2", "v1.2.3", false}, {"", "", false},
+		// as git describe names what is built between releases, and before them
+		{"v1.2.3", "v1.2.3-12-gdeadbee", true}, {"v1.0.0", "v1.2.3-12-gdeadbee-dirty", true}, {"v1.2.3-12-gdeadbee", "v1.2.4", true},
+		{"v1.2.3-9-gdeadbee", "v1.2.3-12-gdeadbee", true}, {"v1.2.3-12-gdeadbee", "v1.2.3", false}, {"v1.2.3-rc.1", "v1.2.3", true},
+		{"v1.2.3", "v1.2.3-rc.1", false}, {"v1.2.2", "v1.2.3-rc.1", true},
 	} {
 		if got := older(test.a, test.b); got != test.want {
 			t.Errorf("%q before %q: %v", test.a, test.b, got)

@@ -142,6 +142,10 @@ func (c *conn) resolveAlias(p *mqtt.Publish) error {
 		c.aliases = map[uint16]string{}
 	}
 	id := uint16(alias.Number)
+	if len(p.Topic) > maxTopic { // it is refused, and must not be kept either
+		delete(c.aliases, id)
+		return nil
+	}
 	if p.Topic != "" {
 		c.aliases[id] = p.Topic
 	}

@@ -3,6 +3,7 @@ package broker
 import (
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -176,5 +177,28 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 	r.mu.Unlock()
 	if codes := p.subscribe(1, "a", "b", "a"); codes[0].Failed() || codes[1] != mqtt.QuotaExceeded || codes[2].Failed() {
 		t.Errorf("%v", codes)
+	}
+}
+
+// A Topic Name that is too long is refused, and not kept under its alias: sixteen of 64 KiB for each peer would be much.
+func TestAliasesOfLongTopicsAreNotKept(t *testing.T) {
+	t.Parallel()
+	r := startIn(t, "", newPolicy())
+	p := r.connect(t, hello(mqtt.V5, "oven", "o"))
+	alias := func(m *mqtt.Publish) { m.Properties = mqtt.Properties{{ID: mqtt.TopicAlias, Number: 1}} }
+	if code := p.publish("devices/oven/"+strings.Repeat("x", 60_000), "x", 1, alias); code != mqtt.TopicNameInvalid {
+		t.Errorf("%v", code)
+	}
+	r.mu.Lock()
+	for c := range r.conns {
+		for _, topic := range c.aliases {
+			if len(topic) > maxTopic {
+				t.Errorf("a topic of %d bytes is kept", len(topic))
+			}
+		}
+	}
+	r.mu.Unlock()
+	if code := p.publish("devices/oven/x", "x", 1, alias); code != mqtt.Success {
+		t.Errorf("%v", code)
 	}
 }

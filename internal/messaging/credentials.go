@@ -150,8 +150,9 @@ func invalidField(field, message string) error {
 
 // checkUsername refuses what people could not read back, and what a token would be taken for.
 func checkUsername(name string) error {
-	if name == "" || len(name) > maxUsername || wire.Printable(name, maxUsername) != name || strings.Contains(name, ":") {
-		return invalidField("username", "A username takes 1 to 64 bytes that can be printed, without a colon.")
+	if name == "" || len(name) > maxUsername || wire.Printable(name, maxUsername) != name || strings.Contains(name, ":") ||
+		strings.HasPrefix(name, "mqc_") { // an id: rules and commands take either
+		return invalidField("username", "A username takes 1 to 64 bytes that can be printed, without a colon, and does not begin with mqc_.")
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
@@ -45,9 +46,9 @@ func (r *Registry) Import(ctx context.Context, by string, what Import) (Imported
 		known[u.username] = store.NewID("mqc")
 	}
 	for _, rule := range rules {
-		if rule.userSpecific && known[rule.user] == "" {
+		if rule.userSpecific && (known[rule.user] == "" || r.ofPerson(known[rule.user])) {
 			more = append(more, ImportProblem{File: ACLFile, Line: rule.line, Message: fmt.Sprintf(
-				"Nobody is called %s here: the password_file must have this user, or the hub such an MQTT credential.", wire.Printable(rule.user, maxUsername))})
+				"Nobody is called %s here: the password_file must have this user, or the hub such an MQTT credential, not one that a person made for themselves.", wire.Printable(rule.user, maxUsername))})
 		}
 	}
 	result := Imported{Problems: append(problems, more...), Credentials: len(users), Rules: len(distinct(rules, known))}
@@ -62,6 +63,11 @@ func (r *Registry) Import(ctx context.Context, by string, what Import) (Imported
 	return result, r.Gate.Change(ctx, func(q *store.Queries) error {
 		return r.take(ctx, q, by, users, distinct(rules, known), known)
 	})
+}
+
+// ofPerson reports that a credential is one that people make for themselves, under any username: a file means somebody else by it.
+func (r *Registry) ofPerson(id string) bool {
+	return r.Gate.Policy().MQTTCredentials[id].Kind == access.SpeaksAsUser
 }
 
 // usernames gives the ids of credentials by username.

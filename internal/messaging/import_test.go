@@ -97,6 +97,18 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// Who calls a credential of their own as somebody in an acl_file that is to come gets nothing by it.
+func TestImportGivesNothingToNamesakes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	_, _, err := r.CreateCredentialFor(t.Context(), r.people["otto"], CredentialRequest{Kind: KindUser, Username: "nodered"})
+	r.must(err)
+	got, err := r.Import(t.Context(), "test", Import{ACLFile: "user nodered\ntopic readwrite #\n"})
+	if err != nil || len(got.Problems) != 1 || got.Rules != 0 {
+		t.Errorf("%+v %v", got, err)
+	}
+}
+
 // A line that cannot be taken keeps everything out, and says where and what to do.
 func TestImportTakesAllOrNothing(t *testing.T) {
 	t.Parallel()

@@ -70,6 +70,7 @@ func TestCredentialsThatCannotBe(t *testing.T) {
 		"app of a user":       {CredentialRequest{Kind: KindApplication, User: "otto"}, wire.Invalid},
 		"taken":               {CredentialRequest{Kind: KindApplication, Username: "taken"}, wire.Conflict},
 		"colon":               {CredentialRequest{Kind: KindApplication, Username: "a:b"}, wire.Invalid},
+		"an id of another":    {CredentialRequest{Kind: KindUser, User: "otto", Username: "mqc_01J"}, wire.Invalid},
 		"control":             {CredentialRequest{Kind: KindApplication, Username: "a\x1b[1m"}, wire.Invalid},
 		"long":                {CredentialRequest{Kind: KindApplication, Username: strings.Repeat("a", 65)}, wire.Invalid},
 		"past":                {CredentialRequest{Kind: KindApplication, Life: -1}, wire.Invalid},
