@@ -145,7 +145,7 @@ func keysText(r hubkeys.Ring, keys []keyJSON, waiting []waitingJSON) string {
 	if len(waiting) == 0 {
 		return b.String() + then + "\n"
 	}
-	fmt.Fprintf(&b, "%d devices %s; they are told when they are online:\n", len(waiting), what)
+	fmt.Fprintf(&b, "Devices that %s (%d); they are told when they are online:\n", what, len(waiting))
 	for _, d := range waiting {
 		seen := "never seen"
 		if d.LastSeenAt != nil {

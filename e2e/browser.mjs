@@ -166,7 +166,8 @@ const actions = {
     await page.emulateMedia({ colorScheme: scheme, reducedMotion: motion });
     await page.evaluate(async () => {
       await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
-      const turning = document.getAnimations().filter((animation) => animation instanceof CSSTransition);
+      // One inside a closed <details> stands still until that is opened.
+      const turning = document.getAnimations().filter((animation) => animation instanceof CSSTransition && animation.effect.target.checkVisibility());
       await Promise.allSettled(turning.map((animation) => animation.finished));
     });
   },

@@ -87,6 +87,12 @@ func TestRun(t *testing.T) {
 	b.openShell(demoURL, "demo")
 	b.run("echo it-is-$((40+2))")
 	b.sees("it-is-42", 10*time.Second)
+	b.open(demoURL + "/app/mqtt?filter=devices/demo/%23&pane=publish")
+	b.wait(topicRow("devices/demo/sensors"), "")
+	b.fill("#mqtt-publish-topic", "cmds/demo/lamp")
+	b.fill("#mqtt-publish-payload", "on")
+	b.click("[data-testid=mqtt-send]")
+	b.wait(topicRow("devices/demo/lamp"), "on")
 	b.clean()
 
 	out, err := l.try("env", "PORT=8080", "ADIT_DATA="+filepath.Join(l.dir, "other"), built("adit-demo"))

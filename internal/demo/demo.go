@@ -1,6 +1,6 @@
 // Command demo is `make run`: a hub for this machine's browser at http://localhost:PORT, and a device to try it on. The
 // device is a real agent, enrolled by a real install code, with the built-in SSH server; it runs as whoever runs this,
-// and keeps its files below the data directory. The last line printed is the way in. Ctrl-C stops both.
+// keeps its files below the data directory, and publishes a little by MQTT. The last line printed is the way in. Ctrl-C stops both.
 package main
 
 import (
@@ -46,18 +46,24 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	agent, name, err := startDevice(ctx, p)
+	agent, name, says, err := startDevice(ctx, p)
 	if err != nil {
 		hub.stop()
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	all.Go(func() { says.run(ctx) })
 	defer func() {
-		var both sync.WaitGroup
-		both.Go(agent.stop)
-		both.Go(hub.stop)
-		both.Wait()
+		cancel()
+		all.Go(agent.stop)
+		all.Go(hub.stop)
+		all.Wait()
 	}()
 	fmt.Printf("\nHub and device %q are running; Ctrl-C stops both. Data, kept for the next time: %s\n", name, p.data)
+	if says.address != "" {
+		fmt.Printf("MQTT programs of this machine speak as %q at %s, without a password.\n", name, says.address)
+	}
 	fmt.Printf("Logs: %s, %s\n\nSign in once with this link:\n\n  %s\n", hub.log, agent.log, link)
 	select {
 	case <-ctx.Done():

@@ -19,26 +19,31 @@ import (
 // deviceName is the demo device's; a taken name gets a number from the hub.
 const deviceName = "demo"
 
-// startDevice gives an agent that is online, and its name. It enrols on the first run, and again where the hub was
-// replaced by another.
-func startDevice(ctx context.Context, p place) (*process, string, error) {
+// startDevice gives an agent that is online, its name, and what it will say by MQTT. It enrols on the first run, and again
+// where the hub was replaced by another.
+func startDevice(ctx context.Context, p place) (*process, string, *telemetry, error) {
 	h, err := newHubClient(ctx, p)
 	if err != nil {
-		return nil, "", err
+		return nil, "", nil, err
 	}
 	id := enrolled(p)
 	if _, err := h.device(ctx, id); id == "" || err != nil {
 		if err := enroll(ctx, p, h); err != nil {
-			return nil, "", err
+			return nil, "", nil, err
 		}
 		id = enrolled(p)
 	}
-	if err := useHub(filepath.Join(p.agent, "agent.toml"), p.url()); err != nil {
-		return nil, "", err
+	settings := filepath.Join(p.agent, "agent.toml")
+	if err := useHub(settings, p.url()); err != nil {
+		return nil, "", nil, err
+	}
+	address, err := useMQTT(settings)
+	if err != nil {
+		return nil, "", nil, err
 	}
 	agent, err := start(filepath.Join(p.demo, "agent.log"), p.agentEnv(), program("adit"), "agent", "run", "--dir", p.agent)
 	if err != nil {
-		return nil, "", err
+		return nil, "", nil, err
 	}
 	var d device
 	err = wait(ctx, agent, func() error {
@@ -51,9 +56,9 @@ func startDevice(ctx context.Context, p place) (*process, string, error) {
 	if err != nil {
 		tail := agent.tail()
 		agent.stop()
-		return nil, "", fmt.Errorf("the demo device did not come online: %w\n%s", err, tail)
+		return nil, "", nil, fmt.Errorf("the demo device did not come online: %w\n%s", err, tail)
 	}
-	return agent, d.Name, nil
+	return agent, d.Name, &telemetry{place: p, address: address, id: id, hub: h}, nil
 }
 
 func (p place) agentEnv() []string { return []string{"HOME=" + filepath.Join(p.demo, "home")} }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Seen } from './message';
-import { rowsOf, treeMove, TopicTree, withAncestors, DEPTH } from './tree';
+import { lonely, rowsOf, treeMove, TopicTree, withAncestors, DEPTH } from './tree';
 
 let id = 0;
 const message = (topic: string): Seen => ({ id: ++id, ms: id, topic, payload_base64: '', bytes: 0, qos: 0, retain: false, at: '2026-01-01T00:00:00Z' });
@@ -27,6 +27,12 @@ describe('TopicTree', () => {
     const tree = grown(['b/10', 'b/9', 'a', 'b/9/x']);
     expect(names(tree)).toEqual(['a', 'b']);
     expect(names(tree, ['b'])).toEqual(['a', 'b', 'b/9', 'b/10']);
+  });
+
+  test('knows the levels that say nothing alone', () => {
+    expect(lonely(grown(['a/b/c', 'a/b/d/e']))).toEqual(['a', 'a/b']);
+    expect(lonely(grown(['a/b/c']))).toEqual(['a', 'a/b']);
+    expect([lonely(grown([])), lonely(grown(['a/b', 'c']))]).toEqual([[], []]);
   });
 
   test('an empty level is a level (MQTT 5.0 §4.7.1.1)', () => {

@@ -134,6 +134,17 @@ function levels(topic: string): string[] {
   return names.length > DEPTH ? [...names.slice(0, DEPTH - 1), names.slice(DEPTH - 1).join('/')] : names;
 }
 
+/** The levels, from the top, that have no sibling and something below. */
+export function lonely(tree: TopicTree): string[] {
+  const paths: string[] = [];
+  let node = tree.root;
+  while (node.children.size === 1) {
+    node = node.sorted()[0]!;
+    if (node.children.size) paths.push(node.path);
+  }
+  return paths;
+}
+
 /**
  * The rows that are seen: what is below open nodes. With `wanted` only what leads to those topics, and open.
  */

@@ -10,7 +10,7 @@ import { History, Ring } from '../mqtt/ring';
 import { search, type Search } from '../mqtt/search';
 import { Tap, type TapState } from '../mqtt/tap';
 import { isUnder } from '../mqtt/topics';
-import { rowsOf, TopicTree, withAncestors, type Row, type TopicNode } from '../mqtt/tree';
+import { lonely, rowsOf, TopicTree, withAncestors, type Row, type TopicNode } from '../mqtt/tree';
 
 /** Rows of the list. */
 const ROWS = 500;
@@ -36,6 +36,7 @@ class Console {
   private paintedAt = 0;
   private matched = new WeakMap<Seen, boolean>();
   private searchedAt = 0;
+  private unfolded = new Set<string>();
 
   /** Counts paints: what reads the tree or the history reads this first. */
   painted = $state(0);
@@ -85,6 +86,7 @@ class Console {
 
   clear(): void {
     this.tree.clear();
+    this.unfolded.clear();
     this.ring.clear();
     this.history.clear();
     this.received = this.dropped = this.waiting = 0;
@@ -177,9 +179,18 @@ class Console {
     this.perSecond = this.rate.at(Date.now());
     if (this.paused && !asked) return;
     this.list = this.messages();
+    this.unfold();
     if (this.search.kind === 'none') this.rows = rowsOf(this.tree, this.open);
     else if (this.tree.size < MANY || this.paintedAt - this.searchedAt > 1000) this.searchTopics();
     this.painted++;
+  }
+
+  /** Opens a level that is the only one, once: `devices` alone tells nobody what came. */
+  private unfold(): void {
+    const fresh = lonely(this.tree).filter((path) => !this.unfolded.has(path));
+    if (!fresh.length) return;
+    for (const path of fresh) this.unfolded.add(path);
+    this.open = new Set([...this.open, ...fresh]);
   }
 
   private searchTopics(): void {
