@@ -2,9 +2,11 @@ package agent
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,32 +27,50 @@ const (
 	replyLimit   = 1 << 20
 )
 
-// newAPIClient speaks to the hub's HTTP interface through the proxy and with the roots that c names.
-func newAPIClient(p Paths, c Config) (*api.ClientWithResponses, error) {
+// postEnroll asks the hub to take this machine in, through the proxy and with the roots that c names. It is in the place of
+// the generated client, whose every operation and type is bytes that devices fetch and keep.
+func postEnroll(ctx context.Context, p Paths, c Config, request api.EnrollRequest) (*api.EnrollResult, error) {
 	transport, err := newTransport(p, c)
 	if err != nil {
 		return nil, err
 	}
-	client, err := api.NewClientWithResponses(strings.TrimRight(c.Hub, "/"), api.WithHTTPClient(boundedClient{&http.Client{
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, fmt.Errorf("ask the hub: %w", err)
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimRight(c.Hub, "/")+"/api/v1/enroll", bytes.NewReader(body))
+	if err != nil {
+		return nil, wire.Wrap(err, wire.Invalid, "%q is no URL of a hub.", c.Hub)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	client := &http.Client{
 		Transport:     transport,
 		Timeout:       replyTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}))
-	if err != nil {
-		return nil, fmt.Errorf("make the hub's client: %w", err)
 	}
-	return client, nil
+	reply, err := client.Do(r)
+	if err != nil {
+		return nil, wire.Wrap(err, wire.Offline, "The hub at %s cannot be reached (%s)", c.Hub, dialCause(err))
+	}
+	defer func() { _ = reply.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(reply.Body, replyLimit))
+	if err != nil {
+		return nil, wire.Wrap(err, wire.Offline, "The hub's answer broke off")
+	}
+	return enrollResult(reply, text)
 }
 
-// boundedClient keeps whoever answers in the hub's place from filling the memory.
-type boundedClient struct{ *http.Client }
-
-func (b boundedClient) Do(r *http.Request) (*http.Response, error) {
-	reply, err := b.Client.Do(r)
-	if err == nil {
-		reply.Body = http.MaxBytesReader(nil, reply.Body, replyLimit)
+// enrollResult reads the hub's answer. One that is neither a result nor a problem document came from something else.
+func enrollResult(reply *http.Response, text []byte) (*api.EnrollResult, error) {
+	kind, _, _ := strings.Cut(reply.Header.Get("Content-Type"), ";")
+	result, problem := &api.EnrollResult{}, &api.Problem{}
+	switch {
+	case reply.StatusCode == http.StatusOK && kind == "application/json" && json.Unmarshal(text, result) == nil:
+		return result, nil
+	case kind != "application/problem+json" || json.Unmarshal(text, problem) != nil || problem.Code == "":
+		problem = nil
 	}
-	return reply, err
+	return nil, problemError(reply.StatusCode, problem)
 }
 
 func newTransport(p Paths, c Config) (*http.Transport, error) {

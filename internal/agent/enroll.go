@@ -103,10 +103,6 @@ func (e Enrolment) ask(ctx context.Context, p Paths, key ed25519.PublicKey) (wir
 
 func (e Enrolment) post(ctx context.Context, p Paths, key ed25519.PublicKey) (*api.EnrollResult, error) {
 	config := Config{Hub: e.Hub, Dial: e.Dial, Proxy: e.Proxy, NoProxy: e.NoProxy, CAFile: e.CAFile, Policy: DefaultPolicy().Allow(e.Allow), Services: defaultServices()}
-	client, err := newAPIClient(p, config)
-	if err != nil {
-		return nil, err
-	}
 	s := takeSurvey(ctx)
 	hostKeys, err := sshHostKeys(ctx, p, config, s)
 	if err != nil {
@@ -120,17 +116,10 @@ func (e Enrolment) post(ctx context.Context, p Paths, key ed25519.PublicKey) (*a
 	if facts.Hostname != nil {
 		hostname = *facts.Hostname
 	}
-	reply, err := client.EnrollWithResponse(ctx, api.EnrollRequest{
+	return postEnroll(ctx, p, config, api.EnrollRequest{
 		Code: e.Code, PublicKey: wire.EncodeKey(key), Hostname: hostname, Facts: facts,
 		SSHHostKeys: hostKeys, Via: new(api.EnrollRequestViaAgent), Short: new(e.Short),
 	})
-	if err != nil {
-		return nil, wire.Wrap(err, wire.Offline, "The hub at %s cannot be reached (%s)", e.Hub, dialCause(err))
-	}
-	if reply.JSON200 != nil {
-		return reply.JSON200, nil
-	}
-	return nil, problemError(reply.StatusCode(), reply.ApplicationProblemJSONDefault)
 }
 
 // problemError is the Error that a hub's reply stands for. A reply that is no problem document came from something
