@@ -22,6 +22,8 @@ export default defineConfig({
     chunkSizeWarningLimit: 600,
     rollupOptions: {
       input: ['index.html', 'app.html'],
+      // The app names every chunk, so each character of a hash is sent with every page: six tell two builds apart.
+      output: { entryFileNames: 'assets/[name]-[hash:6].js', chunkFileNames: 'assets/[name]-[hash:6].js', assetFileNames: 'assets/[name]-[hash:6][extname]' },
       // Svelte's support for custom elements defines a class when it is loaded, and so stays although nothing uses it.
       treeshake: { moduleSideEffects: (id: string) => !id.endsWith('/custom-element.js') },
     },

@@ -47,6 +47,7 @@ type Broker struct {
 	commit       chan struct{}      // closed by the next commit
 	waiting      map[*conn]struct{} // those that have something that waits for a commit
 	lastPosition int64
+	policies     uint64     // how many policies there have been
 	round        uint64     // of route
 	hits         []*session // its memory
 	stats        counters
@@ -72,6 +73,7 @@ func New(ctx context.Context, o Options) (*Broker, error) {
 		journal:   journal{off: o.Store == nil, batch: newBatch(), collecting: 1, wake: make(chan struct{}, 1)},
 		commit:    make(chan struct{}),
 		waiting:   map[*conn]struct{}{},
+		policies:  1,
 	}
 	if b.log == nil {
 		b.log = slog.Default()

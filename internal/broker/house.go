@@ -93,6 +93,7 @@ func (b *Broker) followAccess(ctx context.Context) {
 	for {
 		changed := b.access.Changed()
 		b.mu.Lock()
+		b.policies++
 		for _, s := range b.sessions {
 			b.askAgain(s)
 		}

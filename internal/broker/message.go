@@ -49,6 +49,7 @@ type delivery struct {
 	id       uint16
 	position int64 // order of queueing, over all sessions and restarts
 	queued   time.Time
+	asked    uint64 // the policy by which the peer may have it
 	barrier  uint64 // QoS 2: the commit before which it must not leave
 	stored   bool   // the database has it, or will
 	group    uint64 // the commit that puts it there

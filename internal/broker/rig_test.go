@@ -357,3 +357,23 @@ func eventually(t testing.TB, what string, ok func() bool) {
 }
 
 func dialQuietly(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, time.Second) }
+
+func newReader(c net.Conn) *bufio.Reader { return bufio.NewReader(c) }
+
+// tcpPair is two ends of one connection.
+func tcpPair(t *testing.T) (here, there net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if here, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = here.Close() })
+	if there, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return here, there
+}

@@ -62,7 +62,7 @@ func (b *Broker) deliver(s *session, m *message, qos byte, retain bool, ids []ui
 	if !b.access.MayReceive(s.principal, s.clientID, m.Topic) {
 		return
 	}
-	d := &delivery{message: m, qos: qos, retain: retain, ids: ids, queued: m.at}
+	d := &delivery{message: m, qos: qos, retain: retain, ids: ids, queued: m.at, asked: b.policies}
 	if !s.room(m, retain) || qos > 0 && !s.assignID(d) {
 		s.dropped++
 		b.stats.dropped++

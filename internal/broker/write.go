@@ -99,7 +99,7 @@ func (c *conn) takeDeliveries(out []outgoing) []outgoing {
 		}
 		n++
 		p := d.packet(now)
-		if p == nil {
+		if p == nil || !b.stillMay(s, d) {
 			b.unsendable(s, d)
 			continue
 		}
@@ -123,7 +123,17 @@ func (c *conn) takeDeliveries(out []outgoing) []outgoing {
 	return out
 }
 
-// unsendable drops a message that has expired or is larger than the peer takes (MQTT 5.0 §3.1.2.11.4).
+// stillMay asks again about a message that has waited over a change of the policy.
+func (b *Broker) stillMay(s *session, d *delivery) bool {
+	if d.asked == b.policies || d.released {
+		return true
+	}
+	d.asked = b.policies
+	return b.access.MayReceive(s.principal, s.clientID, d.Topic)
+}
+
+// unsendable drops a message that has expired, that the peer may no longer read, or that is larger than it takes (MQTT 5.0
+// §3.1.2.11.4).
 func (b *Broker) unsendable(s *session, d *delivery) {
 	s.dropped++
 	b.stats.dropped++

@@ -22,6 +22,24 @@ export type SSHGate = Schemas['SSHGate'];
 export type SSHKey = Schemas['SSHKey'];
 export type Stream = Schemas['Stream'];
 export type Port = Schemas['Port'];
+export type MQTTMessage = Schemas['MQTTMessage'];
+export type MQTTFrame = Schemas['MQTTFrame'];
+export type MQTTStatus = Schemas['MQTTStatus'];
+export type MQTTClient = Schemas['MQTTClient'];
+export type MQTTPublish = Schemas['MQTTPublish'];
+export type MQTTPublished = Schemas['MQTTPublished'];
+export type MQTTRetained = Schemas['MQTTRetained'];
+export type MQTTCleared = Schemas['MQTTCleared'];
+export type MQTTTemplate = Schemas['MQTTTemplate'];
+export type MQTTCredential = Schemas['MQTTCredential'];
+export type MQTTCredentialRequest = Schemas['MQTTCredentialRequest'];
+export type NewMQTTCredential = Schemas['NewMQTTCredential'];
+export type MQTTRule = Schemas['MQTTRule'];
+export type MQTTRuleRequest = Schemas['MQTTRuleRequest'];
+export type MQTTImported = Schemas['MQTTImported'];
+export type DeviceMQTT = Schemas['DeviceMQTT'];
+export type AgentMQTTBridge = Schemas['AgentMQTTBridge'];
+export type AgentMQTTListener = Schemas['AgentMQTTListener'];
 
 type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 
@@ -39,7 +57,7 @@ type Json<R> = R extends { content: { 'application/json': infer T } } ? T : neve
 type Output<O> = O extends { responses: infer R } ? Json<R[keyof R & (200 | 201)]> : never;
 type Rest<O> = keyof Input<O> extends never ? [] : object extends Input<O> ? [Input<O>?] : [Input<O>];
 
-type Values = Record<string, string | number | undefined>;
+type Values = Record<string, string | number | boolean | undefined>;
 
 /** Fills in the names of a path and appends the query; what is undefined or empty is left out of it. */
 export function urlOf(template: string, { path = {}, query = {} }: { path?: Values; query?: Values }): string {

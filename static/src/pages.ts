@@ -11,6 +11,7 @@ export const pages: Record<PageName, () => Promise<{ default: Component<Record<s
   add: () => import('./pages/add/add.svelte'),
   device: () => import('./pages/device/device.svelte'),
   shells: () => import('./pages/shells/shells.svelte'),
+  mqtt: () => import('./pages/mqtt/mqtt.svelte'),
   streams: () => import('./pages/streams/streams.svelte'),
   settings: () => import('./pages/settings/settings.svelte'),
   missing: () => import('./pages/missing/missing.svelte'),

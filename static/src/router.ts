@@ -1,6 +1,6 @@
 // Paths of the app and the pages behind them. Browser history is in state/location.svelte.ts.
 
-export type PageName = 'login' | 'setup' | 'cli' | 'devices' | 'add' | 'device' | 'shells' | 'streams' | 'settings' | 'missing';
+export type PageName = 'login' | 'setup' | 'cli' | 'devices' | 'add' | 'device' | 'shells' | 'mqtt' | 'streams' | 'settings' | 'missing';
 
 export interface Route {
   page: PageName;
@@ -16,6 +16,7 @@ const table: [RegExp, PageName][] = [
   [/^\/app\/add$/, 'add'],
   [/^\/app\/d\/(?<device>[^/]+)$/, 'device'],
   [/^\/app\/shells$/, 'shells'],
+  [/^\/app\/mqtt$/, 'mqtt'],
   [/^\/app\/streams$/, 'streams'],
   [/^\/app\/settings$/, 'settings'],
 ];
