@@ -42,7 +42,10 @@ func missing() []string {
 			all = append(all, fmt.Sprintf("%s (package %s)", tool, pkg))
 		}
 	}
-	for _, file := range []string{"adit-hub", "adit", "adit-demo", "caddy", "../e2e/node_modules/axe-core"} {
+	if _, err := os.Stat("/usr/lib/python3/dist-packages/paho/mqtt"); err != nil {
+		all = append(all, "paho.mqtt for Debian's python3 (package python3-paho-mqtt)")
+	}
+	for _, file := range []string{"adit-hub", "adit", "adit-demo", "caddy", "../e2e/node_modules/axe-core", "../e2e/node_modules/mqtt"} {
 		if _, err := os.Stat(built(file)); err != nil {
 			all = append(all, file+" (`make test` builds it)")
 		}

@@ -17,7 +17,7 @@ type origins struct{ own []string }
 func newOrigins(c config.Config) origins {
 	var o origins
 	for _, u := range c.URLs {
-		o.own = append(o.own, u.Scheme+"://"+u.Host)
+		o.own = append(o.own, plainOrigin(u.Scheme+"://"+u.Host))
 		if c.Dev && u.Hostname() == "localhost" {
 			o.own = append(o.own, "http://"+net.JoinHostPort("127.0.0.1", u.Port()))
 		}
@@ -36,12 +36,12 @@ func (o origins) hosts() []string {
 	return hosts
 }
 
-// check refuses what another site's page has a browser send. Programs send no Origin and no Sec-Fetch-Site; they carry
-// a token, so that there is nothing to be borrowed.
+// check refuses what another site's page has a browser send. Programs send no Origin (a few name the hub's own) and no
+// Sec-Fetch-Site; they carry a token, so that there is nothing to be borrowed.
 func (o origins) check(r *http.Request) error {
 	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
 	socket := isUpgrade(r)
-	if origin != "" && (socket || !safe(r.Method)) && !slices.Contains(o.own, origin) {
+	if origin != "" && (socket || !safe(r.Method)) && !slices.Contains(o.own, plainOrigin(origin)) {
 		return wire.Errorf(wire.Forbidden, "This request comes from another site's page (%s). The hub's own address is %s.",
 			wire.Printable(origin, 100), o.own[0])
 	}
@@ -55,6 +55,17 @@ func (o origins) check(r *http.Request) error {
 		return wire.Errorf(wire.Forbidden, "A cookie counts only in what the hub's own pages send.")
 	}
 	return nil
+}
+
+// plainOrigin leaves out the port that goes without saying, as browsers do (RFC 6454 §6.2). Paho's Python client names it.
+func plainOrigin(origin string) string {
+	if host, ok := strings.CutPrefix(origin, "https://"); ok {
+		return "https://" + strings.TrimSuffix(host, ":443")
+	}
+	if host, ok := strings.CutPrefix(origin, "http://"); ok {
+		return "http://" + strings.TrimSuffix(host, ":80")
+	}
+	return origin
 }
 
 func safe(method string) bool {

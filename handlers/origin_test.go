@@ -2,11 +2,14 @@ package handlers
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/config"
 )
 
 // session signs a user in and gives the cookie.
@@ -137,4 +140,32 @@ func FuzzClientAddress(f *testing.F) {
 			t.Errorf("%q by %q gives %q, which is no address", remote, forwarded, got)
 		}
 	})
+}
+
+// Paho's Python client names the default port in Origin, which browsers do not; and so may ADIT_URL.
+func TestOriginWithItsDefaultPort(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		own, origin string
+		allowed     bool
+	}{
+		{"https://hub.example", "https://hub.example:443", true},
+		{"https://hub.example:443", "https://hub.example", true},
+		{"http://hub.example", "http://hub.example:80", true},
+		{"https://hub.example", "https://hub.example:80", false},
+		{"https://hub.example", "http://hub.example:443", false},
+		{"https://hub.example:8443", "https://hub.example", false},
+		{"https://hub.example", "https://hub.example:4430", false},
+	} {
+		u, err := url.Parse(c.own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest("GET", "/mqtt", nil)
+		r.Header.Set("Upgrade", "websocket")
+		r.Header.Set("Origin", c.origin)
+		if err := newOrigins(config.Config{URLs: []*url.URL{u}}).check(r); (err == nil) != c.allowed {
+			t.Errorf("%s at %s: %v", c.origin, c.own, err)
+		}
+	}
 }

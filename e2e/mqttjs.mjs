@@ -1,0 +1,36 @@
+// MQTT.js for the end-to-end tests. The argument is JSON: {url, username, password, version, id, do}. do is {say: [message]},
+// which publishes and ends, or {hear: {filter, qos, will}}, which prints "subscribed" and then a line for each message.
+// With keep in hear the session and the process outlive lost connections.
+
+import mqtt from 'mqtt';
+
+const { url, username, password, version, id, do: what } = JSON.parse(process.argv[2]);
+const keep = what.hear?.keep ?? false;
+
+const client = mqtt.connect(url, {
+  username,
+  password,
+  clientId: id,
+  protocolVersion: version,
+  protocolId: version === 3 ? 'MQIsdp' : 'MQTT',
+  clean: !keep,
+  reconnectPeriod: keep ? 300 : 0,
+  properties: keep && version === 5 ? { sessionExpiryInterval: 3600 } : undefined,
+  will: what.hear?.will ? { topic: what.hear.will, payload: 'gone', qos: 1 } : undefined,
+});
+
+client.on('error', (error) => {
+  console.error(String(error));
+  if (!keep) process.exit(1);
+});
+client.on('message', (topic, payload, { qos, retain }) => console.log(topic, qos, retain ? 1 : 0, payload.toString()));
+
+await new Promise((connected) => client.once('connect', connected));
+if (what.hear) {
+  const [granted] = await client.subscribeAsync(what.hear.filter, { qos: what.hear.qos });
+  if (granted.qos > 2) throw new Error(`refused: ${granted.qos}`);
+  console.log('subscribed');
+} else {
+  for (const { topic, payload, qos, retain } of what.say) await client.publishAsync(topic, payload, { qos, retain });
+  await client.endAsync();
+}
