@@ -13,8 +13,15 @@ BUILT ?= $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --form
 COMMAND := github.com/aditdev/adit/internal/command
 GO_BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false \
 	-ldflags '-s -w -buildid= -X $(COMMAND).version=$(VERSION) -X $(COMMAND).built=$(BUILT)'
-# Nothing of ours speaks HTTP/2 from `adit`, and leaving it out saves 0.4 MB.
-ADIT_BUILD = $(GO_BUILD) -tags nethttpomithttp2
+# Nothing of ours speaks HTTP/2 from `adit`, and leaving it out saves 0.4 MB. Packages that carry no bulk are compiled without
+# inlining: 0.2 MB less to fetch. `internal/house` builds with the same flags and weighs the result.
+OURS = github.com/aditdev/adit
+ADIT_COLD = $(OURS)/cmd/adit $(OURS)/internal/agent $(OURS)/internal/agent/bridge $(OURS)/internal/agent/gateway \
+	$(OURS)/internal/agent/hold $(OURS)/internal/api $(OURS)/internal/cli $(OURS)/internal/command $(OURS)/internal/wire \
+	crypto/x509 encoding/asn1 encoding/json encoding/pem flag fmt log/slog mime mime/multipart net/http net/textproto net/url os/exec os/user \
+	vendor/golang.org/x/net/dns/dnsmessage vendor/golang.org/x/net/http/httpguts vendor/golang.org/x/net/idna
+ADIT_FLAGS = -tags nethttpomithttp2 $(ADIT_COLD:%=-gcflags=%=-l)
+ADIT_BUILD = $(GO_BUILD) $(ADIT_FLAGS)
 
 # Every platform that `adit` is made for, and how Go is told.
 TARGETS := linux-amd64 linux-arm64 linux-armv6 linux-armv7 linux-386 linux-riscv64 linux-mips linux-mipsle \
@@ -106,6 +113,10 @@ clean: ## Remove everything built; ./data stays
 # Go decides by itself what is stale, so these always run.
 .PHONY: FORCE
 FORCE:
+
+.PHONY: adit-flags
+adit-flags:
+	@echo $(ADIT_FLAGS)
 
 bin/caddy:
 	GOBIN=$(CURDIR)/bin GOFLAGS=-mod=mod go install $(CADDY)

@@ -15,6 +15,7 @@ import (
 	"github.com/aditdev/adit/internal/config"
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -29,6 +30,7 @@ type admin struct {
 	accounts *auth.Accounts
 	devices  *devices.Registry
 	events   *events.Log
+	mqtt     *messaging.Registry
 }
 
 func openAdmin(ctx context.Context, p program) (*admin, error) {
@@ -50,6 +52,7 @@ func openAdmin(ctx context.Context, p program) (*admin, error) {
 	}
 	a.devices = devices.New(devices.Options{Store: st, Gate: gate, Events: a.events, Now: time.Now,
 		Log: slog.New(slog.DiscardHandler), Drop: func(string, error) {}})
+	a.mqtt = messaging.New(messaging.Options{Log: slog.New(slog.DiscardHandler), Now: time.Now, Store: st, Gate: gate, Events: a.events})
 	return a, nil
 }
 

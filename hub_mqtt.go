@@ -23,7 +23,7 @@ func (h *hub) newMQTT(ctx context.Context, k keys) (*messaging.Exchange, error) 
 		return nil, err
 	}
 	return messaging.NewExchange(messaging.ExchangeOptions{Log: h.log, Now: time.Now, Registry: registry, Backend: b, RunBackend: b.Run,
-		Name: hubLevel(k.tunnel.Public().(ed25519.PublicKey)), Dial: h.tunnel.Dial}), nil
+		Name: hubLevel(k.tunnel.Public().(ed25519.PublicKey)), Dial: h.tunnel.Dial, Online: h.tunnel.Online}), nil
 }
 
 // hubLevel is what a hub calls itself in topics: other hubs on the same broker have other keys.

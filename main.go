@@ -41,6 +41,7 @@ type commands struct {
 	User    userCommands   `cmd:"" help:"Make users, and let them in again."`
 	Token   tokenCommands  `cmd:"" help:"Make API tokens."`
 	Grant   grantCommands  `cmd:"" help:"Say who may reach which devices."`
+	MQTT    mqttCommands   `cmd:"" name:"mqtt" help:"Who may speak MQTT."`
 	Doctor  doctorCommand  `cmd:"" help:"Try how stock OpenSSH reaches this hub, and have the pages show what works."`
 	Backup  backupCommand  `cmd:"" help:"Write one consistent file, also while the hub serves."`
 	Restore restoreCommand `cmd:"" help:"Put a backup into the data directory. The hub must not run."`

@@ -34,8 +34,21 @@ func (a *api) mqtt(c echo.Context) error {
 		ws.Close(wire.Errorf(wire.Invalid, "Name the subprotocol mqtt."))
 		return nil
 	}
-	a.MQTT.Accept(ws.NetConn(context.Background()), messaging.Door{Name: "websocket", Address: c.RealIP()})
+	conn := &pingedConn{Conn: ws.NetConn(context.Background()), stop: a.Tunnel.KeepAlive(ws, 0)}
+	a.MQTT.Accept(conn, messaging.Door{Name: "websocket", Address: c.RealIP()})
 	return nil
+}
+
+// pingedConn is a WebSocket that is pinged until it is closed: MQTT's own keep-alive is longer than proxies are patient.
+type pingedConn struct {
+	net.Conn
+	stop func()
+}
+
+// Close is net.Conn's.
+func (c *pingedConn) Close() error {
+	c.stop()
+	return c.Conn.Close()
 }
 
 // GetMQTT is the broker and its figures.

@@ -1223,7 +1223,7 @@ type MQTTPublish struct {
 	Topic          string              `json:"topic"`
 	UserProperties *[]MQTTUserProperty `json:"user_properties,omitempty"`
 
-	// WaitSeconds Wait so long for an answer on the response topic, which the hub chooses where it is absent; none is 504 with code offline
+	// WaitSeconds Wait so long for an answer on the response topic, which the hub chooses where it is absent. 503 at once where nobody who is connected listens, and nothing is sent; 504 where no answer came; both with code offline
 	WaitSeconds *float32 `json:"wait_seconds,omitempty"`
 }
 
@@ -1267,7 +1267,7 @@ type MQTTRuleRequest struct {
 	// Filter A topic filter; %n is the device's name, %d its id, %t the thing, %u the username, %c the ClientID
 	Filter string `json:"filter"`
 
-	// Subject `everybody`, `role:ROLE`, `user:HANDLE`, `device:NAME`, `devices`, `things`, `tag:TAG`, or `credential:USERNAME`
+	// Subject `everybody`, `role:ROLE`, `user:HANDLE`, `device:NAME` or `tag:TAG` with the things behind it, `devices`, `things`, or `credential:USERNAME`
 	Subject string `json:"subject"`
 }
 
@@ -1969,7 +1969,7 @@ type ServerInterface interface {
 	// ListMQTTRetained Retained messages, by topic
 	// (GET /api/v1/mqtt/retained)
 	ListMQTTRetained(ctx echo.Context, params ListMQTTRetainedParams) error
-	// ClearMQTTRetained Clear retained messages by filter, or count what would be cleared
+	// ClearMQTTRetained Clear retained messages that the caller may write, by filter, or count them
 	// (POST /api/v1/mqtt/retained/clear)
 	ClearMQTTRetained(ctx echo.Context) error
 	// ListMQTTRules Access rules made by hand, and those that roles give (admin)
@@ -5561,7 +5561,7 @@ type StrictServerInterface interface {
 	// ListMQTTRetained Retained messages, by topic
 	// (GET /api/v1/mqtt/retained)
 	ListMQTTRetained(ctx context.Context, request ListMQTTRetainedRequestObject) (ListMQTTRetainedResponseObject, error)
-	// ClearMQTTRetained Clear retained messages by filter, or count what would be cleared
+	// ClearMQTTRetained Clear retained messages that the caller may write, by filter, or count them
 	// (POST /api/v1/mqtt/retained/clear)
 	ClearMQTTRetained(ctx context.Context, request ClearMQTTRetainedRequestObject) (ClearMQTTRetainedResponseObject, error)
 	// ListMQTTRules Access rules made by hand, and those that roles give (admin)

@@ -143,7 +143,7 @@ func (r *rig) options() Options {
 	registry := messaging.New(messaging.Options{Log: log, Now: time.Now, Store: st, Gate: gate, Events: o.Events, TokenKey: make([]byte, 32)})
 	b, err := broker.New(ctx, broker.Options{Access: registry, Store: st, Log: log})
 	r.must(err)
-	o.MQTT = messaging.NewExchange(messaging.ExchangeOptions{Log: log, Now: time.Now, Registry: registry, Backend: b, RunBackend: b.Run, Name: "h", Dial: o.Tunnel.Dial})
+	o.MQTT = messaging.NewExchange(messaging.ExchangeOptions{Log: log, Now: time.Now, Registry: registry, Backend: b, RunBackend: b.Run, Name: "h", Dial: o.Tunnel.Dial, Online: o.Tunnel.Online})
 	o.Install = &Install{Dist: dist.From(fstest.MapFS{}), Hub: dist.Hub{URL: r.url, Key: o.Devices.HubFingerprint()}, Steps: o.Devices}
 	o.Site = fstest.MapFS{
 		"index.html":     {Data: []byte("<title>landing</title>")},
@@ -251,7 +251,7 @@ func (r *rig) enrol(name string) store.Device {
 }
 
 // connect runs the tunnel of a device's agent until the test ends. Its streams reach whatever address they name.
-func (r *rig) connect(name string) {
+func (r *rig) connect(name string) *carrier.Pool {
 	r.t.Helper()
 	id := r.device[name].ID
 	pool := carrier.New(carrier.Config{Log: r.Log, URL: r.url, Device: id, Key: r.keys[id], HubKeys: []ed25519.PublicKey{r.Devices.Key.Public().(ed25519.PublicKey)},
@@ -262,9 +262,10 @@ func (r *rig) connect(name string) {
 	r.t.Cleanup(func() { cancel(); running.Wait() })
 	for p := range r.Tunnel.Watch(r.t.Context()) {
 		if p.Device == id && p.Online {
-			return
+			break
 		}
 	}
+	return pool
 }
 
 // anyAddress is a device that allows everything.

@@ -69,6 +69,7 @@ func (c *Carrier) serve(ctx context.Context, h *Hub) error {
 		return nil
 	case wire.PurposeMQTT:
 		defer c.ws.CloseNow()
+		defer h.KeepAlive(c.ws, c.ping)()
 		return h.options.MQTT(ctx, c.id, c.ws.NetConn(ctx))
 	}
 	h.enter(c)

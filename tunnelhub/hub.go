@@ -57,6 +57,16 @@ func (h *Hub) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// KeepAlive pings the WebSocket of a door until stop is called, so that no proxy takes it for forgotten, and drops it when it
+// is silent for too long. Somebody must read it meanwhile. every is how often; 0 means wire.PingEvery.
+func (h *Hub) KeepAlive(ws *stream.FrameConn, every time.Duration) (stop func()) {
+	if every <= 0 {
+		every = wire.PingEvery
+	}
+	h.pings.add(ws, every)
+	return func() { h.pings.remove(ws) }
+}
+
 // stop lets nobody in any more and sends everybody away.
 func (h *Hub) stop() {
 	h.mu.Lock()

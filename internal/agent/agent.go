@@ -35,6 +35,8 @@ func Commands() []command.Command {
 		{Name: "install-service", Summary: "Keep the agent up, and let the hub's certificates in", Usage: installUsage, Run: installCommand},
 		{Name: "status", Summary: "Say whether the hub is reached, and if not, why", Usage: statusUsage, Run: statusCommand},
 		{Name: "doctor", Summary: "Look for what is wrong, and say what to do", Usage: doctorUsage, Run: doctorCommand},
+		{Name: "mqtt-user", Summary: "Users of this device's MQTT listeners", Usage: mqttUserUsage, Run: mqttUserCommand},
+		{Name: "mqtt-check", Summary: "Look for wrong lines in MQTT bridges", Usage: mqttCheckUsage, Run: mqttCheckCommand},
 		{Name: "prepare-image", Summary: "Strip this machine's identity, for a golden image", Usage: imageUsage, Run: imageCommand},
 		{Name: "uninstall", Summary: "Take the agent off this machine", Usage: uninstallUsage, Run: uninstallCommand},
 		{Name: "sftp", Run: func(_ context.Context, _ []string, stdio command.Stdio) error {

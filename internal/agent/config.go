@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/aditdev/adit/internal/agent/bridge"
+	"github.com/aditdev/adit/internal/agent/gateway"
 	"github.com/aditdev/adit/internal/command"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -30,6 +32,7 @@ type Config struct {
 
 	Policy   Policy
 	Services Services
+	MQTT     MQTT
 }
 
 // Services are the addresses behind the named targets, HOST:PORT.
@@ -79,16 +82,26 @@ func parseConfig(path string, data []byte) (Config, error) {
 // fields are where the keys of agent.toml go.
 func (c *Config) fields() map[string]any {
 	p, s := &c.Policy, &c.Services
-	return map[string]any{
+	all := map[string]any{
 		"hub": &c.Hub, "hub_name": &c.HubName, "hub_keys": &c.HubKeys, "device": &c.Device, "name": &c.Name,
 		"dial": &c.Dial, "proxy": &c.Proxy, "no_proxy": &c.NoProxy, "ca_file": &c.CAFile,
 		"policy.targets": &p.Targets, "policy.logins": &p.Logins, "policy.root": &p.Root, "policy.rescue": &p.Rescue,
 		"policy.run": &p.Run, "policy.update": &p.Update, "policy.stream_resume": &p.StreamResume,
 		"services.ssh": &s.SSH, "services.mqtt": &s.MQTT, "services.http": &s.HTTP,
 	}
+	c.MQTT.fields(all)
+	return all
 }
 
 func (c *Config) set(path string, s setting) error {
+	for _, table := range [...]struct {
+		name  string
+		count int
+	}{{"mqtt.user", len(c.MQTT.Users)}, {"mqtt.bridge", len(c.MQTT.Bridges)}} {
+		if strings.HasPrefix(s.key, table.name+".") && table.count == 0 {
+			return wire.Errorf(wire.Invalid, "%s: line %d: there may be several, so the table is written [[%s]].", path, s.line, table.name)
+		}
+	}
 	want, fits := "", false
 	switch field := c.fields()[s.key].(type) {
 	case nil:
@@ -105,6 +118,23 @@ func (c *Config) set(path string, s setting) error {
 	case *int:
 		want = "a whole number"
 		*field, fits = as[int](s.value)
+	case *oneOrMore:
+		want = `text in quotes, or a list of them`
+		if *field, fits = as[[]string](s.value); !fits {
+			var one string
+			one, fits = as[string](s.value)
+			*field = oneOrMore{one}
+		}
+	case *[]gateway.User:
+		want = "several tables, each [[mqtt.user]]"
+		if _, fits = as[element](s.value); fits {
+			*field = append(*field, gateway.User{})
+		}
+	case *[]bridge.Config:
+		want = "several tables, each [[mqtt.bridge]]"
+		if _, fits = as[element](s.value); fits {
+			*field = append(*field, bridge.DefaultConfig())
+		}
 	}
 	if !fits {
 		return wire.Errorf(wire.Invalid, "%s: line %d: %s takes %s.", path, s.line, s.key, want)
@@ -139,7 +169,7 @@ func (c Config) check() error {
 			return err
 		}
 	}
-	return errors.Join(c.Services.check(), c.Policy.check())
+	return errors.Join(c.Services.check(), c.Policy.check(), c.MQTT.check())
 }
 
 func (s Services) check() error {
@@ -208,6 +238,7 @@ ssh = ` + tomlString(c.Services.SSH) + `
 mqtt = ` + tomlString(c.Services.MQTT) + `
 http = ` + tomlString(c.Services.HTTP) + `
 `)
+	b.WriteString(c.MQTT.text())
 	return b.String()
 }
 

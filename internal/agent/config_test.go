@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/aditdev/adit/internal/agent/bridge"
+	"github.com/aditdev/adit/internal/agent/gateway"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -18,6 +20,13 @@ func TestConfigSurvivesItsFile(t *testing.T) {
 	c.Policy.Targets = append(c.Policy.Targets, "tcp:192.168.1.10:*")
 	c.Policy.Root = false
 	c.Services.SSH = "127.0.0.1:2222"
+	_, hash := gateway.NewPassword()
+	c.MQTT = MQTT{
+		Listen: oneOrMore{"127.0.0.1:1883", "eth0:1883"},
+		Users:  []gateway.User{{Name: "oven", PasswordHash: hash, MaxPacket: 256, Device: true}},
+		Bridges: []bridge.Config{{Name: "home", Broker: "127.0.0.1:1884", Username: "u", Password: `p"`, ClientID: "c", Topics: []string{`s/# out 1 "" d/`},
+			Version: "5", CleanSession: true, QueueMessages: 5, QueueBytes: 1 << 20, QueueAge: "1h", QueueQoS0: false}},
+	}
 	path := filepath.Join(t.TempDir(), "agent.toml")
 	if err := c.save(path); err != nil {
 		t.Fatal(err)
@@ -62,6 +71,14 @@ func TestConfigIsRefused(t *testing.T) {
 		{`logins = ["*"]`, `logins = "*"`, "policy.logins takes a list"},
 		{`name = "kitchen"`, `name = 5`, "name takes text in quotes"},
 		{"rescue = true", "root = true", "policy.root is set twice"},
+		{"\n[services]", "\n[mqtt]\nlisten = \"0.0.0.0:1883\"\n[services]", "every network"},
+		{"\n[services]", "\n[mqtt]\nlisten = \"eth0:1883\"\n[services]", "`adit agent mqtt-user add NAME` makes one"},
+		{"\n[services]", "\n[mqtt]\nlisten = 5\n[services]", "mqtt.listen takes text in quotes, or a list"},
+		{"\n[services]", "\n[mqtt.user]\nname = \"a\"\n[services]", "the table is written [[mqtt.user]]"},
+		{"\n[services]", "\n[[mqtt.user]]\nname = \"oven\"\n[services]", "mqtt.user oven has a password_hash that is none"},
+		{"\n[services]", "\n[[mqtt.bridge]]\nname = \"a\"\nbroker = \"127.0.0.1:1\"\ntopics = ['devices/# out \"\" home']\n[services]",
+			`You probably mean: topic devices/# out 1 "" home/`},
+		{"\n[services]", "\n[[mqtt.bridge]]\nname = \"a\"\nbrokr = \"x\"\n[services]", `Did you mean "mqtt.bridge.broker"?`},
 	} {
 		text := strings.Replace(c.text(), x.old, x.new, 1)
 		_, err := parseConfig("agent.toml", []byte(text))

@@ -25,6 +25,8 @@ type device struct {
 	config Config
 	ssh    *sshserver.Server // the built-in server
 
+	mqtt *mqttSide // set before anything can call
+
 	wg sync.WaitGroup // connections that the built-in server serves
 
 	mu   sync.Mutex
@@ -64,8 +66,11 @@ func (d *device) Open(ctx context.Context, open wire.Open) (net.Conn, error) {
 
 // Call answers the hub's calls.
 func (d *device) Call(ctx context.Context, method string, _ json.RawMessage) (any, error) {
-	if method == wire.MethodFacts {
+	switch method {
+	case wire.MethodFacts:
 		return d.report(ctx)
+	case wire.MethodMQTT:
+		return d.mqtt.status(), nil
 	}
 	return nil, wire.Errorf(wire.NotFound, "This agent does not know the call %s; a newer one may.", wire.Printable(method, 40))
 }

@@ -81,6 +81,7 @@ func examine(ctx context.Context, p Paths) ([]finding, error) {
 	rememberProxy(c)
 	found := []finding{{stateOK, "settings", fmt.Sprintf("%s: %s (%s) of %s", p.Config(), c.Name, c.Device, c.Hub)}}
 	found = append(found, examineAgent(p, c), examineHub(ctx, p, c), examineSSH(ctx, p, c))
+	found = append(found, examineMQTT(c)...)
 	if why := ramOf(p).lostAtBoot(ctx, p, c); why != "" {
 		found = append(found, finding{stateBad, "program", why})
 	}

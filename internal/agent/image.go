@@ -101,7 +101,7 @@ func stripIdentity(p Paths, c Config, code string) error {
 			return fmt.Errorf("strip the identity: %w", err)
 		}
 	}
-	return os.RemoveAll(p.Answers())
+	return errors.Join(os.RemoveAll(p.Answers()), os.RemoveAll(p.MQTT()))
 }
 
 // Waits between tries to enrol at the first boot; the network may come late, and a fleet may boot at once.
@@ -152,6 +152,6 @@ func (f firstBoot) enroll(ctx context.Context, p Paths) error {
 		return err
 	}
 	targets := c.Policy.Targets // those of the code are among them
-	c.Policy, c.Services = f.Config.Policy.Allow(targets), f.Config.Services
+	c.Policy, c.Services, c.MQTT = f.Config.Policy.Allow(targets), f.Config.Services, f.Config.MQTT
 	return errors.Join(c.save(p.Config()), writePrincipals(p, c))
 }

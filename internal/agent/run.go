@@ -70,6 +70,8 @@ func (d *device) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.mqtt = newMQTT(d, pool, board)
+	board.mqtt = d.mqtt
 	listener, err := board.listen(d.paths)
 	if err != nil {
 		d.log.Warn("`adit agent status` will not see this agent", "cause", err)
@@ -81,6 +83,7 @@ func (d *device) run(ctx context.Context) error {
 		defer func() { _ = listener.Close() }()
 	}
 	wg.Go(func() { d.reportLoop(ctx, pool, board) })
+	wg.Go(func() { d.mqtt.run(ctx) })
 	d.log.Info("agent starts", "hub", d.config.Hub, "version", command.Version())
 	err = pool.Run(ctx)
 	cancel()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aditdev/adit/internal/agent/carrier"
+	"github.com/aditdev/adit/internal/api"
 	"github.com/aditdev/adit/internal/command"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -30,14 +31,15 @@ type Status struct {
 	Version string     `json:"version"`
 	PID     int        `json:"pid,omitempty"`
 
-	DeviceID    string `json:"device_id"`
-	Name        string `json:"name"`
-	Hub         string `json:"hub"`
-	HubName     string `json:"hub_name"`
-	Fingerprint string `json:"fingerprint,omitempty"`  // of the device's key
-	Service     string `json:"service"`                // the manager that keeps the agent up, or none
-	Program     string `json:"program"`                // where it lies
-	FetchedFrom string `json:"fetched_from,omitempty"` // after each boot, where the program lies in RAM
+	DeviceID    string         `json:"device_id"`
+	Name        string         `json:"name"`
+	Hub         string         `json:"hub"`
+	HubName     string         `json:"hub_name"`
+	Fingerprint string         `json:"fingerprint,omitempty"`  // of the device's key
+	Service     string         `json:"service"`                // the manager that keeps the agent up, or none
+	Program     string         `json:"program"`                // where it lies
+	MQTT        *api.AgentMQTT `json:"mqtt,omitempty"`         // listeners and bridges, where there are any
+	FetchedFrom string         `json:"fetched_from,omitempty"` // after each boot, where the program lies in RAM
 }
 
 // board is where the running agent's state hangs for `adit agent status`, on a unix socket: a file would wear the flash
@@ -46,6 +48,7 @@ type board struct {
 	config Config
 	paths  Paths
 	log    *slog.Logger
+	mqtt   *mqttSide // set before listen
 
 	mu      sync.Mutex
 	carrier carrier.Status
@@ -111,7 +114,17 @@ func (b *board) status() Status {
 		Streams: b.carrier.Streams, Version: command.Version(), PID: os.Getpid(),
 	}
 	s.describe(b.config)
+	if m := b.mqtt.status(); len(m.Listeners)+len(m.Bridges) > 0 {
+		s.MQTT = &m
+	}
 	return s
+}
+
+// isOnline reports whether the hub is reached now.
+func (b *board) isOnline() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.carrier.Online
 }
 
 func (s *Status) describe(c Config) {
@@ -206,7 +219,7 @@ func statusCommand(_ context.Context, args []string, stdio command.Stdio) error 
 			return err
 		}
 	} else {
-		fmt.Fprint(stdio.Out, s.text())
+		fmt.Fprint(stdio.Out, s.text()+mqttText(s.MQTT))
 	}
 	if !s.Online {
 		return &command.Exit{Status: wire.Offline.ExitCode()}

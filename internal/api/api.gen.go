@@ -1225,7 +1225,7 @@ type MQTTPublish struct {
 	Topic          string              `json:"topic"`
 	UserProperties *[]MQTTUserProperty `json:"user_properties,omitempty"`
 
-	// WaitSeconds Wait so long for an answer on the response topic, which the hub chooses where it is absent; none is 504 with code offline
+	// WaitSeconds Wait so long for an answer on the response topic, which the hub chooses where it is absent. 503 at once where nobody who is connected listens, and nothing is sent; 504 where no answer came; both with code offline
 	WaitSeconds *float32 `json:"wait_seconds,omitempty"`
 }
 
@@ -1269,7 +1269,7 @@ type MQTTRuleRequest struct {
 	// Filter A topic filter; %n is the device's name, %d its id, %t the thing, %u the username, %c the ClientID
 	Filter string `json:"filter"`
 
-	// Subject `everybody`, `role:ROLE`, `user:HANDLE`, `device:NAME`, `devices`, `things`, `tag:TAG`, or `credential:USERNAME`
+	// Subject `everybody`, `role:ROLE`, `user:HANDLE`, `device:NAME` or `tag:TAG` with the things behind it, `devices`, `things`, or `credential:USERNAME`
 	Subject string `json:"subject"`
 }
 
@@ -2254,14 +2254,14 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/mqtt/retained (the `ListMQTTRetained` operationId).
 	ListMQTTRetained(ctx context.Context, params *ListMQTTRetainedParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ClearMQTTRetainedWithBody Clear retained messages by filter, or count what would be cleared
+	// ClearMQTTRetainedWithBody Clear retained messages that the caller may write, by filter, or count them
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/v1/mqtt/retained/clear (the `ClearMQTTRetained` operationId).
 	ClearMQTTRetainedWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ClearMQTTRetained Clear retained messages by filter, or count what would be cleared
+	// ClearMQTTRetained Clear retained messages that the caller may write, by filter, or count them
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3320,7 +3320,7 @@ func (c *Client) ListMQTTRetained(ctx context.Context, params *ListMQTTRetainedP
 	return c.Client.Do(req)
 }
 
-// ClearMQTTRetainedWithBody Clear retained messages by filter, or count what would be cleared
+// ClearMQTTRetainedWithBody Clear retained messages that the caller may write, by filter, or count them
 //
 // Takes any type of body and a specified content type.
 //
@@ -3337,7 +3337,7 @@ func (c *Client) ClearMQTTRetainedWithBody(ctx context.Context, contentType stri
 	return c.Client.Do(req)
 }
 
-// ClearMQTTRetained Clear retained messages by filter, or count what would be cleared
+// ClearMQTTRetained Clear retained messages that the caller may write, by filter, or count them
 //
 // Takes a body of the `application/json` content type.
 //
@@ -6828,14 +6828,14 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/mqtt/retained (the `ListMQTTRetained` operationId).
 	ListMQTTRetainedWithResponse(ctx context.Context, params *ListMQTTRetainedParams, reqEditors ...RequestEditorFn) (*ListMQTTRetainedResponse, error)
 
-	// ClearMQTTRetainedWithBodyWithResponse Clear retained messages by filter, or count what would be cleared
+	// ClearMQTTRetainedWithBodyWithResponse Clear retained messages that the caller may write, by filter, or count them
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/v1/mqtt/retained/clear (the `ClearMQTTRetained` operationId).
 	ClearMQTTRetainedWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ClearMQTTRetainedResponse, error)
 
-	// ClearMQTTRetainedWithResponse Clear retained messages by filter, or count what would be cleared
+	// ClearMQTTRetainedWithResponse Clear retained messages that the caller may write, by filter, or count them
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -10794,7 +10794,7 @@ func (c *ClientWithResponses) ListMQTTRetainedWithResponse(ctx context.Context, 
 	return ParseListMQTTRetainedResponse(rsp)
 }
 
-// ClearMQTTRetainedWithBodyWithResponse Clear retained messages by filter, or count what would be cleared
+// ClearMQTTRetainedWithBodyWithResponse Clear retained messages that the caller may write, by filter, or count them
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10807,7 +10807,7 @@ func (c *ClientWithResponses) ClearMQTTRetainedWithBodyWithResponse(ctx context.
 	return ParseClearMQTTRetainedResponse(rsp)
 }
 
-// ClearMQTTRetainedWithResponse Clear retained messages by filter, or count what would be cleared
+// ClearMQTTRetainedWithResponse Clear retained messages that the caller may write, by filter, or count them
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -18,7 +18,12 @@ const (
 // exported method of every type: two megabytes here.
 func TestAgentBinaryIsSmall(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "adit")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "nethttpomithttp2", "-ldflags", "-s -w -buildid= -dumpdep", "-o", file, "./cmd/adit")
+	flags, err := exec.Command("make", "-s", "-C", root, "adit-flags").Output()
+	if err != nil {
+		t.Fatalf("make adit-flags: %v", err)
+	}
+	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid= -dumpdep", "-o", file}, strings.Fields(string(flags))...)
+	cmd := exec.Command("go", append(args, "./cmd/adit")...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 	out, err := cmd.CombinedOutput()

@@ -142,16 +142,20 @@ func (b *deviceBroker) enter(user string, t *tap) {
 	}
 }
 
+var errAway = wire.Errorf(wire.Offline, "The device is offline. What its broker has shows when it is back.")
+
 // run keeps the connection up until ctx ends.
 func (b *deviceBroker) run(ctx context.Context) {
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
-		began := time.Now()
-		err := b.connect(ctx)
+		began, err := time.Now(), error(errAway)
+		if b.exchange.Online(b.device) {
+			err = b.connect(ctx)
+		}
 		if ctx.Err() != nil {
 			return
 		}
 		b.tell(err)
-		if time.Since(began) > retryMost {
+		if time.Since(began) > retryMost || err == errAway {
 			wait = retryFirst
 		}
 		select {

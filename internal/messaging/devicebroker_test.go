@@ -103,7 +103,9 @@ func (b *behind) dial(ctx context.Context, r tunnelhub.Request) (stream.Conn, er
 
 func (r *rig) behind(address string) (*Exchange, *behind) {
 	b := &behind{address: address}
-	e, _ := r.exchange(func(o *ExchangeOptions) { o.Dial = b.dial })
+	e, _ := r.exchange(func(o *ExchangeOptions) {
+		o.Dial, o.Online = b.dial, func(string) bool { return address != "" }
+	})
 	return e, b
 }
 

@@ -23,8 +23,9 @@ type ExchangeOptions struct {
 	RunBackend func(ctx context.Context) error
 	// Name is this hub's level in topics of answers: replies/NAME/ID.
 	Name string
-	// Dial opens a stream: tunnelhub.Hub's.
-	Dial func(context.Context, tunnelhub.Request) (stream.Conn, error)
+	// Dial opens a stream, Online says whether one can be opened now: tunnelhub.Hub's.
+	Dial   func(context.Context, tunnelhub.Request) (stream.Conn, error)
+	Online func(device string) bool
 }
 
 // Exchange is MQTT as it passes: the doors in front of a Backend, what pages see of it, and requests with their answers.

@@ -30,11 +30,7 @@ func (r *rig) exchange(change ...func(*ExchangeOptions)) (*Exchange, *memory) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
-	for begun := false; !begun; {
-		e.mu.Lock()
-		begun = e.life != nil
-		e.mu.Unlock()
-	}
+	within(r.t, func() bool { e.mu.Lock(); defer e.mu.Unlock(); return e.life != nil })
 	r.t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

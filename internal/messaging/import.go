@@ -9,6 +9,9 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
+// MaxFile is the most that either file may have, in bytes.
+const MaxFile = 1 << 20
+
 // Import is what is taken over from Mosquitto: the texts of its files, either of which may be empty.
 type Import struct {
 	PasswordFile, ACLFile string
@@ -23,6 +26,9 @@ type Imported struct {
 
 // Import makes an application's credential of each user, and a rule of each line. It takes all or nothing.
 func (r *Registry) Import(ctx context.Context, by string, what Import) (Imported, error) {
+	if len(what.PasswordFile) > MaxFile || len(what.ACLFile) > MaxFile {
+		return Imported{}, wire.Errorf(wire.TooLarge, "A file may have %d bytes.", MaxFile)
+	}
 	users, problems := parsePasswordFile(what.PasswordFile)
 	rules, more := parseACLFile(what.ACLFile)
 	if err := r.Gate.Refresh(ctx); err != nil {

@@ -20,7 +20,8 @@ type Options struct {
 	Store  *store.Store
 	Gate   *auth.Gate
 	Events *events.Log
-	// TokenKey signs people's short-lived tokens: 32 bytes that every hub on this database has.
+	// TokenKey signs people's short-lived tokens: 32 bytes that every hub on this database has. Only who makes or takes
+	// tokens needs it.
 	TokenKey []byte
 }
 

@@ -25,6 +25,15 @@ type byteConn struct {
 	write *time.Timer
 }
 
+// Read is net.Conn's.
+func (c *byteConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.frames.Hear()
+	}
+	return n, err
+}
+
 // Write is net.Conn's.
 func (c *byteConn) Write(p []byte) (int, error) {
 	for n := 0; n < len(p); {

@@ -626,7 +626,9 @@ export interface paths {
          * Messages as they pass, as server-sent events
          * @description `event: frame` at most ten times a second, its data an MQTTFrame. The first frames hold the last message of each
          *     topic that matches. What a slow page cannot take is merged to the last value of each topic and counted. With
-         *     `device` it is that device's own broker, through the tunnel; `event: problem` says why it cannot be reached.
+         *     `device` it is that device's own broker, through the tunnel, and takes a grant of target `mqtt`; `event: problem`,
+         *     its data `{code, detail}`, says why it cannot be reached, and the hub tries again. Of the hub's broker only topics
+         *     are shown that the caller may read at that moment: a wider filter is no error.
          */
         get: operations["tapMQTT"];
         put?: never;
@@ -680,7 +682,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Clear retained messages by filter, or count what would be cleared */
+        /** Clear retained messages that the caller may write, by filter, or count them */
         post: operations["clearMQTTRetained"];
         delete?: never;
         options?: never;
@@ -1874,7 +1876,7 @@ export interface components {
             /** Format: int64 */
             expiry_seconds?: number;
             user_properties?: components["schemas"]["MQTTUserProperty"][];
-            /** @description Wait so long for an answer on the response topic, which the hub chooses where it is absent; none is 504 with code offline */
+            /** @description Wait so long for an answer on the response topic, which the hub chooses where it is absent. 503 at once where nobody who is connected listens, and nothing is sent; 504 where no answer came; both with code offline */
             wait_seconds?: number;
         };
         MQTTPublished: {
@@ -1960,7 +1962,7 @@ export interface components {
             url: string;
         };
         MQTTRuleRequest: {
-            /** @description `everybody`, `role:ROLE`, `user:HANDLE`, `device:NAME`, `devices`, `things`, `tag:TAG`, or `credential:USERNAME` */
+            /** @description `everybody`, `role:ROLE`, `user:HANDLE`, `device:NAME` or `tag:TAG` with the things behind it, `devices`, `things`, or `credential:USERNAME` */
             subject: string;
             /** @enum {string} */
             access: "read" | "write" | "readwrite" | "deny";

@@ -1,0 +1,176 @@
+package bridge
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// A record is, in big-endian order: four bytes of length of what follows the next four, four bytes CRC-32C of the same, and then
+// one byte kind, eight bytes sequence; of a message also eight bytes of Unix milliseconds and the PUBLISH as MQTT 5.0 writes it.
+type record struct {
+	kind     byte
+	sequence uint64
+	at       time.Time
+	frame    []byte
+}
+
+// The kinds of records.
+const (
+	recordMessage byte = 1
+	recordGone    byte = 2 // the message with this sequence was handed on, or dropped
+)
+
+const (
+	recordHead  = 8
+	messageHead = 1 + 8 + 8
+	maxRecord   = 2 << 20
+)
+
+func (r record) bytes() []byte {
+	b := make([]byte, recordHead, recordHead+messageHead+len(r.frame))
+	b = append(b, r.kind)
+	b = binary.BigEndian.AppendUint64(b, r.sequence)
+	if r.kind == recordMessage {
+		b = binary.BigEndian.AppendUint64(b, uint64(r.at.UnixMilli()))
+		b = append(b, r.frame...)
+	}
+	body := b[recordHead:]
+	binary.BigEndian.PutUint32(b, uint32(len(body)))
+	binary.BigEndian.PutUint32(b[4:], checksum(body))
+	return b
+}
+
+func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
+
+func parseRecord(body []byte) (r record, ok bool) {
+	if len(body) < 9 {
+		return r, false
+	}
+	r = record{kind: body[0], sequence: binary.BigEndian.Uint64(body[1:])}
+	switch {
+	case r.kind == recordGone:
+		return r, len(body) == 9
+	case r.kind != recordMessage || len(body) < messageHead:
+		return r, false
+	}
+	r.at, r.frame = time.UnixMilli(int64(binary.BigEndian.Uint64(body[9:]))), body[messageHead:]
+	return r, true
+}
+
+// segment is one file of a queue.
+type segment struct {
+	file    *os.File
+	size    int64
+	live    int  // messages in it that are waited for
+	dirty   bool // written to since the last sync
+	syncing bool // and therefore not to be closed
+	broken  bool // not to be written to
+}
+
+func openSegment(name string) (*segment, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the queue: %w", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("open the queue: %w", err)
+	}
+	if info.Size() == 0 {
+		syncDir(filepath.Dir(name))
+	}
+	return &segment{file: f, size: info.Size()}, nil
+}
+
+// syncDir makes a new file's name safe; a system that cannot, as Windows, does so by itself.
+func syncDir(dir string) {
+	if d, err := os.Open(dir); err == nil {
+		_ = d.Sync()
+		_ = d.Close()
+	}
+}
+
+// read gives each whole record, and cuts off what follows the last one: a write that a crash tore.
+func (s *segment) read(each func(r record, offset int64, length int)) error {
+	var offset int64
+	for {
+		body, err := s.body(offset)
+		if err != nil {
+			break
+		}
+		r, ok := parseRecord(body)
+		if !ok {
+			break
+		}
+		each(r, offset, recordHead+len(body))
+		offset += int64(recordHead + len(body))
+	}
+	if offset == s.size {
+		return nil
+	}
+	if err := s.file.Truncate(offset); err != nil {
+		return fmt.Errorf("mend the queue: %w", err)
+	}
+	s.size = offset
+	return nil
+}
+
+// body reads what a record holds and checks it.
+func (s *segment) body(offset int64) ([]byte, error) {
+	var head [recordHead]byte
+	if _, err := s.file.ReadAt(head[:], offset); err != nil {
+		return nil, err
+	}
+	length := binary.BigEndian.Uint32(head[:])
+	if length > maxRecord || offset+recordHead+int64(length) > s.size {
+		return nil, io.ErrUnexpectedEOF
+	}
+	body := make([]byte, length)
+	if _, err := s.file.ReadAt(body, offset+recordHead); err != nil {
+		return nil, err
+	}
+	if checksum(body) != binary.BigEndian.Uint32(head[4:]) {
+		return nil, fmt.Errorf("the queue is damaged: %s", s.file.Name())
+	}
+	return body, nil
+}
+
+func (s *segment) frame(offset int64, _ int) ([]byte, error) {
+	body, err := s.body(offset)
+	if err != nil {
+		return nil, err
+	}
+	r, ok := parseRecord(body)
+	if !ok || r.kind != recordMessage {
+		return nil, fmt.Errorf("the queue is damaged: %s", s.file.Name())
+	}
+	return r.frame, nil
+}
+
+// append writes a record at the end; one that did not fit is taken back.
+func (s *segment) append(r record) (offset int64, length int, err error) {
+	b := r.bytes()
+	if _, err := s.file.WriteAt(b, s.size); err != nil {
+		if s.file.Truncate(s.size) != nil {
+			s.broken = true
+		}
+		return 0, 0, err
+	}
+	offset = s.size
+	s.size += int64(len(b))
+	s.dirty = true
+	return offset, len(b), nil
+}
+
+func (s *segment) sync() error { return s.file.Sync() }
+
+func (s *segment) discard() {
+	_ = s.file.Close()
+	_ = os.Remove(s.file.Name())
+}
