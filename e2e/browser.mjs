@@ -214,6 +214,24 @@ const actions = {
     }
     return took;
   },
+  /** Clicks, and gives the text of the file that is saved by that. */
+  async download({ on }) {
+    const [file] = await Promise.all([page.waitForEvent('download'), page.locator(on).click()]);
+    return readFileSync(await file.path(), 'utf8');
+  },
+  /** Clicks, and chooses a file where the page asks for one. */
+  async upload({ on, path }) {
+    const [chooser] = await Promise.all([page.waitForEvent('filechooser'), page.locator(on).click()]);
+    await chooser.setFiles(path);
+  },
+  /** Bytes that the page's objects take, after what nobody holds any more was thrown away. */
+  async heap() {
+    const session = await context.newCDPSession(page);
+    await session.send('HeapProfiler.collectGarbage');
+    const { usedSize } = await session.send('Runtime.getHeapUsage');
+    await session.detach();
+    return usedSize;
+  },
   /** What a camera reads in an element. */
   async qr({ on }) {
     const png = await page.locator(on).screenshot();

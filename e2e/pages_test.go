@@ -53,9 +53,12 @@ func pagesAfterSignIn(_ *laptop, b *browser) {
 		{"device", "/app/d/demo", "h1"},
 		{"shells", "/app/shells", "[data-testid=terminal][data-link=open]"},
 		{"ssh alone", "/app/d/demo?connect=alone", "#connect-alone"},
+		{"mqtt", "/app/mqtt", "[data-testid=mqtt-link][data-state=live]"},
+		{"device's mqtt", "/app/d/demo", "[data-testid=device-mqtt] h2"},
 		{"streams", "/app/streams", "[data-testid=stream]"},
 		{"settings", "/app/settings", "h1"},
 		{"SSH keys", "/app/settings?at=ssh-keys", "[data-testid=ssh-keys]"},
+		{"settings of mqtt", "/app/settings?at=mqtt", "[data-testid=mqtt-rules]"},
 		{"missing", "/app/nowhere", "h1"},
 		{"add", "/app/add", "[data-testid=add-form]"},
 	} {

@@ -87,9 +87,9 @@ func (s *tapStream) frame(f messaging.Frame) error {
 		if err := s.eventLocked("problem", tapProblem{wire.CodeOf(f.Problem), wire.MessageOf(f.Problem)}); err != nil {
 			return err
 		}
-	}
-	if len(f.Messages) == 0 && f.Received == 0 {
-		return nil
+		if len(f.Messages) == 0 && f.Received == 0 {
+			return nil
+		}
 	}
 	out := MQTTFrame{Messages: make([]MQTTMessage, 0, len(f.Messages)), Received: f.Received, Dropped: f.Dropped}
 	for _, m := range f.Messages {

@@ -96,6 +96,7 @@ type deviceBroker struct {
 	mu      sync.Mutex
 	readers map[*tap]string // with the user who reads
 	problem error           // why it is not connected
+	joined  bool            // it is; before the first try it is neither
 }
 
 // join feeds a tap from a device's broker until leave is called.
@@ -134,7 +135,7 @@ func (b *deviceBroker) enter(user string, t *tap) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.readers[t] = user
-	if b.problem != nil {
+	if b.problem != nil || b.joined {
 		t.fail(b.problem)
 	}
 	for _, s := range b.last.matching(b.filter, maxTopics, t.may) {
@@ -216,10 +217,7 @@ func (b *deviceBroker) take(p *mqtt.Publish, ack func()) {
 func (b *deviceBroker) tell(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.problem = err
-	if err == nil {
-		return
-	}
+	b.problem, b.joined = err, err == nil
 	for t := range b.readers {
 		t.fail(err)
 	}

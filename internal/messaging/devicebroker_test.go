@@ -144,6 +144,22 @@ func TestTapOfADevicesBroker(t *testing.T) {
 	await(t, first, "a/kept")
 }
 
+// A broker on which nothing happens was shown as one that is still being connected to, for ever.
+func TestTapOfASilentDevicesBroker(t *testing.T) {
+	t.Parallel()
+	e, _ := newRig(t).behind(mosquitto(t))
+	for _, user := range []string{"u", "v"} { // one who waits for the connection, one who finds it
+		select {
+		case f := <-frames(t, e, user, "dev_k", "silent/#", nil):
+			if f.Problem != nil || len(f.Messages) != 0 {
+				t.Errorf("%+v", f)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("nothing says that the broker was joined")
+		}
+	}
+}
+
 func TestDevicesBrokerThatCannotBeReached(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -87,6 +87,7 @@ func (t *tap) putLocked(s Sample) bool {
 	return true
 }
 
+// fail says why nothing comes; nil, that it does again, which a frame tells a reader even where it is empty.
 func (t *tap) fail(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -627,8 +627,9 @@ export interface paths {
          * @description `event: frame` at most ten times a second, its data an MQTTFrame. The first frames hold the last message of each
          *     topic that matches. What a slow page cannot take is merged to the last value of each topic and counted. With
          *     `device` it is that device's own broker, through the tunnel, and takes a grant of target `mqtt`; `event: problem`,
-         *     its data `{code, detail}`, says why it cannot be reached, and the hub tries again. Of the hub's broker only topics
-         *     are shown that the caller may read at that moment: a wider filter is no error.
+         *     its data `{code, detail}`, says why it cannot be reached, and the hub tries again; the next frame, which may be
+         *     empty, says that it is joined. Of the hub's broker only topics are shown that the caller may read at that moment: a
+         *     wider filter is no error.
          */
         get: operations["tapMQTT"];
         put?: never;
