@@ -99,6 +99,7 @@ func (j *journal) everything() uint64 {
 
 func (j *journal) session(s *session, w *mqtt.Publish) {
 	if j.changed() {
+		s.stored = true
 		j.batch.sessions[s.key] = newStoredSession(s, w)
 	}
 }

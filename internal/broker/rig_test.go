@@ -377,3 +377,13 @@ func tcpPair(t *testing.T) (here, there net.Conn) {
 	}
 	return here, there
 }
+
+func reopen(t *testing.T, dir string) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}

@@ -19,6 +19,7 @@ type session struct {
 	info      info
 	expiry    time.Duration // how long it outlives its connection; 0: not
 	ended     bool
+	stored    bool      // the database has it, or will
 	gone      time.Time // since when the peer is away
 	will      *will     // of a peer that is away, until it is due
 
@@ -162,7 +163,9 @@ func (b *Broker) dropOld(s *session, now time.Time) {
 		if now.Sub(d.queued) > maxQueueAge || d.expired(now) && !d.flown {
 			delete(s.unanswered, d.id)
 			s.bytes -= d.size()
-			b.journal.removeDelivery(s.key, d.id)
+			if d.stored {
+				b.journal.removeDelivery(s.key, d.id)
+			}
 			s.dropped++
 			b.stats.dropped++
 		}
@@ -179,7 +182,9 @@ func (b *Broker) end(s *session) {
 	s.inflight, s.bytes = 0, 0
 	if b.sessions[s.key] == s {
 		delete(b.sessions, s.key)
-		b.journal.forget(s.key)
+		if s.stored {
+			b.journal.forget(s.key)
+		}
 	}
 }
 
@@ -204,6 +209,8 @@ func (b *Broker) unsubscribe(s *session, filter string) (was bool) {
 	}
 	delete(s.subscriptions, filter)
 	b.tree.remove(old)
-	b.journal.removeSubscription(s.key, filter)
+	if s.stored {
+		b.journal.removeSubscription(s.key, filter)
+	}
 	return true
 }

@@ -92,7 +92,7 @@ func (b *Broker) loadSessions(ctx context.Context, q *store.Queries) error {
 		}
 		s := b.newSession(key{r.Principal, r.ClientID}, stored.Principal)
 		s.info.version, s.info.since, s.info.bridge = stored.Version, store.Time(stored.Since), stored.Bridge
-		s.expiry = time.Duration(stored.Expiry) * time.Second
+		s.expiry, s.stored = time.Duration(stored.Expiry)*time.Second, true
 		s.gone = b.now()
 		if r.DisconnectedAt != nil {
 			s.gone = store.Time(*r.DisconnectedAt)
