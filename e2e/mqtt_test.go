@@ -107,6 +107,7 @@ type voice struct {
 	env  []string
 	sub  func(id string, h hearing) []string // prints the lines of an ear
 	pub  func(id string, all []saying) [][]string
+	run  func(id string, what ask) []string // of scripts only
 	// ready tells from a line that the broker has accepted the subscription. nil: `hears` of the rig says so.
 	ready func(line string) bool
 	hears func(id string) error
@@ -292,7 +293,7 @@ func (r *rig) scripted(name string, version int, c mqttCredential, program ...st
 		return []string{path, script, string(options)}
 	}
 	return &voice{
-		name: fmt.Sprintf("%s %d", name, version), m: r.host,
+		name: fmt.Sprintf("%s %d", name, version), m: r.host, run: run,
 		env:   append(r.userEnv(), "NODE_EXTRA_CA_CERTS="+filepath.Join(r.dir, "ca.pem"), "PYTHONUNBUFFERED=1"),
 		ready: func(line string) bool { return line == "subscribed" },
 		sub:   func(id string, h hearing) []string { return run(id, ask{"hear": h}) },

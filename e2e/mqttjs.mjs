@@ -1,11 +1,12 @@
 // MQTT.js for the end-to-end tests. The argument is JSON: {url, username, password, version, id, do}. do is {say: [message]},
 // which publishes and ends, or {hear: {filter, qos, will}}, which prints "subscribed" and then a line for each message.
-// With keep in hear the session and the process outlive lost connections.
+// With keep in hear the session and the process outlive lost connections; and so with {stream: {topic, qos, window}}, which
+// publishes numbers, that many at once, prints each that was acknowledged, and ends when standard input does.
 
 import mqtt from 'mqtt';
 
 const { url, username, password, version, id, do: what } = JSON.parse(process.argv[2]);
-const keep = what.hear?.keep ?? false;
+const keep = what.hear?.keep ?? what.stream !== undefined;
 
 const client = mqtt.connect(url, {
   username,
@@ -30,6 +31,19 @@ if (what.hear) {
   const [granted] = await client.subscribeAsync(what.hear.filter, { qos: what.hear.qos });
   if (granted.qos > 2) throw new Error(`refused: ${granted.qos}`);
   console.log('subscribed');
+} else if (what.stream) {
+  const { topic, qos, window } = what.stream;
+  let next = 0;
+  let streaming = true;
+  process.stdin.on('end', () => (streaming = false)).resume();
+  await Promise.all(Array.from({ length: window }, async () => {
+    while (streaming) {
+      const number = String(next++);
+      await client.publishAsync(topic, number, { qos });
+      console.log(number);
+    }
+  }));
+  await client.endAsync();
 } else {
   for (const { topic, payload, qos, retain } of what.say) await client.publishAsync(topic, payload, { qos, retain });
   await client.endAsync();

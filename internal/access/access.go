@@ -65,9 +65,9 @@ type Policy struct {
 	Devices     map[string]Device
 	Grants      map[string][]Grant // by user
 
-	DeviceIDs       map[string]string         // by name
-	MQTTCredentials map[string]MQTTCredential // topics.go
-	TopicRules      []TopicRule               // made by hand
+	DeviceIDs       map[string]string            // by name
+	MQTTCredentials map[string]MQTTCredential    // topics.go
+	topicRules      map[topicSubject][]TopicRule // made by hand
 }
 
 // Use is one thing that somebody wants to do, or is doing. Login may be empty where the target has none or it is not

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -153,36 +154,44 @@ func (p *Policy) topicAllowed(s Speaker, write bool, filter string, now time.Tim
 		return false
 	}
 	allowed := p.builtinAllows(s, write, filter, now)
-	for _, r := range p.TopicRules {
-		if (allowed && r.Access != TopicDeny) || !p.concerns(r.Subject, s) {
-			continue
+	for rules := range p.rulesOf(s) {
+		for _, r := range rules {
+			if allowed && r.Access != TopicDeny {
+				continue
+			}
+			own, ok := p.fill(r.Filter, s)
+			if !ok || !ContainsTopics(own, filter) {
+				continue
+			}
+			if r.Access == TopicDeny {
+				return false
+			}
+			allowed = allowed || r.Access.holds(write)
 		}
-		own, ok := p.fill(r.Filter, s)
-		if !ok || !ContainsTopics(own, filter) {
-			continue
-		}
-		if r.Access == TopicDeny {
-			return false
-		}
-		allowed = allowed || r.Access.holds(write)
 	}
 	return allowed
 }
 
 // ValidTopic reports whether text is a TopicName or a TopicFilter (MQTT 5.0 §4.7) that this hub takes.
 func ValidTopic(text string) bool {
-	if text == "" || len(text) > MaxTopic || !utf8.ValidString(text) || strings.Count(text, "/") >= MaxTopicLevels {
+	if text == "" || len(text) > MaxTopic || !utf8.ValidString(text) {
 		return false
 	}
-	for rest, more := text, true; more; {
-		var level string
-		level, rest, more = strings.Cut(rest, "/")
-		wild := strings.ContainsAny(level, "+#")
-		if (wild && len(level) > 1) || (level == "#" && more) || strings.Contains(level, "\x00") {
+	levels := 1
+	for i := range len(text) {
+		switch text[i] {
+		case 0:
 			return false
+		case '/':
+			levels++
+		case '+', '#': // alone in its level, # in the last only
+			first, last := i == 0 || text[i-1] == '/', i == len(text)-1
+			if !first || (!last && (text[i] == '#' || text[i+1] != '/')) {
+				return false
+			}
 		}
 	}
-	return true
+	return levels <= MaxTopicLevels
 }
 
 func (p *Policy) builtinAllows(s Speaker, write bool, filter string, now time.Time) bool {
@@ -233,28 +242,45 @@ func (p *Policy) roleAllows(user string, write bool, filter string, now time.Tim
 	return (tree == "cmds" || !write) && p.Check(Use{User: user, Device: device, Target: "mqtt"}, now) == Allowed
 }
 
-// concerns reports whether a rule's subject names s.
-func (p *Policy) concerns(subject string, s Speaker) bool {
-	kind, name, _ := strings.Cut(subject, ":")
-	switch kind {
-	case "everybody":
-		return true
-	case "devices":
-		return s.Kind == SpeaksAsDevice
-	case "things":
-		return s.Kind == SpeaksAsThing
-	case "role":
-		return s.Kind == SpeaksAsUser && string(p.Users[s.User].Role) == name
-	case "user":
-		return s.Kind == SpeaksAsUser && s.User == name
-	case "device":
-		return s.Device != "" && s.Device == name
-	case "tag":
-		return s.Device != "" && slices.Contains(p.Devices[s.Device].Tags, name)
-	case "credential":
-		return s.Credential != "" && s.Credential == name
+// topicSubject is a rule's subject, apart: role and viewer, of everybody the second is empty.
+type topicSubject struct{ kind, name string }
+
+// AddTopicRule adds a rule made by hand to a policy that is being made.
+func (p *Policy) AddTopicRule(r TopicRule) {
+	kind, name, _ := strings.Cut(r.Subject, ":")
+	if p.topicRules == nil {
+		p.topicRules = map[topicSubject][]TopicRule{}
 	}
-	return false
+	subject := topicSubject{kind, name}
+	p.topicRules[subject] = append(p.topicRules[subject], r)
+}
+
+// rulesOf gives the rules whose subjects name s: there may be thousands for others, and each message is asked about.
+func (p *Policy) rulesOf(s Speaker) iter.Seq[[]TopicRule] {
+	return func(yield func([]TopicRule) bool) {
+		if len(p.topicRules) == 0 {
+			return
+		}
+		subjects := [...]topicSubject{{"everybody", ""}, {"credential", s.Credential}, {"device", s.Device}, {}, {}}
+		switch s.Kind {
+		case SpeaksAsDevice:
+			subjects[3].kind = "devices"
+		case SpeaksAsThing:
+			subjects[3].kind = "things"
+		case SpeaksAsUser:
+			subjects[3], subjects[4] = topicSubject{"role", string(p.Users[s.User].Role)}, topicSubject{"user", s.User}
+		}
+		for _, subject := range subjects {
+			if rules := p.topicRules[subject]; len(rules) > 0 && !yield(rules) {
+				return
+			}
+		}
+		for _, tag := range p.Devices[s.Device].Tags {
+			if rules := p.topicRules[topicSubject{"tag", tag}]; len(rules) > 0 && !yield(rules) {
+				return
+			}
+		}
+	}
 }
 
 // fill puts what is known of s in the place of a filter's placeholders, all at once. It fails where one has no value, or

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,9 @@ func house(rules ...TopicRule) *Policy {
 		"mqc_old": {Username: "old", Kind: SpeaksAsApplication, Expires: noon}, "mqc_op": {Username: "phone", Kind: SpeaksAsUser, User: "op"},
 		"mqc_off": {Username: "off", Kind: SpeaksAsUser, User: "off"},
 	}
-	p.TopicRules = rules
+	for _, r := range rules {
+		p.AddTopicRule(r)
+	}
 	return p
 }
 
@@ -199,5 +202,19 @@ func TestMQTTCredentialsExpire(t *testing.T) {
 	p := house()
 	if next := p.NextExpiry(noon.Add(-time.Hour)); !next.Equal(noon) {
 		t.Errorf("%v", next)
+	}
+}
+
+// BenchmarkMayReceive is what each delivery costs where thousands of rules are there for others.
+func BenchmarkMayReceive(b *testing.B) {
+	rules := []TopicRule{{"credential:mqc_app", TopicRead, "devices/+/temp"}}
+	for i := range 5000 {
+		rules = append(rules, TopicRule{fmt.Sprintf("credential:mqc_%d", i), TopicRead, "devices/+/temp"})
+	}
+	p := house(rules...)
+	for b.Loop() {
+		if !p.MayReceive(app, "devices/kitchen/temp", noon) {
+			b.Fatal("no")
+		}
 	}
 }

@@ -97,6 +97,17 @@ func (e *Exchange) begin() (context.Context, bool) {
 	return e.life, true
 }
 
+// during is for what a caller wants of the Backend: it ends with Run too, which waits for it.
+func (e *Exchange) during(ctx context.Context) (context.Context, func(), error) {
+	life, ok := e.begin()
+	if !ok {
+		return nil, nil, stream.Restarting
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(life, func() { cancel(stream.Restarting) })
+	return ctx, func() { stop(); cancel(nil); e.serving.Done() }, nil
+}
+
 // Accept speaks MQTT on a connection from a goroutine of its own, and closes it.
 func (e *Exchange) Accept(conn net.Conn, door Door) {
 	ctx, ok := e.begin()
@@ -173,6 +184,11 @@ var trees = []string{"devices", "cmds"}
 
 // Renamed carries what is kept below a device's trees to its new name; an empty one says that it was removed.
 func (e *Exchange) Renamed(ctx context.Context, from, to string) error {
+	ctx, done, err := e.during(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	var errs []error
 	for _, tree := range trees {
 		target := ""

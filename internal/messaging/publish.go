@@ -37,6 +37,11 @@ func (e *Exchange) Publish(ctx context.Context, p *auth.Principal, device string
 	if err := e.check(who, device, m); err != nil {
 		return nil, err
 	}
+	ctx, done, err := e.during(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	if wait == 0 {
 		if device != "" {
 			return nil, e.publishToDevice(ctx, device, who.User, m)
@@ -78,6 +83,11 @@ const clearAtOnce = 256
 
 // Clear clears retained messages on the hub's broker. Whoever calls has asked for each whether it may be written.
 func (e *Exchange) Clear(ctx context.Context, p *auth.Principal, topics []string) error {
+	ctx, done, err := e.during(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	var group errgroup.Group
 	group.SetLimit(clearAtOnce)
 	for _, topic := range topics {

@@ -133,8 +133,7 @@ func (r policyReader) mqttCredentials() error {
 func (r policyReader) topicRules() error {
 	rows, err := r.q.MQTTRules(r.ctx)
 	for _, row := range rows {
-		r.policy.TopicRules = append(r.policy.TopicRules,
-			access.TopicRule{Subject: row.Subject, Access: access.TopicAccess(row.Access), Filter: row.Filter})
+		r.policy.AddTopicRule(access.TopicRule{Subject: row.Subject, Access: access.TopicAccess(row.Access), Filter: row.Filter})
 	}
 	return err
 }
