@@ -38,8 +38,11 @@ if (what.hear) {
   process.stdin.on('end', () => (streaming = false)).resume();
   await Promise.all(Array.from({ length: window }, async () => {
     while (streaming) {
-      const number = String(next++);
-      await client.publishAsync(topic, number, { qos });
+      const number = `${version}-${next++}`;
+      await client.publishAsync(topic, number, { qos }).catch((error) => {
+        // To a PUBREL that is repeated, the answer to the first being lost: no error then (MQTT 5.0 §3.7.2.1).
+        if (error.code !== 0x92) throw error;
+      });
       console.log(number);
     }
   }));

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -27,11 +28,21 @@ func TestMQTTKill(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	ears, acknowledged := [3]*ear{}, [3][]string{}
-	streams := [3]func() []string{1: pahoGo{r, 4, owner}.stream(ctx, t, 1), 2: r.stream(ctx, owner, 2)}
 	var writers sync.WaitGroup
-	for qos := 1; qos <= 2; qos++ {
+	var mu sync.Mutex
+	for qos, streams := range map[int][]func() []string{
+		1: {pahoGo{r, 4, owner}.stream(ctx, t, 1)},
+		2: {r.stream(ctx, owner, 4, 2), r.stream(ctx, owner, 5, 2)},
+	} {
 		ears[qos] = r.keptEar(owner, qos)
-		writers.Go(func() { acknowledged[qos] = streams[qos]() })
+		for _, stream := range streams {
+			writers.Go(func() {
+				all := stream()
+				mu.Lock()
+				defer mu.Unlock()
+				acknowledged[qos] = append(acknowledged[qos], all...)
+			})
+		}
 	}
 	kills := 0
 	for over := elapsed(duration); over() != nil; kills++ {
@@ -66,21 +77,22 @@ func (r *rig) keptEar(c mqttCredential, qos int) *ear {
 
 // stream prepares MQTT.js as a publisher that connects again by itself, with eight messages under way until ctx ends. The
 // function gives what was acknowledged.
-func (r *rig) stream(ctx context.Context, c mqttCredential, qos int) func() []string {
+func (r *rig) stream(ctx context.Context, c mqttCredential, version, qos int) func() []string {
 	r.t.Helper()
 	what := ask{"stream": ask{"topic": fmt.Sprintf("kill/%d", qos), "qos": qos, "window": 8}}
-	js := r.scripted("MQTT.js", 5, c, "node", "mqttjs.mjs")
+	js := r.scripted("MQTT.js", version, c, "node", "mqttjs.mjs")
 	cmd := r.host.command(context.Background(), js.env, js.run(newID(), what)...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	cmd.Stderr = nil // says that the hub is away
+	var problem bytes.Buffer // also each time that the hub is away
+	cmd.Stderr = &problem
 	return func() []string {
 		context.AfterFunc(ctx, func() { in.Close() })
 		out, err := cmd.Output()
 		if err != nil {
-			r.t.Errorf("MQTT.js, publishing: %v", err)
+			r.t.Errorf("MQTT.js, publishing: %v\n%s", err, tail(problem.String()))
 		}
 		return strings.Fields(string(out))
 	}
