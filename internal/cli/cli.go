@@ -24,7 +24,7 @@ func Commands() []command.Command {
 	return []command.Command{
 		loginCommand(), devicesCommand(), installCodeCommand(),
 		sshCommand(), shellCommand(), cpCommand(), sshConfigCommand(), sshKeyCommand(), forwardCommand(), portCommand(), streamsCommand(),
-		eventsCommand(), doctorCommand(), proxyCommand(), prepareCommand(),
+		mqttCommand(), eventsCommand(), doctorCommand(), proxyCommand(), prepareCommand(),
 	}
 }
 

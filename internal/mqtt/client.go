@@ -21,9 +21,9 @@ type Options struct {
 	Clean         bool
 	SessionExpiry time.Duration // 5.0: how long the server keeps the session of a connection that ended
 	KeepAlive     time.Duration // of whole seconds; a minute where it is 0
-	WillDelay     time.Duration
-	Will          *Message
-	MaxPacket     int // bytes that are read of one packet; 1 MiB where it is 0
+	Will          *Publish      // with its properties, as Will Delay Interval; its ID and Dup are not used
+	Properties    Properties    // of CONNECT, beside those that other options stand for
+	MaxPacket     int           // bytes that are read of one packet; 1 MiB where it is 0
 	// Inflight is how many messages wait for their acknowledgement at once, each way; 20 where it is 0. A server may ask for less.
 	Inflight uint16
 	// Session goes on with one of an earlier connection. nil begins one that ends with the connection.
@@ -144,12 +144,8 @@ func (o *Options) connect() *Connect {
 	if o.SessionExpiry > 0 {
 		p.Properties = append(p.Properties, Property{ID: SessionExpiry, Number: seconds(o.SessionExpiry)})
 	}
-	if o.Will != nil {
-		p.Will = NewPublish(*o.Will)
-		if o.WillDelay > 0 {
-			p.Will.Properties = append(p.Will.Properties, Property{ID: WillDelay, Number: seconds(o.WillDelay)})
-		}
-	}
+	p.Will = o.Will
+	p.Properties = append(p.Properties, o.Properties...)
 	return p
 }
 

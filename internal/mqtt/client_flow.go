@@ -8,8 +8,13 @@ import (
 // Publish sends m and waits until the server has it as safely as its QoS asks, ctx ends or the connection does. With a Session
 // of Options a message of QoS 1 or 2 may still arrive after an error. A refusal is an *Error with the server's code.
 func (c *Client) Publish(ctx context.Context, m Message) error {
+	return c.PublishPacket(ctx, NewPublish(m))
+}
+
+// PublishPacket is Publish for what no Message holds.
+func (c *Client) PublishPacket(ctx context.Context, p *Publish) error {
 	result := make(chan error, 1)
-	err := c.Enqueue(ctx, NewPublish(m), func(code ReasonCode, err error) {
+	err := c.Enqueue(ctx, p, func(code ReasonCode, err error) {
 		if err == nil && code.Failed() {
 			err = &Error{Code: code}
 		}

@@ -70,7 +70,7 @@ func TestAgainstMosquitto(t *testing.T) {
 			if err != nil || len(codes) != 1 || codes[0] != 2 {
 				t.Fatal(codes, err)
 			}
-			pub := dial(t, address, Options{Version: v, ClientID: "pub" + v.String(), Clean: true, Will: &Message{Topic: "a/will", Payload: []byte("gone"), QoS: 1}})
+			pub := dial(t, address, Options{Version: v, ClientID: "pub" + v.String(), Clean: true, Will: &Publish{Topic: "a/will", Payload: []byte("gone"), QoS: 1}})
 			for qos := range byte(3) {
 				for i := range 30 {
 					m := Message{Topic: "a/b", Payload: fmt.Appendf(nil, "%d/%d", qos, i), QoS: qos, ContentType: "text/plain"}
