@@ -205,7 +205,7 @@ func (v *voice) say(t testing.TB, all ...saying) {
 func mosquitto(m *machine, version, host, port string, more ...string) *voice {
 	flags := append([]string{"-V", version, "-h", host, "-p", port}, more...)
 	return &voice{
-		name: "mosquitto " + version + " at " + m.run("hostname") + ":" + port, m: m,
+		name: "mosquitto " + version + " at " + strings.TrimSpace(m.run("hostname")) + ":" + port, m: m,
 		ready: func(line string) bool { return strings.Contains(line, "received SUBACK") },
 		sub: func(id string, h hearing) []string {
 			args := append([]string{"stdbuf", "-oL", "mosquitto_sub", "-d", "-i", id, "-t", h.Filter, "-q", fmt.Sprint(h.QoS), "-F", "%t %q %r %p"}, flags...)

@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -121,12 +122,10 @@ func (k talk) shared(t *testing.T) {
 func TestMQTTClients(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "nginx")
-	r.login()
 	owner := r.mqttCredential(ask{"kind": "user"})
 	other := pahoGo5{r, owner}
 	talks := map[string]speaker{"paho.golang 5": pahoGo5{r, owner}}
 	for version, name := range map[int]string{3: "mqttv31", 4: "mqttv311", 5: "mqttv5"} {
-		talks["adit "+name] = r.aditMQTT(name)
 		talks["MQTT.js "+name] = r.scripted("MQTT.js", version, owner, "node", "mqttjs.mjs")
 		talks["python3-paho-mqtt "+name] = r.scripted("python3-paho-mqtt", version, owner, "/usr/bin/python3", "mqttpaho.py")
 		if version < 5 {
@@ -139,4 +138,87 @@ func TestMQTTClients(t *testing.T) {
 			talk{one, other, topic + "/out", topic + "/in"}.everything(t)
 		})
 	}
+}
+
+// Ports of the device in the tests. Its own Mosquitto has 1883.
+const (
+	agentPort = "11883" // the agent's, on loopback
+	ownPort   = "1883"
+)
+
+// configure adds settings to agent.toml, as an editor does, and has the agent start again.
+func (r *rig) configure(settings string) {
+	r.t.Helper()
+	r.device.sh("cat >>/etc/adit/agent.toml <<'END'\n" + settings + "\nEND")
+	r.restartAgent()
+}
+
+func (r *rig) restartAgent() {
+	r.t.Helper()
+	r.device.sh(`for p in /proc/[0-9]*; do if tr '\0' ' ' <$p/cmdline | grep -q '[a]dit agent run'; then kill ${p#/proc/}; fi; done 2>/dev/null`)
+	eventually(r.t, noticedWithin, "kitchen gone for a moment", r.online("kitchen", false))
+	eventually(r.t, noticedWithin, "kitchen online again", r.online("kitchen", true))
+}
+
+// mosquitto starts a broker on the device with settings beside a listener, and waits for it.
+func (r *rig) mosquitto(name, port, settings string) {
+	r.t.Helper()
+	file, log := "/etc/mosquitto-"+name+".conf", "/var/log/mosquitto-"+name+".log"
+	r.device.write(file, "listener "+port+" 127.0.0.1\nallow_anonymous true\nuser root\n"+settings+"\n", 0o600)
+	r.device.daemon(name, log, nil, "mosquitto", "-v", "-c", file)
+	eventually(r.t, 10*time.Second, "mosquitto "+name, func() error {
+		_, err := r.device.try("mosquitto_pub", "-p", port, "-t", "up", "-n")
+		return err
+	})
+	r.t.Cleanup(func() {
+		if out, err := r.device.try("tail", "-n", "60", log); err == nil && r.t.Failed() {
+			r.t.Logf("the log of mosquitto %s ends with\n%s", name, out)
+		}
+	})
+}
+
+// Clients without TLS: at the agent's loopback port, which comes out at the hub as the device; at that port and at the
+// device's own broker through `ssh -L`; at the latter through `adit forward` and `adit mqtt --device`.
+func TestMQTTClientsOfDevice(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "nginx")
+	r.startSSHD()
+	r.install()
+	r.login()
+	r.configure("[mqtt]\nlisten = \"127.0.0.1:" + agentPort + "\"")
+	r.mosquitto("own", ownPort, "")
+	r.adit(t.Context(), "ssh-config").text(t)
+	r.stays("L", "ssh", "-N", "-L", "21883:127.0.0.1:"+agentPort, "-L", "21884:127.0.0.1:"+ownPort, login+"@kitchen.adit")
+	r.host.daemon("forward", r.dir+"/forward.log", r.userEnv(), built("adit"), "forward", "kitchen", "22883:127.0.0.1:"+ownPort)
+	for _, port := range []string{"21883", "21884", "22883"} {
+		eventually(t, 20*time.Second, "port "+port, func() error {
+			_, err := r.host.try("mosquitto_pub", "-p", port, "-t", "devices/kitchen/up", "-n")
+			return err
+		})
+	}
+	hub := pahoGo5{r, r.mqttCredential(ask{"kind": "user"})}
+	own := mosquitto(r.device, "mqttv5", "127.0.0.1", ownPort)
+	for _, version := range []string{"mqttv31", "mqttv311", "mqttv5"} {
+		for name, k := range map[string]talk{
+			"the agent's port":              {mosquitto(r.device, version, "127.0.0.1", agentPort), hub, "devices/kitchen/a", "cmds/kitchen/a"},
+			"ssh -L to the agent's port":    {mosquitto(r.host, version, "127.0.0.1", "21883"), hub, "devices/kitchen/b", "cmds/kitchen/b"},
+			"ssh -L to the device's own":    {mosquitto(r.host, version, "127.0.0.1", "21884"), own, "c/out", "c/in"},
+			"adit forward to its own":       {mosquitto(r.host, version, "127.0.0.1", "22883"), own, "d/out", "d/in"},
+			"adit mqtt --device, its own":   {r.aditOfDevice(version), own, "e/out", "e/in"},
+			"adit mqtt at the hub's broker": {r.aditMQTT(version), hub, "f/out", "f/in"},
+		} {
+			t.Run(name+" "+version, func(t *testing.T) { k.everything(t) })
+		}
+	}
+}
+
+// aditOfDevice is `adit mqtt --device kitchen`. It hears a retained message first, and so says that it has subscribed. When
+// it is killed its stream stays open for a while, so that it is the keep-alive by which the device's broker misses it.
+func (r *rig) aditOfDevice(version string) *voice {
+	v := r.aditMQTT(version, "--device", "kitchen")
+	r.device.run("mosquitto_pub", "-p", ownPort, "-t", "ready", "-r", "-m", "ready")
+	sub := v.sub
+	v.sub = func(id string, h hearing) []string { return append(sub(id, h), "-t", "ready", "-k", "10") }
+	v.ready = func(line string) bool { return strings.HasPrefix(line, "ready ") }
+	return v
 }
