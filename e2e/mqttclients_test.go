@@ -218,7 +218,7 @@ func (r *rig) aditOfDevice(version string) *voice {
 	v := r.aditMQTT(version, "--device", "kitchen")
 	r.device.run("mosquitto_pub", "-p", ownPort, "-t", "ready", "-r", "-m", "ready")
 	sub := v.sub
-	v.sub = func(id string, h hearing) []string { return append(sub(id, h), "-t", "ready", "-k", "10") }
+	v.sub = func(id string, h hearing) []string { return append(sub(id, h), "-t", "ready", "-k", "5") }
 	v.ready = func(line string) bool { return strings.HasPrefix(line, "ready ") }
 	return v
 }
