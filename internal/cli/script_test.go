@@ -28,6 +28,7 @@ import (
 	"github.com/aditdev/adit/internal/agent"
 	"github.com/aditdev/adit/internal/cli"
 	"github.com/aditdev/adit/internal/command"
+	"github.com/aditdev/adit/internal/mqtttest"
 	"github.com/aditdev/adit/internal/sshdtest"
 )
 
@@ -75,6 +76,8 @@ type world struct {
 	token string
 	id    string // the device's
 	sshd  *sshdtest.Server
+	mqtt  string           // port of the agent's own listener
+	mosq  *mqtttest.Broker // the device's broker
 
 	mu    sync.Mutex
 	hub   *process
@@ -213,10 +216,26 @@ func (w *world) enroll() {
 	w.id = string(regexp.MustCompile(`dev_[0-9A-Z]{26}`).Find(settings))
 	w.startSSHD()
 	settings = bytes.Replace(settings, []byte(`ssh = "auto"`), []byte("ssh = \""+w.sshd.Address+"\""), 1)
+	settings = w.withMQTT(settings)
 	must(w.t, os.WriteFile(w.path("agent/agent.toml"), settings, 0o600))
 	w.call("PATCH", "/api/v1/devices/kitchen", map[string]any{"default_login": w.sshd.Login}, nil)
 	w.startAgent()
 	w.t.Cleanup(func() { w.agent.end(w.t) })
+}
+
+// withMQTT gives the device a broker of its own, a bridge between it and the hub, and a port that is the device at the hub.
+func (w *world) withMQTT(settings []byte) []byte {
+	w.mqtt, w.mosq = freePort(w.t), mqtttest.Start(w.t)
+	settings = bytes.Replace(settings, []byte(`mqtt = "127.0.0.1:1883"`), []byte("mqtt = \""+w.mosq.Address+"\""), 1)
+	return append(settings, `
+[mqtt]
+listen = "127.0.0.1:`+w.mqtt+`"
+
+[[mqtt.bridge]]
+name = "home"
+broker = "`+w.mosq.Address+`"
+topics = ['s/# out 1 "" devices/kitchen/', 'light in 1 "" cmds/kitchen/']
+`...)
 }
 
 func (w *world) startSSHD() {
@@ -306,6 +325,9 @@ func (w *world) params(files string) testscript.Params {
 			e.Setenv("HUB", w.url())
 			e.Setenv("DEVICE", w.id)
 			e.Setenv("LOGIN", w.sshd.Login)
+			e.Setenv("MQTT_PORT", w.mqtt)
+			e.Setenv("BROKER_PORT", w.mosq.Address[strings.LastIndexByte(w.mosq.Address, ':')+1:])
+			e.Setenv("AGENT_DIR", w.path("agent"))
 			e.Setenv("DEVICE_HOME", w.sshd.Home)
 			e.Setenv("TOKEN", w.token)
 			e.Setenv("FIRST_PORT", w.first)

@@ -202,7 +202,7 @@ func (b *Bridge) drain() {
 		if (!b.hub.up() || b.hub.session.Inflight() == 0) && (!b.local.up() || b.local.session.Inflight() == 0) {
 			return
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 

@@ -158,13 +158,12 @@ func (p *pump) run() error {
 	var back sync.WaitGroup
 	var failure error
 	back.Go(func() {
-		err := p.down()
-		if err != nil && !errors.Is(err, io.EOF) {
-			_ = p.conn.Close()
-		} else {
+		failure = p.down()
+		if errors.Is(failure, io.EOF) {
 			_ = side{Conn: p.conn}.CloseWrite()
+		} else {
+			_ = p.conn.Close()
 		}
-		failure = err
 	})
 	err := p.up()
 	if errors.Is(err, io.EOF) {
@@ -173,7 +172,7 @@ func (p *pump) run() error {
 		_ = p.hub.Close()
 	}
 	back.Wait()
-	if err == nil || errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) {
 		err = failure
 	}
 	if errors.Is(err, io.EOF) {
@@ -182,7 +181,7 @@ func (p *pump) run() error {
 	return err
 }
 
-// up carries what the thing says.
+// up carries what the thing says, until an error; io.EOF is an end in good order.
 func (p *pump) up() error {
 	for {
 		frame, err := mqtt.ReadFrame(p.reader, maxPacket)
@@ -203,7 +202,7 @@ func (p *pump) toHub(frame []byte) error {
 	return err
 }
 
-// down carries what the hub says. A message that is larger than the thing takes is acknowledged in its place.
+// down carries what the hub says, likewise. A message that is larger than the thing takes is acknowledged in its place.
 func (p *pump) down() error {
 	reader := bufio.NewReader(p.hub)
 	for {
