@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aditdev/adit/internal/agent"
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/sshdtest"
 	"github.com/aditdev/adit/internal/wire"
@@ -126,5 +129,108 @@ func TestMQTTImport(t *testing.T) {
 		if status, _, _ := adithub(t, environ, "", args...); status != wire.Invalid.ExitCode() {
 			t.Errorf("%v: %d", args, status)
 		}
+	}
+}
+
+// gateway is a device whose agent serves MQTT on a loopback port; it gives the port's address.
+func (s *site) gateway(name string) (address string) {
+	s.t.Helper()
+	var made struct{ Code string }
+	if status := s.call(s.owner, "POST", "/api/v1/install-codes", map[string]any{"name": name}, &made); status != 201 {
+		s.t.Fatal(status)
+	}
+	paths := agent.PathsIn(s.t.TempDir())
+	if _, _, err := agent.Enroll(s.t.Context(), paths, agent.Enrolment{Hub: s.localhost(), Code: made.Code}); err != nil {
+		s.t.Fatal(err)
+	}
+	address = fmt.Sprintf("127.0.0.1:%d", freePort(s.t))
+	config, err := os.ReadFile(paths.Config())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	config = fmt.Appendf(config, "\n[mqtt]\nlisten = %q\n", address)
+	if err := os.WriteFile(paths.Config(), config, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- agent.Run(ctx, paths, io.Discard) }()
+	s.t.Cleanup(func() { cancel(); <-ended })
+	within(s.t, 20*time.Second, "the device is online", func() bool { return s.online(name) })
+	return address
+}
+
+// deviceMQTT is what a device's page shows of its MQTT.
+type deviceMQTT struct {
+	Topics []struct {
+		Topic         string
+		PayloadBase64 string `json:"payload_base64"`
+		Retain        bool
+		From          string
+	}
+	Clients []struct{ Bridge bool }
+	Agent   *struct {
+		Listeners []struct{ Address string }
+	}
+	MosquittoConf string `json:"mosquitto_conf"`
+}
+
+func (d deviceMQTT) last(topic string) string {
+	for _, m := range d.Topics {
+		if m.Topic == topic {
+			return m.PayloadBase64
+		}
+	}
+	return ""
+}
+
+// What a device's page gives to paste bridges a real Mosquitto through a real agent: its messages reach the hub as the device's,
+// commands come back, and its state shows.
+func TestMosquittoBridgesThroughTheAgent(t *testing.T) {
+	t.Parallel()
+	sshdtest.NeedTools(t, "mosquitto", "mosquitto_pub", "mosquitto_sub")
+	s := newSite(t)
+	listener := s.gateway("kitchen")
+	var page deviceMQTT
+	look := func() deviceMQTT {
+		page = deviceMQTT{}
+		if status := s.call(s.owner, "GET", "/api/v1/devices/kitchen/mqtt", nil, &page); status != 200 {
+			t.Fatal(status)
+		}
+		return page
+	}
+	if look(); page.Agent == nil || len(page.Agent.Listeners) != 1 || !strings.Contains(page.MosquittoConf, "address "+listener+"\n") {
+		t.Fatalf("%+v", page)
+	}
+	port := fmt.Sprint(freePort(t))
+	file := filepath.Join(t.TempDir(), "mosquitto.conf")
+	conf := "user root\nlistener " + port + " 127.0.0.1\nallow_anonymous true\n" + page.MosquittoConf
+	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mosquitto := exec.Command("mosquitto", "-c", file)
+	if err := mosquitto.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = mosquitto.Process.Kill(); _ = mosquitto.Wait() })
+	within(t, 30*time.Second, "the bridge's state", func() bool { return look().last("devices/kitchen/bridge/mosquitto-kitchen/state") == "MQ==" })
+	if len(page.Clients) != 1 || !page.Clients[0].Bridge {
+		t.Errorf("%+v", page.Clients)
+	}
+	if out, err := exec.Command("mosquitto_pub", "-p", port, "-q", "1", "-r", "-t", "sensors/temp", "-m", "21").CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	within(t, 20*time.Second, "the message", func() bool { return look().last("devices/kitchen/sensors/temp") == "MjE=" })
+	sub := exec.Command("mosquitto_sub", "-p", port, "-t", "cmds/#", "-v", "-C", "1", "-W", "20")
+	var out strings.Builder
+	sub.Stdout = &out
+	if err := sub.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if status := s.call(s.owner, "POST", "/api/v1/mqtt/publish", map[string]any{"topic": "cmds/kitchen/light", "payload": "on", "qos": 1, "retain": true}, nil); status != 200 {
+		t.Fatal(status)
+	}
+	if err := sub.Wait(); err != nil || out.String() != "cmds/light on\n" {
+		t.Errorf("%v %q", err, out.String())
 	}
 }

@@ -1,6 +1,7 @@
 package messaging
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 const (
 	maxCredentials = 20_000
 	maxRules       = 5_000
+	maxOwn         = 50 // that somebody who does not manage may make
 )
 
 // CredentialRequest is what somebody wants a credential to be. Device and User are references as people write them.
@@ -41,6 +43,9 @@ func (r *Registry) CreateCredentialFor(ctx context.Context, p *auth.Principal, q
 		u, err := r.findUser(ctx, q.User)
 		if q.Kind != KindUser || err != nil || u.ID != p.User.ID {
 			return Credential{}, "", wire.Errorf(wire.Forbidden, "You make MQTT credentials for yourself; an admin makes others.")
+		}
+		if own, err := r.CredentialsFor(ctx, p); err != nil || len(own) >= maxOwn {
+			return Credential{}, "", cmp.Or(err, error(wire.Errorf(wire.Conflict, "You have %d MQTT credentials, which is the most. Remove some.", maxOwn)))
 		}
 	}
 	return r.CreateCredential(ctx, p.User.Handle, q)

@@ -64,15 +64,15 @@ func (e *Exchange) Run(ctx context.Context) error {
 		stop()
 		return errors.Join(err, <-ran)
 	}
-	e.setLife(life)
+	e.open(life)
 	select {
 	case <-ctx.Done():
-		e.setLife(nil)
+		e.shut()
 		end()
 		stop()
 		err = <-ran
 	case err = <-ran:
-		e.setLife(nil)
+		e.shut()
 		end()
 	}
 	cut()
@@ -80,10 +80,17 @@ func (e *Exchange) Run(ctx context.Context) error {
 	return err
 }
 
-func (e *Exchange) setLife(ctx context.Context) {
+func (e *Exchange) open(life context.Context) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.life = ctx
+	e.life = life
+}
+
+// shut lets nobody begin any more.
+func (e *Exchange) shut() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.life = nil
 }
 
 // begin counts what Run waits for; it fails where Run is over or has not begun.

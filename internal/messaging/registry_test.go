@@ -89,6 +89,17 @@ func TestCredentialsThatCannotBe(t *testing.T) {
 	}
 }
 
+func TestCredentialsOfOneUserAreBounded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for i := range maxOwn + 1 {
+		_, _, err := r.CreateCredentialFor(t.Context(), r.people["otto"], CredentialRequest{Kind: KindUser})
+		if (i < maxOwn) != (err == nil) || (err != nil && wire.CodeOf(err) != wire.Conflict) {
+			t.Fatalf("%d: %v", i, err)
+		}
+	}
+}
+
 // Rule 17, for MQTT: whatever lets somebody in is gone at once, and whoever holds connections is told to look.
 func TestRevocation(t *testing.T) {
 	t.Parallel()

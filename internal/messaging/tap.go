@@ -175,14 +175,9 @@ func (e *Exchange) Tap(ctx context.Context, look Look) error {
 	}
 	defer leave()
 	t := newTap(look.Filter, look.May)
-	end := func() {}
-	if look.Device != "" {
-		end = e.devices.join(look.Device, look.User, t)
-	} else {
-		var err error
-		if end, err = e.tapHub(ctx, t); err != nil {
-			return err
-		}
+	end, err := e.feed(ctx, look, t)
+	if err != nil {
+		return err
 	}
 	defer end()
 	if err := look.Begin(); err != nil {
@@ -192,6 +187,14 @@ func (e *Exchange) Tap(ctx context.Context, look Look) error {
 		return err
 	}
 	return nil
+}
+
+// feed has a tap fed until end is called.
+func (e *Exchange) feed(ctx context.Context, look Look, t *tap) (end func(), err error) {
+	if look.Device != "" {
+		return e.devices.join(look.Device, look.User, t), nil
+	}
+	return e.tapHub(ctx, t)
 }
 
 // tapHub feeds a tap from the hub's broker.
