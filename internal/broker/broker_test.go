@@ -42,14 +42,14 @@ func TestWhatWaitsComesInOrder(t *testing.T) {
 	_ = sub.Close()
 	eventually(t, "the subscriber is away", func() bool { return r.Stats().Clients == 0 })
 	pub := r.connect(t, hello(mqtt.V311, "admin", "a"))
-	for i := range 500 {
+	for i := range 200 {
 		pub.publish("cmds/oven/do", fmt.Sprint(i), 1)
 	}
 	sub = r.connect(t, hello(mqtt.V311, "oven", "o", kept))
 	if !sub.ack.SessionPresent {
 		t.Error("no session present")
 	}
-	for i := range 500 {
+	for i := range 200 {
 		if m := sub.receive(); string(m.Payload) != fmt.Sprint(i) {
 			t.Fatalf("message %d is %s", i, m.Payload)
 		}

@@ -18,9 +18,12 @@ type conn struct {
 	net      net.Conn
 	door     messaging.Door
 	r        *bufio.Reader
-	wakes    chan struct{} // for the writer
-	finished chan struct{} // closed when the writer has ended
-	aliases  map[uint16]string
+	wakes    chan struct{}     // for the writer
+	finished chan struct{}     // closed when the writer has ended
+	aliases  map[uint16]string // of the peer; the reader's
+	given    map[string]uint16 // to the peer; the writer's, as is aliasesLeft
+
+	aliasesLeft uint16 // how many more aliases the peer takes
 
 	// From CONNECT; they do not change.
 	version     mqtt.Version
@@ -102,7 +105,9 @@ func (c *conn) serve() error {
 	c.close(code)
 	c.ended()
 	c.b.mu.Unlock()
+	_, _ = io.Copy(io.Discard, c.net) // until the peer has our DISCONNECT, or the writer has closed
 	<-c.finished
+	_ = c.net.Close()
 	if errors.Is(err, errGoodbye) || c.farewell == mqtt.ServerShuttingDown {
 		return nil
 	}

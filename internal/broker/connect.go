@@ -224,6 +224,7 @@ func (c *conn) negotiate(p *mqtt.Connect, s *session) {
 	q := p.Properties
 	c.limit = int(min(q.Number(mqtt.MaximumPacketSize, mqtt.MaxRemaining), mqtt.MaxRemaining))
 	c.window = int(min(q.Number(mqtt.ReceiveMaximum, sendMaximum), sendMaximum))
+	c.aliasesLeft = uint16(q.Number(mqtt.TopicAliasMaximum, 0))
 	c.quietErrors = q.Number(mqtt.RequestProblemInfo, 1) == 0
 	c.keepAlive = time.Duration(keepAlive(p.Version, p.KeepAlive)) * time.Second
 	switch {
@@ -248,7 +249,7 @@ func keepAlive(v mqtt.Version, asked uint16) uint16 {
 	case asked == 0:
 		return defaultKeepAlive
 	}
-	return min(max(asked, minKeepAlive), maxKeepAlive)
+	return min(asked, maxKeepAlive)
 }
 
 // granted are CONNACK's properties (MQTT 5.0 §3.2.2.3).

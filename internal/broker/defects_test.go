@@ -40,7 +40,13 @@ func TestQueuedMessagesKeepTheirTopic(t *testing.T) {
 	sub.subscribe(1, "cmds/oven/#")
 	pub := r.connect(t, hello(mqtt.V5, "admin", "a"))
 	pub.publish("cmds/oven/do", "1", 1)
-	sub.receive()
+	if m := sub.receive(); m.Topic != "cmds/oven/do" || m.Properties.Number(mqtt.TopicAlias, 0) != 1 {
+		t.Errorf("first came %+v", m)
+	}
+	pub.publish("cmds/oven/do", "1b", 1)
+	if m := sub.receive(); m.Topic != "" || m.Properties.Number(mqtt.TopicAlias, 0) != 1 {
+		t.Errorf("then came %+v", m)
+	}
 	_ = sub.Close()
 	eventually(t, "the subscriber is away", func() bool { return r.Stats().Clients == 1 })
 	pub.publish("cmds/oven/do", "2", 1)

@@ -103,7 +103,7 @@ func (c *conn) confirm(p *mqtt.Publish, code mqtt.ReasonCode, since uint64) {
 				b.journal.incoming(s.key, p.ID)
 			}
 		}
-		c.answer(&mqtt.Ack{Kind: mqtt.PUBREC, ID: p.ID, Code: code}, b.journal.barrier(since), code.Failed())
+		c.answer(&mqtt.Ack{Kind: mqtt.PUBREC, ID: p.ID, Code: code}, b.journal.barrier(since), code.Failed() || c.version != mqtt.V5)
 	}
 }
 
@@ -119,7 +119,7 @@ func (c *conn) begin(p *mqtt.Publish) (again bool, err error) {
 	if c.underWay >= receiveMaximum && c.version == mqtt.V5 {
 		return false, mqtt.Errorf(mqtt.ReceiveMaximumExceeded, "more than %d messages under way", receiveMaximum)
 	}
-	for c.underWay >= 4*receiveMaximum && !c.closing { // older versions know no Receive Maximum: the peer waits
+	for c.underWay >= 4*receiveMaximum && !c.closing { // older versions know no Receive Maximum: the peer waits for PUBACK and PUBREC
 		c.room.Wait()
 	}
 	c.underWay++
@@ -197,7 +197,7 @@ func (c *conn) release(p *mqtt.Ack, since uint64) {
 			b.journal.removeIncoming(s.key, p.ID)
 		}
 	}
-	c.answer(ack, b.journal.barrier(since), ack.Code == mqtt.Success)
+	c.answer(ack, b.journal.barrier(since), ack.Code == mqtt.Success && c.version == mqtt.V5)
 }
 
 func (c *conn) subscribe(p *mqtt.Subscribe) error {

@@ -22,7 +22,6 @@ const (
 
 	// Keep Alive in seconds. Only 5.0 lets a server ask for another than the peer wants, so peers of older versions keep
 	// theirs where it is short, and are let live where they have none.
-	minKeepAlive     = 15
 	maxKeepAlive     = 3600
 	defaultKeepAlive = 300
 

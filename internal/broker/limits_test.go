@@ -119,6 +119,28 @@ func TestReceiveMaximum(t *testing.T) {
 	}
 }
 
+// Older versions know no Receive Maximum: a peer may begin as many QoS 2 messages as it likes before it releases any.
+func TestManyUnreleasedMessages(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	p := r.connect(t, hello(mqtt.V311, "oven", "o"))
+	const many = 6 * receiveMaximum
+	for id := range uint16(many) {
+		p.send(&mqtt.Publish{Topic: "devices/oven/x", QoS: 2, ID: id + 1})
+	}
+	for id := range uint16(many) {
+		if ack := expect[*mqtt.Ack](p); ack.Kind != mqtt.PUBREC || ack.ID != id+1 {
+			t.Fatalf("want PUBREC %d, got %+v", id+1, ack)
+		}
+	}
+	for id := range uint16(many) {
+		p.send(&mqtt.Ack{Kind: mqtt.PUBREL, ID: id + 1})
+		if ack := expect[*mqtt.Ack](p); ack.Kind != mqtt.PUBCOMP || ack.ID != id+1 {
+			t.Fatalf("want PUBCOMP %d, got %+v", id+1, ack)
+		}
+	}
+}
+
 func TestMaximumPacketSizeOfThePeer(t *testing.T) {
 	t.Parallel()
 	r := start(t)

@@ -13,10 +13,9 @@ const writeAhead = 16 << 10
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, writeAhead+4096); return &b }}
 
-// write sends what is queued until the connection ends, and closes it.
+// write sends what is queued until the connection ends, and closes it, at least in its own direction.
 func (c *conn) write() {
 	defer close(c.finished)
-	defer c.net.Close()
 	for range c.wakes {
 		for {
 			packets, done := c.take()
@@ -31,6 +30,7 @@ func (c *conn) write() {
 				c.b.mu.Lock()
 				c.close(mqtt.Success)
 				c.b.mu.Unlock()
+				_ = c.net.Close()
 				return
 			}
 		}
@@ -149,12 +149,20 @@ func (c *conn) writeAll(packets []outgoing) error {
 	defer buffers.Put(buffer)
 	out := (*buffer)[:0]
 	for _, o := range packets {
+		fresh := ""
+		if p, ok := o.packet.(*mqtt.Publish); ok && c.version == mqtt.V5 {
+			fresh = c.alias(p)
+		}
 		frame, err := mqtt.Encode(c.plain(o.packet), c.version)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case len(frame) > c.limit:
+		}
+		if len(frame) > c.limit {
 			c.tooLarge(o)
+			continue
+		}
+		c.gave(fresh)
+		switch {
 		case len(out) > 0 && len(out)+len(frame) > writeAhead:
 			if _, err := c.net.Write(out); err != nil {
 				return err
@@ -194,16 +202,49 @@ func (c *conn) plain(p mqtt.Packet) mqtt.Packet {
 	return p
 }
 
-// sayGoodbye writes DISCONNECT where MQTT 5.0 has one, and does not wait long for it to leave.
+// sayGoodbye writes DISCONNECT where MQTT 5.0 has one, and closes. A socket with unread bytes in it would be reset, and the
+// peer might never read why: so the other direction stays open until it has, for a moment.
 func (c *conn) sayGoodbye() {
 	c.b.mu.Lock()
 	code := c.farewell
 	c.b.mu.Unlock()
-	if c.version != mqtt.V5 || code == mqtt.Success {
+	half, ok := c.net.(interface{ CloseWrite() error })
+	if c.version == mqtt.V5 && code != mqtt.Success {
+		frame, err := mqtt.Encode(&mqtt.Disconnect{Code: code}, c.version)
+		if err == nil {
+			_ = c.net.SetWriteDeadline(time.Now().Add(closeWithin))
+			_, err = c.net.Write(frame)
+		}
+		if err == nil && ok && half.CloseWrite() == nil && c.net.SetReadDeadline(time.Now().Add(closeWithin/2)) == nil {
+			return // the reader closes
+		}
+	}
+	_ = c.net.Close()
+}
+
+// alias puts an alias in place of a topic that the peer has heard before, or gives it one; fresh is the topic then.
+func (c *conn) alias(p *mqtt.Publish) (fresh string) {
+	id, known := c.given[p.Topic]
+	switch {
+	case known:
+		p.Topic = ""
+	case c.aliasesLeft > 0:
+		id, fresh = uint16(len(c.given)+1), p.Topic
+	default:
+		return ""
+	}
+	p.Properties = append(p.Properties, mqtt.Property{ID: mqtt.TopicAlias, Number: uint32(id)})
+	return fresh
+}
+
+// gave notes an alias that is on its way.
+func (c *conn) gave(topic string) {
+	if topic == "" {
 		return
 	}
-	if frame, err := mqtt.Encode(&mqtt.Disconnect{Code: code}, c.version); err == nil {
-		_ = c.net.SetWriteDeadline(time.Now().Add(closeWithin))
-		_, _ = c.net.Write(frame) // the peer may be gone
+	if c.given == nil {
+		c.given = map[string]uint16{}
 	}
+	c.given[topic] = uint16(len(c.given) + 1)
+	c.aliasesLeft--
 }
