@@ -192,7 +192,7 @@ func (r *rig) tooLarge(a *arduino, b *browser) {
 	for _, payload := range []string{strings.Repeat("x", 300), largest + "xx", largest} {
 		b.fill("#mqtt-publish-payload", payload)
 		b.click("[data-testid=mqtt-send]")
-		b.gone("[data-testid=mqtt-send][aria-busy=true]")
+		b.wait("[data-testid=mqtt-send]:not([disabled])", "")
 		b.wait("[data-testid=mqtt-result]", "Published at")
 	}
 	if got := a.message(); got != "cmds/kitchen/oven/heat "+largest {
