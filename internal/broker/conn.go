@@ -41,10 +41,12 @@ type conn struct {
 	answers  []answer      // sent in order, each when its commit is done
 	underWay int           // QoS 1 and 2 messages of the peer that are not answered
 	room     *sync.Cond    // signalled when underWay falls
-	closing  bool
-	farewell mqtt.ReasonCode // why we close; Success where the peer did
-	stopping bool            // because the hub does
-	cleanly  bool            // the peer said DISCONNECT without its Will
+	// unreleased are those of QoS 2 among them: it is the peer who ends them, by PUBREL.
+	unreleased int
+	closing    bool
+	farewell   mqtt.ReasonCode // why we close; Success where the peer did
+	stopping   bool            // because the hub does
+	cleanly    bool            // the peer said DISCONNECT without its Will
 }
 
 // answer is an acknowledgement. It leaves when what it acknowledges is on disk.

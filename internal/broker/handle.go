@@ -116,13 +116,18 @@ func (c *conn) begin(p *mqtt.Publish) (again bool, err error) {
 		c.answer(&mqtt.Ack{Kind: mqtt.PUBREC, ID: p.ID}, c.b.journal.everything(), false)
 		return true, nil
 	}
-	if c.underWay >= receiveMaximum && c.version == mqtt.V5 {
+	if c.unreleased >= receiveMaximum && c.version == mqtt.V5 {
 		return false, mqtt.Errorf(mqtt.ReceiveMaximumExceeded, "more than %d messages under way", receiveMaximum)
 	}
-	for c.underWay >= 4*receiveMaximum && !c.closing { // older versions know no Receive Maximum: the peer waits for PUBACK and PUBREC
+	// Older versions know no Receive Maximum, and a bridge of Mosquitto 2.0 forgets ours when it connects again and sends all
+	// that it has. What waits for us and not for the peer is no reason to part, and to get all of it again: the peer waits.
+	for c.underWay >= 4*receiveMaximum && !c.closing {
 		c.room.Wait()
 	}
 	c.underWay++
+	if p.QoS == 2 {
+		c.unreleased++
+	}
 	return false, nil
 }
 

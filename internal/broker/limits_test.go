@@ -119,6 +119,33 @@ func TestReceiveMaximum(t *testing.T) {
 	}
 }
 
+// A bridge of Mosquitto 2.0 that connects again sends all that it has at once, whatever our Receive Maximum: parting from it
+// would have it send the same again and again.
+func TestManyMessagesThatWaitForUs(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	p := r.connect(t, hello(mqtt.V5, "oven", "o"))
+	const many = 10 * receiveMaximum
+	var all []byte
+	for id := range uint16(many) {
+		frame, err := mqtt.Encode(&mqtt.Publish{Topic: "devices/oven/x", QoS: 1, ID: id + 1}, mqtt.V5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, frame...)
+	}
+	sent := make(chan error, 1)
+	go func() { _, err := p.Write(all); sent <- err }()
+	for id := range uint16(many) {
+		if ack := expect[*mqtt.Ack](p); ack.Kind != mqtt.PUBACK || ack.ID != id+1 {
+			t.Fatalf("want PUBACK %d, got %+v", id+1, ack)
+		}
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+}
+
 // Older versions know no Receive Maximum: a peer may begin as many QoS 2 messages as it likes before it releases any.
 func TestManyUnreleasedMessages(t *testing.T) {
 	t.Parallel()

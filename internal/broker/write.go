@@ -73,8 +73,7 @@ func (c *conn) takeAnswers(out []outgoing) []outgoing {
 		}
 		out = append(out, outgoing{packet: a.packet})
 		if a.frees && c.underWay > 0 {
-			c.underWay--
-			c.room.Signal()
+			c.free(a.packet)
 		}
 		n++
 	}
@@ -83,6 +82,15 @@ func (c *conn) takeAnswers(out []outgoing) []outgoing {
 		c.answers = nil
 	}
 	return out
+}
+
+// free notes that a message of the peer's is through.
+func (c *conn) free(by mqtt.Packet) {
+	c.underWay--
+	if ack, ok := by.(*mqtt.Ack); ok && ack.Kind != mqtt.PUBACK && c.unreleased > 0 {
+		c.unreleased--
+	}
+	c.room.Signal()
 }
 
 // takeDeliveries takes messages while the peer's Receive Maximum lets it (MQTT 5.0 §4.9).
