@@ -18,8 +18,8 @@ import (
 // The hub is killed again and again while real clients publish at QoS 1 and 2: what was acknowledged arrives, and what went
 // at QoS 2 arrives once.
 //
-// At QoS 2 both sides are MQTT.js: paho.mqtt.golang sends again under a free Packet Identifier what it published while a
-// connection broke, and hands messages on before PUBREL, so that it could not tell what the hub sent twice.
+// At QoS 2 both sides are MQTT.js. paho.mqtt.golang v1.5.1, when it connects again, repeats a PUBLISH whose PUBREL it has sent
+// already, which is a new message (MQTT 3.1.1 §4.3.3).
 func TestMQTTKill(t *testing.T) {
 	t.Parallel()
 	duration := soakFor(t, 30*time.Second)
