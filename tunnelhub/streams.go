@@ -52,10 +52,12 @@ func (h *Hub) Streams() []Info {
 	return infos
 }
 
-// CloseStream resets the stream with this number, with cause for both ends. It reports whether there was one.
+// CloseStream resets the stream with this number, with cause for both ends. It reports whether there was one. From then on
+// it is in no list, though its end may take a moment.
 func (h *Hub) CloseStream(number uint64, cause error) bool {
 	h.mu.Lock()
 	r := h.running[number]
+	delete(h.running, number)
 	h.mu.Unlock()
 	if r == nil {
 		return false

@@ -129,13 +129,18 @@ func TestEveryDependencyHasItsReason(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	direct := 0
 	for lines := bufio.NewScanner(bytes.NewReader(mod)); lines.Scan(); {
 		fields := strings.Fields(strings.TrimPrefix(lines.Text(), "require "))
 		if len(fields) != 2 || !strings.HasPrefix(fields[1], "v") || !strings.Contains(fields[0], ".") {
 			continue // indirect ones have a comment behind them
 		}
+		direct++
 		if !bytes.Contains(architecture, []byte("`"+fields[0]+"`")) {
 			t.Errorf("ARCHITECTURE.md does not say why %s is needed", fields[0])
 		}
+	}
+	if direct == 0 {
+		t.Error("go.mod calls every dependency indirect: run go mod tidy")
 	}
 }
