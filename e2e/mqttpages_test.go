@@ -114,7 +114,7 @@ func (c *console) imports() {
 
 // ownBroker looks into a Mosquitto on the device, through the tunnel, and writes there.
 func (c *console) ownBroker() {
-	c.device.daemon("mosquitto", filepath.Join(c.dir, "mosquitto.log"), nil, "mosquitto", "-p", "1883")
+	c.device.daemon("mosquitto", "/var/log/mosquitto.log", nil, "mosquitto", "-p", "1883")
 	eventually(c.t, 10*time.Second, "Mosquitto on the device", func() error {
 		if out, err := c.device.try("mosquitto_pub", "-t", "zigbee/door", "-r", "-m", "shut"); err != nil {
 			return errorText(out)
