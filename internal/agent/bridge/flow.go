@@ -81,10 +81,10 @@ func (b *Bridge) echoed(f fingerprint) bool {
 	return b.echoes.heard(f, time.Now())
 }
 
-// straight sends a message of QoS 0 at once where the hub is there and nothing waits before it.
+// straight sends a message of QoS 0 at once where the hub is there, nothing waits before it and the breaker is closed.
 func (b *Bridge) straight(p *mqtt.Publish) bool {
 	c := b.hub.now()
-	if c == nil || !b.queue.empty() {
+	if c == nil || !b.queue.empty() || b.isPaused() {
 		return false
 	}
 	return c.Enqueue(context.Background(), p, func(mqtt.ReasonCode, error) { b.count(&b.forwards[1]) }) == nil
@@ -167,7 +167,7 @@ func (b *Bridge) fromHub(p *mqtt.Publish, ack func()) {
 		return // not acknowledged
 	}
 	select {
-	case b.inbox <- arrival{p, ack}:
+	case b.inbox <- arrival{p: p, ack: ack}:
 	default: // the hub sends more than was agreed
 		b.count(&b.lost)
 		ack()
@@ -176,7 +176,11 @@ func (b *Bridge) fromHub(p *mqtt.Publish, ack func()) {
 
 // deliver hands the hub's messages to the local broker, in order.
 func (b *Bridge) deliver(ctx context.Context) {
-	for {
+	if a := b.held; a != nil {
+		b.held = nil
+		b.handOver(ctx, *a)
+	}
+	for ctx.Err() == nil {
 		select {
 		case a := <-b.inbox:
 			b.handOver(ctx, a)
@@ -197,10 +201,11 @@ func (b *Bridge) handOver(ctx context.Context, a arrival) {
 	if !fresh {
 		b.count(&b.looped)
 	}
-	if !fresh || b.circles(print) {
+	if !fresh || !a.known && b.circles(print) {
 		a.ack()
 		return
 	}
+	a.known = true
 	out := &mqtt.Publish{Topic: name, QoS: a.p.QoS, Retain: a.p.Retain, Payload: a.p.Payload, Properties: properties.Without(mqtt.SubscriptionID)}
 	for ctx.Err() == nil {
 		c := b.local.await(ctx)
@@ -234,15 +239,7 @@ func (b *Bridge) handOver(ctx context.Context, a arrival) {
 			return
 		}
 	}
-	b.inboxBack(a)
-}
-
-// inboxBack keeps what could not be handed over before a pause, for after it.
-func (b *Bridge) inboxBack(a arrival) {
-	select {
-	case b.inbox <- a:
-	default:
-	}
+	b.held = &a
 }
 
 // rememberEcho notes what the local broker may send back: one that knows neither no-local nor bridges.
