@@ -124,8 +124,7 @@ type Bridge struct {
 	queue   *queue
 	hub     *link
 	local   *link
-	inbox   chan arrival
-	held    *arrival // taken from the inbox and not handed over before the breaker opened; of deliver
+	inbox   *inbox
 
 	stopping atomic.Bool // what comes now is for the next start
 
@@ -139,18 +138,6 @@ type Bridge struct {
 	looped   int64
 	lost     int64
 }
-
-// arrival is a message of the hub on its way to the local broker.
-type arrival struct {
-	p     *mqtt.Publish
-	ack   func()
-	known bool // to the breaker
-}
-
-const (
-	inboxSize = 1000
-	inboxQoS0 = 900 // of which so many may be of QoS 0; of others the hub sends no more than are in flight
-)
 
 // New opens the bridge's queue. The Config must have passed Check. Close must be called.
 func New(c Config, o Options) (*Bridge, error) {
@@ -170,9 +157,10 @@ func New(c Config, o Options) (*Bridge, error) {
 	if o.pause == 0 {
 		o.pause = breakerPause
 	}
-	b := &Bridge{config: c, options: o, topics: topics, self: o.Device + "/" + c.Name, queue: q, inbox: make(chan arrival, inboxSize)}
-	b.hub = &link{what: "hub", log: o.Log, connect: b.connectHub, session: mqtt.NewSession(nil)}
-	b.local = &link{what: "local broker", log: o.Log, connect: b.connectLocal, session: mqtt.NewSession(nil)}
+	b := &Bridge{config: c, options: o, topics: topics, self: o.Device + "/" + c.Name, queue: q, inbox: newInbox()}
+	b.hub = &link{what: "hub", log: o.Log, connect: b.connectHub, session: mqtt.NewSession(store{q, hubIn, hubOut})}
+	b.local = &link{what: "local broker", log: o.Log, connect: b.connectLocal, session: mqtt.NewSession(store{q, localIn, localOut})}
+	q.restore(b.local.session, b.hub.session)
 	return b, nil
 }
 
@@ -326,7 +314,7 @@ func (b *Bridge) connectHub(ctx context.Context, session *mqtt.Session) (*mqtt.C
 		return nil, err
 	}
 	c, err := b.open(ctx, conn, mqtt.Options{
-		ClientID: b.clientID("bridge-" + b.config.Name), Session: session, SessionExpiry: sessionExpiry, OnPublish: b.fromHub,
+		ClientID: b.clientID("bridge-" + b.config.Name), Session: session, SessionExpiry: sessionExpiry, OnPublish: b.fromHub, Inflight: inflight,
 	})
 	if err != nil {
 		return nil, err

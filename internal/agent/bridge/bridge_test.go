@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -18,7 +19,13 @@ import (
 	"github.com/aditdev/adit/internal/mqtttest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(childConfig) != "" {
+		runChild()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // rig is a bridge between two real brokers, of which one is the hub's.
 type rig struct {

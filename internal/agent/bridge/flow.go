@@ -46,21 +46,25 @@ func (b *Bridge) fromLocal(p *mqtt.Publish, spoken dialect, ack func()) {
 		}
 		out.QoS = 1
 	}
-	b.keep(out, time.Now(), p.QoS, ack)
+	b.keep(out, time.Now(), p, ack)
 }
 
 // keep puts a message into the queue. Where the disk takes none, one of QoS 0 is lost, and others are tried again: the local
 // broker sends no more while so many are not acknowledged.
-func (b *Bridge) keep(out *mqtt.Publish, at time.Time, qos byte, ack func()) {
-	b.queue.push(out, at, func(err error) {
+func (b *Bridge) keep(out *mqtt.Publish, at time.Time, p *mqtt.Publish, ack func()) {
+	var from uint16
+	if p.QoS == 2 {
+		from = p.ID
+	}
+	b.queue.push(out, at, from, func(err error) {
 		switch {
 		case err == nil:
 			ack()
-		case qos == 0:
+		case p.QoS == 0:
 			b.count(&b.lost)
 		case !b.stopping.Load():
 			b.options.Log.Warn("mqtt bridge cannot keep a message", "cause", err)
-			time.AfterFunc(waitForDisk, func() { b.keep(out, at, qos, ack) })
+			time.AfterFunc(waitForDisk, func() { b.keep(out, at, p, ack) })
 		}
 	})
 }
@@ -112,6 +116,7 @@ func (b *Bridge) forward(ctx context.Context) {
 		}
 		if !b.put(ctx, c, i, p) {
 			b.queue.back(i)
+			moment(ctx)
 		}
 	}
 }
@@ -134,6 +139,7 @@ func aged(p mqtt.Properties, at time.Time) mqtt.Properties {
 // put hands a message to the hub's connection, whose session goes on with it where the connection breaks. false means that
 // it never got there.
 func (b *Bridge) put(ctx context.Context, c *mqtt.Client, i *item, p *mqtt.Publish) bool {
+	p.Dup = i.again && p.QoS > 0 && c.Connack().SessionPresent
 	err := c.Enqueue(ctx, p, func(code mqtt.ReasonCode, err error) {
 		switch {
 		case err != nil:
@@ -156,19 +162,12 @@ func (b *Bridge) put(ctx context.Context, c *mqtt.Client, i *item, p *mqtt.Publi
 	return err == nil
 }
 
-// fromHub takes a message of the hub's on its way to the local broker. What is not acknowledged yet waits for that one: the hub
-// sends no more of it than Inflight; of QoS 0 only so much is kept.
+// fromHub takes a message of the hub's on its way to the local broker, and acknowledges it when that has it.
 func (b *Bridge) fromHub(p *mqtt.Publish, ack func()) {
-	if p.QoS == 0 && (!b.local.up() || len(b.inbox) > inboxQoS0) {
-		b.count(&b.lost)
-		return
-	}
 	if b.stopping.Load() {
 		return // not acknowledged
 	}
-	select {
-	case b.inbox <- arrival{p: p, ack: ack}:
-	default: // the hub sends more than was agreed
+	if p.QoS == 0 && !b.local.up() || !b.inbox.put(arrival{p: p, ack: ack}) {
 		b.count(&b.lost)
 		ack()
 	}
@@ -176,16 +175,15 @@ func (b *Bridge) fromHub(p *mqtt.Publish, ack func()) {
 
 // deliver hands the hub's messages to the local broker, in order.
 func (b *Bridge) deliver(ctx context.Context) {
-	if a := b.held; a != nil {
-		b.held = nil
-		b.handOver(ctx, *a)
-	}
 	for ctx.Err() == nil {
-		select {
-		case a := <-b.inbox:
+		a, ok := b.inbox.take()
+		if ok {
 			b.handOver(ctx, a)
+			continue
+		}
+		select {
+		case <-b.inbox.more:
 		case <-ctx.Done():
-			return
 		}
 	}
 }
@@ -206,7 +204,7 @@ func (b *Bridge) handOver(ctx context.Context, a arrival) {
 		return
 	}
 	a.known = true
-	out := &mqtt.Publish{Topic: name, QoS: a.p.QoS, Retain: a.p.Retain, Payload: a.p.Payload, Properties: properties.Without(mqtt.SubscriptionID)}
+	out := &mqtt.Publish{ID: a.p.ID, Topic: name, QoS: a.p.QoS, Dup: a.p.Dup, Retain: a.p.Retain, Payload: a.p.Payload, Properties: properties.Without(mqtt.SubscriptionID)}
 	for ctx.Err() == nil {
 		c := b.local.await(ctx)
 		if c == nil {
@@ -228,7 +226,11 @@ func (b *Bridge) handOver(ctx context.Context, a arrival) {
 		if err == nil {
 			return
 		}
-		if _, refused := err.(*mqtt.Error); refused {
+		if e, refused := err.(*mqtt.Error); refused {
+			if e.Code == mqtt.PacketIDInUse { // by a message that a killed agent began: its acknowledgement is due
+				moment(ctx)
+				continue
+			}
 			select {
 			case <-c.Done(): // the connection broke by it, not the message
 				continue
@@ -239,7 +241,14 @@ func (b *Bridge) handOver(ctx context.Context, a arrival) {
 			return
 		}
 	}
-	b.held = &a
+	b.inbox.back(a)
+}
+
+func moment(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(10 * time.Millisecond):
+	}
 }
 
 // rememberEcho notes what the local broker may send back: one that knows neither no-local nor bridges.
