@@ -34,7 +34,8 @@ func (c *Client) PublishPacket(ctx context.Context, p *Publish) error {
 }
 
 // Enqueue sends p and calls done when it is through: of QoS 0 when it is on its way, else when the server acknowledged it,
-// with the server's code. It waits only while Inflight others are under way. p's ID is given here. done is called with an error
+// with the server's code. It waits only while Inflight others are under way. p's ID is given here, or, where it is not 0, asked for: an
+// *Error of code PacketIDInUse says that it is not free. done is called with an error
 // where the connection ended and the session with it; with a Session of Options a later connection goes on. done must not block.
 func (c *Client) Enqueue(ctx context.Context, p *Publish, done func(ReasonCode, error)) error {
 	if !ValidName(p.Topic) {
@@ -59,7 +60,7 @@ func (c *Client) Enqueue(ctx context.Context, p *Publish, done func(ReasonCode, 
 	case <-c.done:
 		return c.err
 	}
-	err := c.request(func(id uint16) Packet { p.ID = id; return p }, true, func(a Packet, err error) {
+	err := c.request(p.ID, func(id uint16) Packet { p.ID = id; return p }, true, func(a Packet, err error) {
 		if err != nil {
 			done(Unspecified, err)
 		} else {
@@ -80,8 +81,8 @@ func (c *Client) encode(p Packet) ([]byte, error) {
 	return frame, err
 }
 
-// request sends a packet with a new Packet Identifier; done is called with what answers it.
-func (c *Client) request(make func(id uint16) Packet, repeat bool, done func(Packet, error)) error {
+// request sends a packet with a Packet Identifier, want or any where that is 0; done is called with what answers it.
+func (c *Client) request(want uint16, make func(id uint16) Packet, repeat bool, done func(Packet, error)) error {
 	s := c.options.Session
 	s.mu.Lock()
 	if s.client != c {
@@ -89,7 +90,7 @@ func (c *Client) request(make func(id uint16) Packet, repeat bool, done func(Pac
 		<-c.done
 		return c.err
 	}
-	frame, err := s.add(done, func(id uint16) ([]byte, error) { return c.encode(make(id)) }, repeat)
+	frame, err := s.add(want, done, func(id uint16) ([]byte, error) { return c.encode(make(id)) }, repeat)
 	s.mu.Unlock()
 	if err != nil {
 		return err
@@ -139,7 +140,7 @@ func (c *Client) ask(ctx context.Context, make func(id uint16) Packet) (Packet, 
 		err error
 	}
 	answers := newChan[answer]()
-	if err := c.request(make, false, func(p Packet, err error) { answers <- answer{p, err} }); err != nil {
+	if err := c.request(0, make, false, func(p Packet, err error) { answers <- answer{p, err} }); err != nil {
 		return nil, err
 	}
 	select {
@@ -223,19 +224,20 @@ func (c *Client) received(a *Ack) error {
 		code = PacketIDNotFound
 	}
 	frame, err := Encode(&Ack{Kind: PUBREL, ID: a.ID, Code: code}, c.options.Version)
+	again := o != nil && o.released
+	now := true
 	if err == nil && o != nil {
 		o.frame, o.released = frame, true
-		if s.store != nil {
-			s.store.Save(true, a.ID, frame)
-		}
+		now = again || s.store == nil || s.store.Save(true, a.ID, frame, func() { _ = c.send(frame) })
 	}
 	s.mu.Unlock()
-	if err == nil {
+	if err == nil && now {
 		err = c.send(frame)
 	}
 	return err
 }
 
+// released answers PUBREL: the identifier is free from then on, and must not be known any more when its next message comes.
 func (c *Client) released(a *Ack) error {
 	s := c.options.Session
 	s.mu.Lock()
@@ -243,10 +245,10 @@ func (c *Client) released(a *Ack) error {
 	if s.in[a.ID] == nil {
 		code = PacketIDNotFound
 	}
-	s.forgetIncoming(a.ID)
-	s.mu.Unlock()
 	frame, err := Encode(&Ack{Kind: PUBCOMP, ID: a.ID, Code: code}, c.options.Version)
-	if err == nil {
+	now := s.forgetIncoming(a.ID, func() { _ = c.send(frame) })
+	s.mu.Unlock()
+	if err == nil && now {
 		err = c.send(frame)
 	}
 	return err
@@ -285,17 +287,28 @@ func (c *Client) arrived(p *Publish) error {
 	return nil
 }
 
-// ack notes that a message is safe and tells the server, by the connection that the session has now.
+// ack notes that a message is safe and tells the server; of QoS 2 that it was here must be safe too.
 func (s *Session) ack(p *incoming, id uint16) {
 	s.mu.Lock()
 	if s.in[id] != p || p.acked {
 		s.mu.Unlock()
 		return
 	}
-	p.acked = true
-	if p.qos == 2 && s.store != nil {
-		s.store.Save(false, id, nil)
+	now := p.qos != 2 || s.store == nil || s.store.Save(false, id, nil, func() { s.acked(p, id) })
+	s.mu.Unlock()
+	if now {
+		s.acked(p, id)
 	}
+}
+
+// acked tells the server, by the connection that the session has now.
+func (s *Session) acked(p *incoming, id uint16) {
+	s.mu.Lock()
+	if s.in[id] != p {
+		s.mu.Unlock()
+		return
+	}
+	p.acked = true
 	c := s.client
 	s.mu.Unlock()
 	if c == nil {
@@ -324,7 +337,7 @@ func (c *Client) flushAcks() error {
 			s := c.options.Session
 			s.mu.Lock()
 			if s.in[d.id] != nil && s.in[d.id].acked {
-				s.forgetIncoming(d.id)
+				s.forgetIncoming(d.id, func() {})
 			}
 			s.mu.Unlock()
 		}

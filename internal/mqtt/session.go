@@ -9,12 +9,14 @@ import (
 )
 
 // Store keeps what is in flight of a Session where it outlives the process. It is called with the Session's lock held, so it
-// must be quick; what it cannot keep costs a duplicate, or a QoS 2 message that comes twice, after a restart.
+// must be quick. Either it says at once that all is safe as it is, or it calls safe later, once, from a goroutine of its own: what the
+// other end is told waits for that. What it cannot keep costs a duplicate, or a QoS 2 message that comes twice, after a restart.
 type Store interface {
 	// Save keeps, or replaces, what is under way with a Packet Identifier: outgoing the PUBLISH or PUBREL as written, incoming
-	// nothing but the fact.
-	Save(outgoing bool, id uint16, frame []byte)
-	Forget(outgoing bool, id uint16)
+	// nothing but the fact. For a PUBLISH nobody waits: safe is nil.
+	Save(outgoing bool, id uint16, frame []byte, safe func()) (already bool)
+	// Forget is called when an identifier is free again. For an outgoing one nobody waits: safe is nil.
+	Forget(outgoing bool, id uint16, safe func()) (already bool)
 }
 
 // Session is an MQTT session as the client keeps it (5.0 §4.1): it outlives connections.
@@ -83,29 +85,38 @@ func (s *Session) Inflight() (n int) {
 	return n
 }
 
-// add gives a Packet Identifier to what build makes a packet of. mu is held.
-func (s *Session) add(done func(Packet, error), build func(id uint16) ([]byte, error), repeat bool) ([]byte, error) {
-	id := s.last
-	for range 65536 {
-		if id++; id != 0 && s.out[id] == nil {
-			break
-		}
+// add gives a Packet Identifier, want where it is not 0, to what build makes a packet of. mu is held.
+func (s *Session) add(want uint16, done func(Packet, error), build func(id uint16) ([]byte, error), repeat bool) ([]byte, error) {
+	id := want
+	if want == 0 {
+		id = s.free()
+	} else if s.out[want] != nil {
+		return nil, Errorf(PacketIDInUse, "Packet Identifier %d is in use", want)
 	}
 	frame, err := build(id)
 	if err != nil {
 		return nil, err
 	}
-	s.last = id
 	s.sequence++
 	o := &outgoing{sequence: s.sequence, done: done}
 	if repeat {
 		o.frame = frame
 		if s.store != nil {
-			s.store.Save(true, id, frame)
+			s.store.Save(true, id, frame, nil)
 		}
 	}
 	s.out[id] = o
 	return frame, nil
+}
+
+// free is a Packet Identifier that is not in use. mu is held.
+func (s *Session) free() uint16 {
+	for range 65536 {
+		if s.last++; s.last != 0 && s.out[s.last] == nil {
+			break
+		}
+	}
+	return s.last
 }
 
 // finish takes what waited under id out. mu is held.
@@ -116,7 +127,7 @@ func (s *Session) finish(id uint16) *outgoing {
 	}
 	delete(s.out, id)
 	if s.store != nil && o.frame != nil {
-		s.store.Forget(true, id)
+		s.store.Forget(true, id, nil)
 	}
 	return o
 }
@@ -126,7 +137,7 @@ func (s *Session) finish(id uint16) *outgoing {
 func (s *Session) resume(present bool) (frames [][]byte, through []*outgoing) {
 	if !present {
 		for id := range s.in {
-			s.forgetIncoming(id)
+			s.forgetIncoming(id, func() {})
 		}
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(s.out), func(a, b uint16) int { return cmp.Compare(s.out[a].sequence, s.out[b].sequence) }) {
@@ -147,9 +158,9 @@ func (s *Session) resume(present bool) (frames [][]byte, through []*outgoing) {
 	return frames, through
 }
 
-func (s *Session) forgetIncoming(id uint16) {
-	if p := s.in[id]; p != nil && p.qos == 2 && s.store != nil {
-		s.store.Forget(false, id)
-	}
+// forgetIncoming makes an identifier free again; where that is not safe yet, safe is called when it is. mu is held.
+func (s *Session) forgetIncoming(id uint16, safe func()) (already bool) {
+	p := s.in[id]
 	delete(s.in, id)
+	return p == nil || p.qos != 2 || s.store == nil || s.store.Forget(false, id, safe)
 }

@@ -111,6 +111,8 @@ type Options struct {
 	// is reached at all.
 	Dial   func(ctx context.Context) (net.Conn, error)
 	Online func() bool
+
+	pause time.Duration // of the breaker; breakerPause where it is 0
 }
 
 // Bridge is a running one.
@@ -122,30 +124,20 @@ type Bridge struct {
 	queue   *queue
 	hub     *link
 	local   *link
-	inbox   chan arrival
+	inbox   *inbox
 
 	stopping atomic.Bool // what comes now is for the next start
 
 	mu       sync.Mutex
 	breaker  breaker
-	echoes   echoes // of what was handed to the local broker
-	paused   time.Time
+	echoes   echoes               // of what was handed to the local broker
+	paused   time.Time            // until when the breaker is open
+	circling map[fingerprint]bool // what opened it, and what came as often meanwhile
 	problem  string
 	forwards [2]int64 // in, out
 	looped   int64
 	lost     int64
 }
-
-// arrival is a message of the hub on its way to the local broker.
-type arrival struct {
-	p   *mqtt.Publish
-	ack func()
-}
-
-const (
-	inboxSize = 1000
-	inboxQoS0 = 900 // of which so many may be of QoS 0; of others the hub sends no more than are in flight
-)
 
 // New opens the bridge's queue. The Config must have passed Check. Close must be called.
 func New(c Config, o Options) (*Bridge, error) {
@@ -162,37 +154,42 @@ func New(c Config, o Options) (*Bridge, error) {
 		return nil, err
 	}
 	o.Log = o.Log.With("bridge", c.Name)
-	b := &Bridge{config: c, options: o, topics: topics, self: o.Device + "/" + c.Name, queue: q, inbox: make(chan arrival, inboxSize)}
-	b.hub = &link{what: "hub", log: o.Log, connect: b.connectHub, session: mqtt.NewSession(nil)}
-	b.local = &link{what: "local broker", log: o.Log, connect: b.connectLocal, session: mqtt.NewSession(nil)}
+	if o.pause == 0 {
+		o.pause = breakerPause
+	}
+	b := &Bridge{config: c, options: o, topics: topics, self: o.Device + "/" + c.Name, queue: q, inbox: newInbox()}
+	b.hub = &link{what: "hub", log: o.Log, connect: b.connectHub, session: mqtt.NewSession(store{q, hubIn, hubOut})}
+	b.local = &link{what: "local broker", log: o.Log, connect: b.connectLocal, session: mqtt.NewSession(store{q, localIn, localOut})}
+	q.restore(b.local.session, b.hub.session)
 	return b, nil
 }
 
-// Run carries messages until ctx ends.
+// Run carries messages until ctx ends, and lets what is under way come to its end.
 func (b *Bridge) Run(ctx context.Context) {
+	linked, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	var links sync.WaitGroup
+	links.Go(func() { b.hub.keep(linked) })
+	links.Go(func() { b.local.keep(linked) })
 	for ctx.Err() == nil {
 		b.round(ctx)
 		b.rest(ctx)
 	}
+	b.stopping.Store(true)
+	b.drain()
+	hangUp()
+	links.Wait()
 	b.queue.close()
 }
 
-// round carries messages until the breaker opens or ctx ends, and lets what is under way come to its end.
+// round carries messages until the breaker opens or ctx ends.
 func (b *Bridge) round(ctx context.Context) {
-	linked, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	carrying, stop := context.WithCancel(ctx)
-	var links, carriers sync.WaitGroup
-	links.Go(func() { b.hub.keep(linked) })
-	links.Go(func() { b.local.keep(linked) })
+	var carriers sync.WaitGroup
 	carriers.Go(func() { b.deliver(carrying) })
 	carriers.Go(func() { b.forward(carrying) })
 	b.awaitBreaker(ctx)
 	stop()
 	carriers.Wait()
-	b.stopping.Store(ctx.Err() != nil)
-	b.drain()
-	hangUp()
-	links.Wait()
 }
 
 // drain waits for what is on its way: what is acknowledged now does not come twice after the next start.
@@ -227,7 +224,8 @@ func (b *Bridge) isPaused() bool {
 	return time.Now().Before(b.paused)
 }
 
-// rest waits while the breaker is open. Both brokers keep what comes meanwhile for the bridge's sessions.
+// rest waits while the breaker is open. Both connections stay: what the local broker sends meanwhile goes into the queue, and the
+// hub keeps what it has no acknowledgement for.
 func (b *Bridge) rest(ctx context.Context) {
 	b.mu.Lock()
 	wait := time.Until(b.paused)
@@ -238,20 +236,27 @@ func (b *Bridge) rest(ctx context.Context) {
 	}
 }
 
-// circles reports a message that the breaker stops, and counts it.
+// circles reports a message that the breaker stops, and counts it: one that came too often, until the pause is over. Others wait.
 func (b *Bridge) circles(f fingerprint) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if now := time.Now(); b.breaker.trips(f, now) && now.After(b.paused) {
-		b.paused = now.Add(breakerPause)
-		b.breaker = breaker{}
-		b.options.Log.Warn("mqtt bridge pauses: the same message came round and round", "for", breakerPause)
+	now := time.Now()
+	open := now.Before(b.paused)
+	if !open && b.circling != nil {
+		b.circling, b.breaker = nil, breaker{}
 	}
-	if time.Now().Before(b.paused) {
-		b.looped++
-		return true
+	if !b.circling[f] {
+		if !b.breaker.trips(f, now) {
+			return false
+		}
+		if !open {
+			b.paused, b.circling = now.Add(b.options.pause), map[fingerprint]bool{}
+			b.options.Log.Warn("mqtt bridge pauses: the same message came round and round", "for", b.options.pause)
+		}
+		b.circling[f] = true
 	}
-	return false
+	b.looped++
+	return true
 }
 
 func (b *Bridge) count(counter *int64) {
@@ -309,7 +314,7 @@ func (b *Bridge) connectHub(ctx context.Context, session *mqtt.Session) (*mqtt.C
 		return nil, err
 	}
 	c, err := b.open(ctx, conn, mqtt.Options{
-		ClientID: b.clientID("bridge-" + b.config.Name), Session: session, SessionExpiry: sessionExpiry, OnPublish: b.fromHub,
+		ClientID: b.clientID("bridge-" + b.config.Name), Session: session, SessionExpiry: sessionExpiry, OnPublish: b.fromHub, Inflight: inflight,
 	})
 	if err != nil {
 		return nil, err

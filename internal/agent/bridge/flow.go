@@ -46,21 +46,25 @@ func (b *Bridge) fromLocal(p *mqtt.Publish, spoken dialect, ack func()) {
 		}
 		out.QoS = 1
 	}
-	b.keep(out, time.Now(), p.QoS, ack)
+	b.keep(out, time.Now(), p, ack)
 }
 
 // keep puts a message into the queue. Where the disk takes none, one of QoS 0 is lost, and others are tried again: the local
 // broker sends no more while so many are not acknowledged.
-func (b *Bridge) keep(out *mqtt.Publish, at time.Time, qos byte, ack func()) {
-	b.queue.push(out, at, func(err error) {
+func (b *Bridge) keep(out *mqtt.Publish, at time.Time, p *mqtt.Publish, ack func()) {
+	var from uint16
+	if p.QoS == 2 {
+		from = p.ID
+	}
+	b.queue.push(out, at, from, func(err error) {
 		switch {
 		case err == nil:
 			ack()
-		case qos == 0:
+		case p.QoS == 0:
 			b.count(&b.lost)
 		case !b.stopping.Load():
 			b.options.Log.Warn("mqtt bridge cannot keep a message", "cause", err)
-			time.AfterFunc(waitForDisk, func() { b.keep(out, at, qos, ack) })
+			time.AfterFunc(waitForDisk, func() { b.keep(out, at, p, ack) })
 		}
 	})
 }
@@ -81,10 +85,10 @@ func (b *Bridge) echoed(f fingerprint) bool {
 	return b.echoes.heard(f, time.Now())
 }
 
-// straight sends a message of QoS 0 at once where the hub is there and nothing waits before it.
+// straight sends a message of QoS 0 at once where the hub is there, nothing waits before it and the breaker is closed.
 func (b *Bridge) straight(p *mqtt.Publish) bool {
 	c := b.hub.now()
-	if c == nil || !b.queue.empty() {
+	if c == nil || !b.queue.empty() || b.isPaused() {
 		return false
 	}
 	return c.Enqueue(context.Background(), p, func(mqtt.ReasonCode, error) { b.count(&b.forwards[1]) }) == nil
@@ -112,6 +116,7 @@ func (b *Bridge) forward(ctx context.Context) {
 		}
 		if !b.put(ctx, c, i, p) {
 			b.queue.back(i)
+			moment(ctx)
 		}
 	}
 }
@@ -134,6 +139,7 @@ func aged(p mqtt.Properties, at time.Time) mqtt.Properties {
 // put hands a message to the hub's connection, whose session goes on with it where the connection breaks. false means that
 // it never got there.
 func (b *Bridge) put(ctx context.Context, c *mqtt.Client, i *item, p *mqtt.Publish) bool {
+	p.Dup = i.again && p.QoS > 0 && c.Connack().SessionPresent
 	err := c.Enqueue(ctx, p, func(code mqtt.ReasonCode, err error) {
 		switch {
 		case err != nil:
@@ -156,19 +162,12 @@ func (b *Bridge) put(ctx context.Context, c *mqtt.Client, i *item, p *mqtt.Publi
 	return err == nil
 }
 
-// fromHub takes a message of the hub's on its way to the local broker. What is not acknowledged yet waits for that one: the hub
-// sends no more of it than Inflight; of QoS 0 only so much is kept.
+// fromHub takes a message of the hub's on its way to the local broker, and acknowledges it when that has it.
 func (b *Bridge) fromHub(p *mqtt.Publish, ack func()) {
-	if p.QoS == 0 && (!b.local.up() || len(b.inbox) > inboxQoS0) {
-		b.count(&b.lost)
-		return
-	}
 	if b.stopping.Load() {
 		return // not acknowledged
 	}
-	select {
-	case b.inbox <- arrival{p, ack}:
-	default: // the hub sends more than was agreed
+	if p.QoS == 0 && !b.local.up() || !b.inbox.put(arrival{p: p, ack: ack}) {
 		b.count(&b.lost)
 		ack()
 	}
@@ -176,12 +175,15 @@ func (b *Bridge) fromHub(p *mqtt.Publish, ack func()) {
 
 // deliver hands the hub's messages to the local broker, in order.
 func (b *Bridge) deliver(ctx context.Context) {
-	for {
-		select {
-		case a := <-b.inbox:
+	for ctx.Err() == nil {
+		a, ok := b.inbox.take()
+		if ok {
 			b.handOver(ctx, a)
+			continue
+		}
+		select {
+		case <-b.inbox.more:
 		case <-ctx.Done():
-			return
 		}
 	}
 }
@@ -197,11 +199,12 @@ func (b *Bridge) handOver(ctx context.Context, a arrival) {
 	if !fresh {
 		b.count(&b.looped)
 	}
-	if !fresh || b.circles(print) {
+	if !fresh || !a.known && b.circles(print) {
 		a.ack()
 		return
 	}
-	out := &mqtt.Publish{Topic: name, QoS: a.p.QoS, Retain: a.p.Retain, Payload: a.p.Payload, Properties: properties.Without(mqtt.SubscriptionID)}
+	a.known = true
+	out := &mqtt.Publish{ID: a.p.ID, Topic: name, QoS: a.p.QoS, Dup: a.p.Dup, Retain: a.p.Retain, Payload: a.p.Payload, Properties: properties.Without(mqtt.SubscriptionID)}
 	for ctx.Err() == nil {
 		c := b.local.await(ctx)
 		if c == nil {
@@ -223,7 +226,11 @@ func (b *Bridge) handOver(ctx context.Context, a arrival) {
 		if err == nil {
 			return
 		}
-		if _, refused := err.(*mqtt.Error); refused {
+		if e, refused := err.(*mqtt.Error); refused {
+			if e.Code == mqtt.PacketIDInUse { // by a message that a killed agent began: its acknowledgement is due
+				moment(ctx)
+				continue
+			}
 			select {
 			case <-c.Done(): // the connection broke by it, not the message
 				continue
@@ -234,14 +241,13 @@ func (b *Bridge) handOver(ctx context.Context, a arrival) {
 			return
 		}
 	}
-	b.inboxBack(a)
+	b.inbox.back(a)
 }
 
-// inboxBack keeps what could not be handed over before a pause, for after it.
-func (b *Bridge) inboxBack(a arrival) {
+func moment(ctx context.Context) {
 	select {
-	case b.inbox <- a:
-	default:
+	case <-ctx.Done():
+	case <-time.After(10 * time.Millisecond):
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,13 +29,18 @@ type queue struct {
 
 	mu       sync.Mutex
 	segments []*segment // by number; the last is written to
+	number   uint64     // of the last
 	items    []*item    // by sequence; some at the front and in between may be gone
 	live     int
 	bytes    int64
 	sequence uint64
 	dropped  int64
-	waiting  []func(error) // of pushes that are not on disk yet
+	synced   uint64        // the sequence up to which all is on disk
+	marks    marks         // what is in flight
+	waiting  []func(error) // of what is not on disk yet
+	hurry    bool          // somebody waits for the disk alone
 	dirty    chan struct{} // something is to be synced
+	full     chan struct{} // and no more should come before
 	more     chan struct{} // something can be taken
 	err      error         // of the disk, until a push succeeds
 	closed   bool
@@ -47,6 +54,8 @@ type item struct {
 	offset   int64
 	length   int
 	at       time.Time
+	qos      byte
+	again    bool // may have been sent by an agent that was killed
 	taken    bool // handed to the connection
 	gone     bool
 }
@@ -54,6 +63,9 @@ type item struct {
 const (
 	segmentBytes = 1 << 20
 	maxSegments  = 4096
+	groupFor     = 20 * time.Millisecond // so long a sync waits for more to bring to the disk
+	groupEnough  = 8                     // unless so many wait for it: brokers send no more than a few before an acknowledgement
+	inflight     = 20                    // messages that wait for the hub's acknowledgement at once
 )
 
 // openQueue reads what is in dir, which it makes. A record that is torn, or damaged in its length, ends what is read of its file.
@@ -61,7 +73,7 @@ func openQueue(dir string, limits Limits) (*queue, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the queue: %w", err)
 	}
-	q := &queue{dir: dir, limits: limits, dirty: make(chan struct{}, 1), more: make(chan struct{}, 1)}
+	q := &queue{dir: dir, limits: limits, marks: marks{}, dirty: make(chan struct{}, 1), full: make(chan struct{}, 1), more: make(chan struct{}, 1)}
 	names, err := filepath.Glob(filepath.Join(dir, "*"+segmentSuffix))
 	if err != nil {
 		return nil, err
@@ -83,11 +95,18 @@ func openQueue(dir string, limits Limits) (*queue, error) {
 		}
 	}
 	slices.SortFunc(q.items, func(a, b *item) int { return int(a.sequence) - int(b.sequence) })
+	for n, i := range q.items {
+		i.again = n < inflight
+	}
 	q.mu.Lock()
+	q.synced = q.sequence
+	if n := len(q.segments); n > 0 {
+		_ = q.begin(q.segments[n-1]) // and what a killed agent did not bring to the disk
+	}
 	q.trim(time.Now())
-	q.clean()
 	q.mu.Unlock()
 	q.wg.Go(q.syncLoop)
+	q.signal(q.dirty)
 	q.signal(q.more)
 	return q, nil
 }
@@ -98,20 +117,25 @@ func (q *queue) load(name string, known map[uint64]*item) error {
 		return err
 	}
 	q.segments = append(q.segments, s)
+	number, _ := strconv.ParseUint(strings.TrimSuffix(filepath.Base(name), segmentSuffix), 16, 64)
+	q.number = max(q.number, number)
 	return s.read(func(r record, offset int64, length int) {
 		q.sequence = max(q.sequence, r.sequence)
-		if r.kind == recordGone {
+		q.marks.replay(r)
+		switch {
+		case r.isMessage() && len(r.frame) > 0:
+			known[r.sequence] = &item{sequence: r.sequence, segment: s, offset: offset, length: length, at: r.at, qos: r.frame[0] >> 1 & 3}
+		case r.kind == recordGone || r.kind == recordReleased:
 			if i := known[r.sequence]; i != nil {
 				i.gone = true
 			}
-			return
 		}
-		known[r.sequence] = &item{sequence: r.sequence, segment: s, offset: offset, length: length, at: r.at}
 	})
 }
 
-// push appends a message and calls done when it is safe on disk, or with the error that kept it from there.
-func (q *queue) push(p *mqtt.Publish, at time.Time, done func(error)) {
+// push appends a message and calls done when it is safe on disk, or with the error that kept it from there. from is the Packet Identifier
+// with which the local broker sent it, where that was with QoS 2: it is known from now on that it came.
+func (q *queue) push(p *mqtt.Publish, at time.Time, from uint16, done func(error)) {
 	kept := *p
 	if kept.QoS > 0 {
 		kept.ID = 1 // any: it gets its own on each way out
@@ -122,40 +146,59 @@ func (q *queue) push(p *mqtt.Publish, at time.Time, done func(error)) {
 		return
 	}
 	q.mu.Lock()
-	err = q.append(frame, at)
+	err = q.append(frame, at, from)
 	if err != nil {
 		q.err = err
 		q.mu.Unlock()
 		done(err)
 		return
 	}
-	q.waiting = append(q.waiting, done)
+	q.await(done)
 	q.trim(time.Now())
 	q.mu.Unlock()
-	q.signal(q.dirty)
 	q.signal(q.more)
 }
 
-// append writes a record. mu is held.
-func (q *queue) append(frame []byte, at time.Time) error {
-	if q.closed {
-		return os.ErrClosed
+// await has done called when what was written is on disk. mu is held.
+func (q *queue) await(done func(error)) {
+	q.waiting = append(q.waiting, done)
+	q.signal(q.dirty)
+	if len(q.waiting) >= groupEnough {
+		q.signal(q.full)
 	}
-	s, err := q.current()
+}
+
+// append writes a message. mu is held.
+func (q *queue) append(frame []byte, at time.Time, from uint16) error {
+	r := record{kind: recordMessage, sequence: q.sequence + 1, at: at, frame: frame}
+	if from != 0 {
+		r.kind, r.from = recordTaken, from
+	}
+	s, offset, length, err := q.write(r)
 	if err != nil {
 		return err
 	}
-	r := record{kind: recordMessage, sequence: q.sequence + 1, at: at, frame: frame}
-	offset, length, err := s.append(r)
-	if err != nil {
-		return fmt.Errorf("write the queue: %w", err)
-	}
 	q.sequence++
-	q.items = append(q.items, &item{sequence: q.sequence, segment: s, offset: offset, length: length, at: at})
+	q.marks.replay(r)
+	q.items = append(q.items, &item{sequence: q.sequence, segment: s, offset: offset, length: length, at: at, qos: frame[0] >> 1 & 3})
 	q.live++
 	q.bytes += int64(length)
 	s.live++
 	return nil
+}
+
+// write appends a record to the last file. mu is held.
+func (q *queue) write(r record) (s *segment, offset int64, length int, err error) {
+	if q.closed {
+		return nil, 0, 0, os.ErrClosed
+	}
+	if s, err = q.current(); err != nil {
+		return nil, 0, 0, err
+	}
+	if offset, length, err = s.append(r); err != nil {
+		return nil, 0, 0, fmt.Errorf("write the queue: %w", err)
+	}
+	return s, offset, length, nil
 }
 
 // current is the segment to write to. mu is held.
@@ -166,15 +209,30 @@ func (q *queue) current() (*segment, error) {
 	if len(q.segments) >= maxSegments {
 		return nil, errors.New("the queue has too many files")
 	}
-	s, err := openSegment(filepath.Join(q.dir, fmt.Sprintf("%016x%s", q.sequence+1, segmentSuffix)))
+	number := max(q.sequence, q.number) + 1
+	s, err := openSegment(filepath.Join(q.dir, fmt.Sprintf("%016x%s", number, segmentSuffix)))
 	if err != nil {
 		return nil, err
 	}
+	if err := q.begin(s); err != nil {
+		s.discard()
+		return nil, fmt.Errorf("write the queue: %w", err)
+	}
+	q.number = number
 	q.segments = append(q.segments, s)
+	q.signal(q.dirty)
 	return s, nil
 }
 
-// next gives the first message that nobody has taken, and when it was pushed; ok is false where there is none.
+// begin writes all marks: older files are not needed for them then. mu is held.
+func (q *queue) begin(s *segment) error {
+	_, _, err := s.append(record{kind: recordAllMarks, sequence: q.sequence, marks: q.marks.all()})
+	s.broken = s.broken || err != nil
+	return err
+}
+
+// next gives the first message that nobody has taken; ok is false where there is none. One of QoS 2 must be on disk: its Packet
+// Identifier comes from its sequence, and must not mean another message after a power cut.
 func (q *queue) next() (i *item, p *mqtt.Publish, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -188,6 +246,9 @@ func (q *queue) next() (i *item, p *mqtt.Publish, ok bool) {
 			q.remove(i)
 			continue
 		}
+		if i.qos == 2 && i.sequence > q.synced {
+			break
+		}
 		frame, err := i.segment.frame(i.offset, i.length)
 		var packet mqtt.Packet
 		if err == nil {
@@ -200,7 +261,11 @@ func (q *queue) next() (i *item, p *mqtt.Publish, ok bool) {
 			continue
 		}
 		i.taken = true
-		return i, packet.(*mqtt.Publish), true
+		p = packet.(*mqtt.Publish)
+		if p.QoS > 0 {
+			p.ID = i.id()
+		}
+		return i, p, true
 	}
 	return nil, nil, false
 }
@@ -225,27 +290,34 @@ func (q *queue) remove(i *item) {
 	if i.gone {
 		return
 	}
+	q.drop(i)
+	_, _, _, _ = q.write(record{kind: recordGone, sequence: i.sequence})
+	q.forget()
+}
+
+func (q *queue) drop(i *item) {
 	i.gone = true
 	q.live--
 	q.bytes -= int64(i.length)
 	i.segment.live--
-	if s, err := q.current(); err == nil && !q.closed {
-		_, _, _ = s.append(record{kind: recordGone, sequence: i.sequence})
-	}
+}
+
+// forget takes out of memory what is gone. mu is held.
+func (q *queue) forget() {
 	for len(q.items) > 0 && q.items[0].gone {
 		q.items = q.items[1:]
 	}
 }
 
-// clean deletes the oldest files while nothing in them is waited for: a later one may note what is gone of an earlier one.
+// clean deletes the oldest files while nothing in them is waited for: a later one may note what is gone of an earlier one, and the
+// last has all marks. mu is held.
 func (q *queue) clean() {
-	for len(q.segments) > 1 && q.segments[0].live == 0 && !q.segments[0].syncing {
+	if len(q.segments) == 1 && q.live == 0 && q.segments[0].size >= segmentBytes && !q.closed {
+		_, _ = q.current()
+	}
+	for len(q.segments) > 1 && q.segments[0].live == 0 && !q.segments[0].syncing && q.segments[len(q.segments)-1].safe {
 		q.segments[0].discard()
 		q.segments = q.segments[1:]
-	}
-	if len(q.segments) == 1 && q.live == 0 && q.segments[0].size >= segmentBytes && !q.segments[0].syncing {
-		q.segments[0].discard()
-		q.segments = nil
 	}
 }
 
@@ -271,12 +343,13 @@ func (q *queue) signal(c chan struct{}) {
 	}
 }
 
-// syncLoop brings what was pushed to the disk, as much at once as has come meanwhile.
+// syncLoop brings what was written to the disk, in groups.
 func (q *queue) syncLoop() {
 	for range q.dirty {
+		q.gather()
 		q.mu.Lock()
-		waiting := q.waiting
-		q.waiting = nil
+		waiting, upTo := q.waiting, q.sequence
+		q.waiting, q.hurry = nil, false
 		var files []*segment
 		for _, s := range q.segments {
 			if s.dirty {
@@ -291,16 +364,50 @@ func (q *queue) syncLoop() {
 			err = errors.Join(err, s.sync())
 		}
 		q.mu.Lock()
-		for _, s := range files {
-			s.syncing = false
-			s.broken = s.broken || err != nil // what the system has of it is not known any more
-		}
-		q.err = err
+		q.wasSynced(files, upTo, err)
 		q.mu.Unlock()
 		for _, done := range waiting {
 			done(err)
 		}
+		q.signal(q.more)
 	}
+}
+
+// gather waits a moment for more: a disk of flash wears by each sync, and does few in a second.
+func (q *queue) gather() {
+	timer := time.NewTimer(groupFor)
+	defer timer.Stop()
+	for {
+		q.mu.Lock()
+		enough := q.hurry || q.closed || len(q.waiting) >= groupEnough
+		q.mu.Unlock()
+		if enough {
+			return
+		}
+		select {
+		case <-q.full:
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+// wasSynced notes what a sync came to. What it failed to bring to the disk is not in the queue, unless it is on its way already: whoever
+// pushed it is told so. mu is held.
+func (q *queue) wasSynced(files []*segment, upTo uint64, err error) {
+	for _, s := range files {
+		s.syncing = false
+		s.safe = s.safe || err == nil
+		s.broken = s.broken || err != nil // what the system has of it is not known any more
+	}
+	for _, i := range q.items {
+		if err != nil && i.sequence > q.synced && i.sequence <= upTo && !i.taken {
+			q.drop(i)
+		}
+	}
+	q.synced, q.err = upTo, err
+	q.forget()
+	q.clean()
 }
 
 // flush waits until what was pushed so far is on disk, and said to be.
@@ -309,11 +416,12 @@ func (q *queue) flush() {
 	q.mu.Lock()
 	closed := q.closed
 	if !closed {
-		q.waiting = append(q.waiting, func(error) { close(done) })
+		q.hurry = true
+		q.await(func(error) { close(done) })
+		q.signal(q.full)
 	}
 	q.mu.Unlock()
 	if !closed {
-		q.signal(q.dirty)
 		<-done
 	}
 }
@@ -341,6 +449,7 @@ func (q *queue) close() {
 	}
 	q.closed = true
 	q.mu.Unlock()
+	q.signal(q.full)
 	close(q.dirty)
 	q.wg.Wait()
 	q.closeFiles()

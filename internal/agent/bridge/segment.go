@@ -11,18 +11,25 @@ import (
 )
 
 // A record is, in big-endian order: four bytes of length of what follows the next four, four bytes CRC-32C of the same, and then
-// one byte kind, eight bytes sequence; of a message also eight bytes of Unix milliseconds and the PUBLISH as MQTT 5.0 writes it.
+// one byte kind, eight bytes sequence; of a message also eight bytes of Unix milliseconds, of a taken one two bytes Packet Identifier,
+// and the PUBLISH as MQTT 5.0 writes it; of marks three bytes each, see marks.
 type record struct {
 	kind     byte
 	sequence uint64
 	at       time.Time
-	frame    []byte
+	from     uint16 // of a taken message
+	frame    []byte // of messages
+	marks    []byte
 }
 
 // The kinds of records.
 const (
-	recordMessage byte = 1
-	recordGone    byte = 2 // the message with this sequence was handed on, or dropped
+	recordMessage  byte = 1
+	recordGone     byte = 2 // the message with this sequence was handed on, or dropped
+	recordTaken    byte = 3 // a message of QoS 2, and that the local broker sent it with a Packet Identifier
+	recordReleased byte = 4 // the message with this sequence is gone, and the hub is told so with PUBREL
+	recordMarks    byte = 5 // changes of marks
+	recordAllMarks byte = 6 // all marks, and the sequence given out last: what came before does not count for them
 )
 
 const (
@@ -31,14 +38,19 @@ const (
 	maxRecord   = 2 << 20
 )
 
+func (r record) isMessage() bool { return r.kind == recordMessage || r.kind == recordTaken }
+
 func (r record) bytes() []byte {
-	b := make([]byte, recordHead, recordHead+messageHead+len(r.frame))
+	b := make([]byte, recordHead, recordHead+messageHead+2+len(r.frame)+len(r.marks))
 	b = append(b, r.kind)
 	b = binary.BigEndian.AppendUint64(b, r.sequence)
-	if r.kind == recordMessage {
+	if r.isMessage() {
 		b = binary.BigEndian.AppendUint64(b, uint64(r.at.UnixMilli()))
-		b = append(b, r.frame...)
 	}
+	if r.kind == recordTaken {
+		b = binary.BigEndian.AppendUint16(b, r.from)
+	}
+	b = append(append(b, r.frame...), r.marks...)
 	body := b[recordHead:]
 	binary.BigEndian.PutUint32(b, uint32(len(body)))
 	binary.BigEndian.PutUint32(b[4:], checksum(body))
@@ -52,14 +64,25 @@ func parseRecord(body []byte) (r record, ok bool) {
 		return r, false
 	}
 	r = record{kind: body[0], sequence: binary.BigEndian.Uint64(body[1:])}
-	switch {
-	case r.kind == recordGone:
-		return r, len(body) == 9
-	case r.kind != recordMessage || len(body) < messageHead:
-		return r, false
+	rest := body[9:]
+	switch r.kind {
+	case recordGone, recordReleased:
+		return r, len(rest) == 0
+	case recordMarks, recordAllMarks:
+		r.marks = rest
+		return r, len(rest)%markBytes == 0
+	case recordMessage, recordTaken:
+		if len(body) < messageHead+2 {
+			return r, false
+		}
+		r.at, rest = time.UnixMilli(int64(binary.BigEndian.Uint64(rest))), rest[8:]
+		if r.kind == recordTaken {
+			r.from, rest = binary.BigEndian.Uint16(rest), rest[2:]
+		}
+		r.frame = rest
+		return r, true
 	}
-	r.at, r.frame = time.UnixMilli(int64(binary.BigEndian.Uint64(body[9:]))), body[messageHead:]
-	return r, true
+	return r, false
 }
 
 // segment is one file of a queue.
@@ -70,6 +93,7 @@ type segment struct {
 	dirty   bool // written to since the last sync
 	syncing bool // and therefore not to be closed
 	broken  bool // not to be written to
+	safe    bool // synced since all marks were written to it
 }
 
 func openSegment(name string) (*segment, error) {
@@ -159,7 +183,7 @@ func (s *segment) frame(offset int64, _ int) ([]byte, error) {
 		return nil, err
 	}
 	r, ok := parseRecord(body)
-	if !ok || r.kind != recordMessage {
+	if !ok || !r.isMessage() {
 		return nil, fmt.Errorf("the queue is damaged: %s", s.file.Name())
 	}
 	return r.frame, nil
