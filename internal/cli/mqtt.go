@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -24,6 +26,9 @@ const mqttUsage = `Usage: adit mqtt pub -t TOPIC (-m TEXT | -f FILE | -s | -l | 
 Sends and shows messages of the hub's MQTT broker, as yourself, with the flags of mosquitto_pub and mosquitto_sub.
 
   --device DEVICE   speak to the device's own broker, its target mqtt, instead
+  -u NAME           username there
+  --password-stdin  password there, the first line of standard input
+  -P PASSWORD       likewise, but everybody on this machine sees it in the list of processes
   -t TOPIC          topic to publish to; filter to subscribe to, may be repeated
   -q 0|1|2          QoS
   -V 5|311|31       version of MQTT; 5 otherwise
@@ -56,6 +61,7 @@ Subscribing:
 Examples:
   adit mqtt sub -v -t 'devices/#'
   adit mqtt pub -t cmds/kitchen/light -m on -q 1
+  adit mqtt sub --device kitchen -u me --password-stdin -t 'zigbee2mqtt/#' <FILE
   adit mqtt sub --device kitchen -t 'zigbee2mqtt/#' -F '%I %t %p'
 `
 
@@ -83,6 +89,8 @@ func runMQTT(ctx context.Context, args []string, stdio command.Stdio) error {
 // mqttOptions are what was typed.
 type mqttOptions struct {
 	device, version, id           string
+	username, password            string
+	passwordStdin                 bool
 	qos, keepAlive, sessionExpiry int
 	keep                          bool
 	topics                        list
@@ -128,7 +136,17 @@ func parseMQTT(what string, args []string, stdio command.Stdio) (*mqttOptions, e
 		return nil, err
 	}
 	o.hasText = given(f, "m") || given(f, "message")
-	return o, o.check(what)
+	if err := o.check(what); err != nil {
+		return nil, err
+	}
+	if o.passwordStdin {
+		line, err := bufio.NewReader(stdio.In).ReadString('\n')
+		if err != nil && err != io.EOF {
+			return nil, wire.Wrap(err, wire.Invalid, "The password cannot be read")
+		}
+		o.password = strings.TrimRight(line, "\r\n")
+	}
+	return o, nil
 }
 
 // given reports whether a flag was typed.
@@ -151,6 +169,9 @@ func (o *mqttOptions) flags(f *command.Flags) {
 	}
 	o.version, o.keepAlive, o.sessionExpiry = "5", 60, 3600
 	text(&o.device, "device")
+	text(&o.username, "u", "username")
+	text(&o.password, "P", "pw")
+	f.BoolVar(&o.passwordStdin, "password-stdin", false, "")
 	text(&o.version, "V", "protocol-version")
 	text(&o.id, "i", "id")
 	number(&o.qos, "q", "qos")
@@ -203,8 +224,6 @@ func foreignFlag(args []string) error {
 			continue
 		}
 		switch name {
-		case "u", "P", "pw", "username":
-			return command.Usagef("%s is not needed: at the hub you are who signed in by `adit login`, and a device's own broker that wants a password is reached by `adit forward DEVICE 1883:mqtt`.", arg)
 		case "host", "p", "port", "L", "url", "A", "proxy", "cafile", "capath", "cert", "key", "insecure", "ciphers", "psk", "psk-identity", "tls-version", "tls-alpn", "tls-use-os-certs":
 			return command.Usagef("%s is not needed: the connection goes through the hub of `adit login`; --device DEVICE leads to a device's own broker.", arg)
 		}
@@ -225,6 +244,9 @@ func (o *mqttOptions) check(what string) error {
 	if o.keepAlive < 5 || o.keepAlive > 65535 {
 		return command.Usagef("-k is 5 to 65535 seconds.")
 	}
+	if err := o.checkPassword(); err != nil {
+		return err
+	}
 	if len(o.topics) == 0 {
 		return command.Usagef("%s needs a topic: -t %s.", what, map[string]string{"pub": "devices/NAME/…", "sub": "'devices/#'"}[what])
 	}
@@ -240,6 +262,21 @@ func (o *mqttOptions) check(what string) error {
 		return nil
 	}
 	return o.checkPub()
+}
+
+// checkPassword refuses a name or password for the hub, which knows who asks.
+func (o *mqttOptions) checkPassword() error {
+	switch {
+	case o.device == "" && (o.username != "" || o.password != "" || o.passwordStdin):
+		return command.Usagef("-u, -P and --password-stdin are not needed: at the hub you are who signed in by `adit login`. They are for a device's own broker, with --device DEVICE.")
+	case o.username == "" && (o.password != "" || o.passwordStdin):
+		return command.Usagef("A password needs the name that it belongs to: -u NAME.")
+	case o.password != "" && o.passwordStdin:
+		return command.Usagef("-P and --password-stdin are two passwords; give one.")
+	case o.passwordStdin && (o.whole || o.lines):
+		return command.Usagef("Standard input is the password or the message; send the message with -m or -f.")
+	}
+	return nil
 }
 
 func (o *mqttOptions) checkPub() error {
@@ -267,7 +304,7 @@ func (o *mqttOptions) open(ctx context.Context, stdio command.Stdio, onPublish f
 		return nil, err
 	}
 	options := mqtt.Options{
-		Version: mqttVersions[o.version], ClientID: o.id, Clean: !o.keep, KeepAlive: time.Duration(o.keepAlive) * time.Second, OnPublish: onPublish, Properties: o.connect,
+		Version: mqttVersions[o.version], Username: o.username, Password: o.password, ClientID: o.id, Clean: !o.keep, KeepAlive: time.Duration(o.keepAlive) * time.Second, OnPublish: onPublish, Properties: o.connect,
 	}
 	if o.keep {
 		options.SessionExpiry = time.Duration(o.sessionExpiry) * time.Second

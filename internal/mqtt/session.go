@@ -2,9 +2,6 @@ package mqtt
 
 import (
 	"bytes"
-	"cmp"
-	"maps"
-	"slices"
 	"sync"
 )
 
@@ -140,7 +137,7 @@ func (s *Session) resume(present bool) (frames [][]byte, through []*outgoing) {
 			s.forgetIncoming(id, func() {})
 		}
 	}
-	for _, id := range slices.SortedFunc(maps.Keys(s.out), func(a, b uint16) int { return cmp.Compare(s.out[a].sequence, s.out[b].sequence) }) {
+	for _, id := range s.inOrder() {
 		o := s.out[id]
 		switch {
 		case o.frame == nil:
@@ -156,6 +153,20 @@ func (s *Session) resume(present bool) (frames [][]byte, through []*outgoing) {
 		}
 	}
 	return frames, through
+}
+
+// inOrder are the identifiers of what is on its way out; they are few.
+func (s *Session) inOrder() (ids []uint16) {
+	for id, o := range s.out {
+		at := len(ids)
+		for at > 0 && s.out[ids[at-1]].sequence > o.sequence {
+			at--
+		}
+		ids = append(ids, 0)
+		copy(ids[at+1:], ids[at:])
+		ids[at] = id
+	}
+	return ids
 }
 
 // forgetIncoming makes an identifier free again; where that is not safe yet, safe is called when it is. mu is held.

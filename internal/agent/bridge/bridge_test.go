@@ -318,3 +318,22 @@ func TestTheBreakerStopsNothingElse(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// queue_qos0 = false: while the hub is away messages of QoS 0 are dropped and counted, and others wait.
+func TestQoS0IsNotKeptWhereItShallNot(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.QueueQoS0 = false }, `s/# out 1 "" d/`)
+	home, atHub := r.local.Connect(mqtt.Options{ClientID: "home", Clean: true}), r.hub.Listen("d/#")
+	publish(t, home, mqtt.Message{Topic: "s/a", Payload: []byte("online")})
+	if p := mqtttest.Next(t, atHub); p.QoS != 0 || string(p.Payload) != "online" {
+		t.Errorf("%+v", p)
+	}
+	r.cutOff(true)
+	mqtttest.Eventually(t, "the cut is noticed", func() bool { return !r.Status().Remote })
+	publish(t, home, mqtt.Message{Topic: "s/a", Payload: []byte("dropped")})
+	publish(t, home, mqtt.Message{Topic: "s/a", Payload: []byte("kept"), QoS: 1})
+	mqtttest.Eventually(t, "one is dropped, one kept", func() bool { s := r.Status(); return s.Dropped == 1 && s.Queued == 1 })
+	r.cutOff(false)
+	if p := mqtttest.Next(t, atHub); string(p.Payload) != "kept" {
+		t.Errorf("%s", p.Payload)
+	}
+}

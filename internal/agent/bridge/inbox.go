@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"slices"
 	"sync"
 
 	"github.com/aditdev/adit/internal/mqtt"
@@ -68,6 +67,6 @@ func (i *inbox) take() (a arrival, ok bool) {
 func (i *inbox) back(a arrival) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.list = slices.Insert(i.list, 0, a)
+	i.list = append([]arrival{a}, i.list...)
 	i.bytes += len(a.p.Payload)
 }

@@ -1,9 +1,7 @@
 package bridge
 
 import (
-	"cmp"
 	"encoding/binary"
-	"maps"
 	"slices"
 
 	"github.com/aditdev/adit/internal/mqtt"
@@ -19,10 +17,9 @@ import (
 //     it is marked for both sides, in one record: here until PUBCOMP, there until the hub's PUBREL.
 //
 // What is under way when the agent is killed is therefore either repeated under the identifier that the other side knows it by, or marked.
-type mark struct {
-	at way
-	id uint16
-}
+type mark uint32 // way and Packet Identifier
+
+func markOf(at way, id uint16) mark { return mark(at)<<16 | mark(id) }
 
 // way is what a mark is of.
 type way byte
@@ -35,8 +32,8 @@ const (
 )
 
 const (
-	markBytes     = 3 // one byte way, or its complement for a mark that is taken back, two bytes Packet Identifier
-	takenBack way = 0xff
+	markBytes      = 3 // one byte way, or its complement for a mark that is taken back, two bytes Packet Identifier
+	takenBack mark = 0xff << 16
 )
 
 // id is the Packet Identifier of a message on its way to the hub.
@@ -44,35 +41,45 @@ func (i *item) id() uint16 { return idOf(i.sequence) }
 
 func idOf(sequence uint64) uint16 { return uint16(sequence%65535) + 1 }
 
-func (m mark) append(b []byte) []byte {
-	return binary.BigEndian.AppendUint16(append(b, byte(m.at)), m.id)
-}
+func (m mark) way() way   { return way(m >> 16) }
+func (m mark) id() uint16 { return uint16(m) }
 
-type marks map[mark]bool
+func (m mark) append(b []byte) []byte { return append(b, byte(m>>16), byte(m>>8), byte(m)) }
+
+// marks are few, and in the order in which they were made: PUBREL is repeated in that of the messages.
+type marks []mark
 
 // replay does to marks what a record says.
-func (s marks) replay(r record) {
+func (s *marks) replay(r record) {
 	switch r.kind {
 	case recordTaken:
-		s[mark{localIn, r.from}] = true
+		s.set(markOf(localIn, r.from))
 	case recordReleased:
-		s[mark{hubOut, idOf(r.sequence)}] = true
+		s.set(markOf(hubOut, idOf(r.sequence)))
 	case recordAllMarks:
-		clear(s)
+		*s = nil
 	}
 	for b := r.marks; len(b) >= markBytes; b = b[markBytes:] {
-		m := mark{way(b[0]), binary.BigEndian.Uint16(b[1:])}
-		if m.at > hubOut {
-			m.at ^= takenBack
-			delete(s, m)
-		} else {
-			s[m] = true
-		}
+		s.set(markOf(way(b[0]), binary.BigEndian.Uint16(b[1:])))
+	}
+}
+
+// set makes a mark, or takes it back.
+func (s *marks) set(m mark) {
+	back := m.way() > hubOut
+	if back {
+		m ^= takenBack
+	}
+	if at := slices.Index(*s, m); at >= 0 {
+		*s = append((*s)[:at], (*s)[at+1:]...)
+	}
+	if !back {
+		*s = append(*s, m)
 	}
 }
 
 func (s marks) all() (b []byte) {
-	for m := range s {
+	for _, m := range s {
 		b = m.append(b)
 	}
 	return b
@@ -80,15 +87,14 @@ func (s marks) all() (b []byte) {
 
 // restore puts what is marked back into the sessions of both links.
 func (q *queue) restore(local, hub *mqtt.Session) {
-	byID := func(a, b mark) int { return cmp.Compare(a.id, b.id) }
-	for _, m := range slices.SortedFunc(maps.Keys(q.marks), byID) {
-		session, out := local, m.at == localOut || m.at == hubOut
-		if m.at == hubIn || m.at == hubOut {
+	for _, m := range q.marks {
+		session, out := local, m.way() == localOut || m.way() == hubOut
+		if m.way() == hubIn || m.way() == hubOut {
 			session = hub
 		}
-		frame, err := mqtt.Encode(&mqtt.Ack{Kind: mqtt.PUBREL, ID: m.id}, mqtt.V311) // the same in each version
+		frame, err := mqtt.Encode(&mqtt.Ack{Kind: mqtt.PUBREL, ID: m.id()}, mqtt.V311) // the same in each version
 		if err == nil {
-			session.Restore(out, m.id, frame, nil)
+			session.Restore(out, m.id(), frame, nil)
 		}
 	}
 }
@@ -112,7 +118,7 @@ func (q *queue) note(list []byte, safe func()) (already bool) {
 func (q *queue) marked(m mark) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.marks[m]
+	return slices.Contains(q.marks, m)
 }
 
 // release takes the message with a Packet Identifier at the hub out, and marks it.
@@ -146,25 +152,24 @@ type store struct {
 func (s store) Save(outgoing bool, id uint16, frame []byte, safe func()) (already bool) {
 	switch {
 	case !outgoing:
-		m := mark{s.in, id}
+		m := markOf(s.in, id)
 		return s.queue.marked(m) || s.queue.note(m.append(nil), safe)
 	case mqtt.Type(frame[0]>>4) != mqtt.PUBREL: // repeated from the queue, or by the hub
 		return true
 	case s.out == hubOut:
 		return s.queue.release(id, safe)
 	}
-	return s.queue.note(mark{hubIn, id}.append(mark{localOut, id}.append(nil)), safe)
+	return s.queue.note(markOf(hubIn, id).append(markOf(localOut, id).append(nil)), safe)
 }
 
 // Forget is called by the link's session, see mqtt.Store.
 func (s store) Forget(outgoing bool, id uint16, safe func()) (already bool) {
-	m := mark{s.in, id}
+	m := markOf(s.in, id)
 	if outgoing {
-		m.at = s.out
+		m = markOf(s.out, id)
 	}
 	if !s.queue.marked(m) {
 		return true
 	}
-	m.at ^= takenBack
-	return s.queue.note(m.append(nil), safe)
+	return s.queue.note((m ^ takenBack).append(nil), safe)
 }

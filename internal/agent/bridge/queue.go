@@ -64,8 +64,10 @@ const (
 	segmentBytes = 1 << 20
 	maxSegments  = 4096
 	groupFor     = 20 * time.Millisecond // so long a sync waits for more to bring to the disk
-	groupEnough  = 8                     // unless so many wait for it: brokers send no more than a few before an acknowledgement
-	inflight     = 20                    // messages that wait for the hub's acknowledgement at once
+	groupEnough  = 16                    // unless so many wait for it: brokers send no more than 20 before an acknowledgement
+	groupLeast   = 3                     // or so many, and no more came for groupQuiet
+	groupQuiet   = time.Millisecond
+	inflight     = 20 // messages that wait for the hub's acknowledgement at once
 )
 
 // openQueue reads what is in dir, which it makes. A record that is torn, or damaged in its length, ends what is read of its file.
@@ -73,7 +75,7 @@ func openQueue(dir string, limits Limits) (*queue, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the queue: %w", err)
 	}
-	q := &queue{dir: dir, limits: limits, marks: marks{}, dirty: make(chan struct{}, 1), full: make(chan struct{}, 1), more: make(chan struct{}, 1)}
+	q := &queue{dir: dir, limits: limits, dirty: make(chan struct{}, 1), full: make(chan struct{}, 1), more: make(chan struct{}, 1)}
 	names, err := filepath.Glob(filepath.Join(dir, "*"+segmentSuffix))
 	if err != nil {
 		return nil, err
@@ -86,7 +88,9 @@ func openQueue(dir string, limits Limits) (*queue, error) {
 			return nil, err
 		}
 	}
-	for _, i := range known {
+	all := q.items
+	q.items = nil
+	for _, i := range all {
 		if !i.gone {
 			q.items = append(q.items, i)
 			q.live++
@@ -94,7 +98,6 @@ func openQueue(dir string, limits Limits) (*queue, error) {
 			i.segment.live++
 		}
 	}
-	slices.SortFunc(q.items, func(a, b *item) int { return int(a.sequence) - int(b.sequence) })
 	for n, i := range q.items {
 		i.again = n < inflight
 	}
@@ -124,7 +127,9 @@ func (q *queue) load(name string, known map[uint64]*item) error {
 		q.marks.replay(r)
 		switch {
 		case r.isMessage() && len(r.frame) > 0:
-			known[r.sequence] = &item{sequence: r.sequence, segment: s, offset: offset, length: length, at: r.at, qos: r.frame[0] >> 1 & 3}
+			i := &item{sequence: r.sequence, segment: s, offset: offset, length: length, at: r.at, qos: r.frame[0] >> 1 & 3}
+			known[r.sequence] = i
+			q.items = append(q.items, i) // sequences only grow
 		case r.kind == recordGone || r.kind == recordReleased:
 			if i := known[r.sequence]; i != nil {
 				i.gone = true
@@ -373,21 +378,22 @@ func (q *queue) syncLoop() {
 	}
 }
 
-// gather waits a moment for more: a disk of flash wears by each sync, and does few in a second.
+// gather waits a moment for more: a disk of flash wears by each sync, and does few in a second. It waits no longer where a group is there
+// and nothing follows: the brokers may be waiting for acknowledgements.
 func (q *queue) gather() {
-	timer := time.NewTimer(groupFor)
-	defer timer.Stop()
+	began, before := time.Now(), 0
 	for {
 		q.mu.Lock()
-		enough := q.hurry || q.closed || len(q.waiting) >= groupEnough
+		n := len(q.waiting)
+		enough := q.hurry || q.closed || n >= groupEnough
 		q.mu.Unlock()
-		if enough {
+		if enough || n == before && n >= groupLeast || time.Since(began) >= groupFor {
 			return
 		}
+		before = n
 		select {
 		case <-q.full:
-		case <-timer.C:
-			return
+		case <-time.After(groupQuiet):
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -337,5 +338,47 @@ func TestUsersAreChecked(t *testing.T) {
 		if err := u.Check(); !errors.As(err, &e) || e.Code != wire.Invalid {
 			t.Errorf("%+v: %v", u, err)
 		}
+	}
+}
+
+// peer is a connection from an address.
+type peer struct {
+	net.Conn
+	address string
+}
+
+func (p *peer) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(p.address))
+}
+func (p *peer) Close() error { return nil }
+
+// One neighbour has so many connections and no more, all together likewise; who leaves makes room.
+func TestConnectionsAreCapped(t *testing.T) {
+	r := newRig(t)
+	var last *peer
+	enter := func(address string, n int) (in int) {
+		for range n {
+			if p := (&peer{address: address}); r.enter(p) {
+				last = p
+				in++
+			}
+		}
+		return in
+	}
+	if n := enter("192.168.1.9:1000", maxOfOne+5); n != maxOfOne {
+		t.Errorf("one neighbour has %d connections", n)
+	}
+	if n := enter("127.0.0.1:1000", maxConnections); n != maxConnections-maxOfOne {
+		t.Errorf("%d more from loopback", n)
+	}
+	if n := enter("192.168.1.10:1000", 1); n != 0 {
+		t.Error("more than all came in")
+	}
+	r.leave(last)
+	if n := enter("192.168.1.10:1000", 2); n != 1 {
+		t.Errorf("%d came in for one that left", n)
+	}
+	if s := r.Status(); s.Connections != maxConnections || s.Refused != 5+maxOfOne+1+1 {
+		t.Errorf("%+v", s)
 	}
 }
