@@ -18,8 +18,10 @@ GO_BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false \
 OURS = github.com/aditdev/adit
 ADIT_COLD = $(OURS)/cmd/adit $(OURS)/internal/agent $(OURS)/internal/agent/bridge $(OURS)/internal/agent/gateway \
 	$(OURS)/internal/agent/hold $(OURS)/internal/api $(OURS)/internal/cli $(OURS)/internal/command $(OURS)/internal/wire \
-	crypto/x509 encoding/asn1 encoding/json encoding/pem flag fmt log/slog mime mime/multipart net/http net/textproto net/url os/exec os/user \
-	vendor/golang.org/x/net/dns/dnsmessage vendor/golang.org/x/net/http/httpguts vendor/golang.org/x/net/idna
+	crypto/ecdsa crypto/elliptic crypto/rsa crypto/x509 encoding/asn1 encoding/json encoding/pem flag fmt log/slog math/big mime mime/multipart \
+	net/http net/textproto net/url os/exec os/user reflect strconv vendor/golang.org/x/crypto/cryptobyte \
+	vendor/golang.org/x/net/dns/dnsmessage vendor/golang.org/x/net/http/httpguts vendor/golang.org/x/net/idna \
+	vendor/golang.org/x/text/secure/bidirule vendor/golang.org/x/text/unicode/bidi vendor/golang.org/x/text/unicode/norm
 ADIT_FLAGS = -tags nethttpomithttp2 $(ADIT_COLD:%=-gcflags=%=-l)
 ADIT_BUILD = $(GO_BUILD) $(ADIT_FLAGS)
 
