@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/mqtttest"
@@ -69,7 +70,8 @@ func kill(cmd *exec.Cmd) {
 	_ = cmd.Wait()
 }
 
-// QoS 2 is exactly once also where the agent is killed in the middle of a stream, each way; and in order.
+// QoS 2 is exactly once also where the agent is killed in the middle of a stream, each way; and in order, but that Mosquitto 2.0 gives
+// a client that comes back a message of this moment before those that wait.
 func TestKilledAgentsSendNothingTwice(t *testing.T) {
 	for _, version := range []string{"5", "3.1.1"} {
 		t.Run(version, func(t *testing.T) { killedInAStream(t, version) })
@@ -100,7 +102,8 @@ func killedInAStream(t *testing.T, version string) {
 	}
 	streams.Go(func() { stream(home, "s/n") })
 	streams.Go(func() { stream(away, "c/n") })
-	next := [2]int{}
+	var seen [2][messages]bool
+	var next, jumps [2]int
 	for n := range 2 * messages {
 		way, p := 0, (*mqtt.Publish)(nil)
 		for p == nil || string(p.Payload) == "-1" { // retained ones come again by a new subscription
@@ -109,20 +112,28 @@ func killedInAStream(t *testing.T, version string) {
 				way = 0
 			case p = <-atLocal:
 				way = 1
-			case <-t.Context().Done():
-				t.FailNow()
+			case <-time.After(time.Minute):
+				t.Fatalf("nothing more came after %v", next)
 			}
 		}
-		if i, err := strconv.Atoi(string(p.Payload)); err != nil || i != next[way] {
+		i, err := strconv.Atoi(string(p.Payload))
+		if err != nil || i < 0 || i >= messages || seen[way][i] {
 			t.Fatalf("way %d: after %d came %s", way, next[way]-1, p.Payload)
 		}
-		next[way]++
+		seen[way][i] = true
+		if i != next[way] {
+			jumps[way]++
+		}
+		next[way] = i + 1
 		if every := 2 * messages / (kills + 1); n%every == every-1 && n/every < kills {
 			kill(bridge)
 			bridge = child(t, c, hub, dir)
 		}
 	}
 	streams.Wait()
+	if most := 3 * kills; jumps[0] > most || jumps[1] > most { // one message out of its place is three jumps
+		t.Errorf("%v messages did not follow the one before", jumps)
+	}
 	quiet(t, home, "s/n", atHub, "the hub")
 	quiet(t, away, "c/n", atLocal, "home")
 }
