@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aditdev/adit/internal/agent/carrier"
+	"github.com/aditdev/adit/internal/agent/sshserver"
 	"github.com/aditdev/adit/internal/command"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
@@ -60,6 +61,7 @@ func Run(ctx context.Context, p Paths, logs io.Writer) error {
 	}
 	rememberProxy(c)
 	syscall.Umask(0o022) // for the programs that people run; files of the agent set their modes
+	defer sshserver.HearHangUps()()
 	log := slog.New(slog.NewTextHandler(logs, nil)).With("device", c.Device)
 	if err := refreshTrusted(p, c); err != nil {
 		log.Warn("what sshd reads could not be renewed", "cause", err)

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -191,6 +192,9 @@ func TestProxyCommandLeavesNothingBehind(t *testing.T) {
 // A network that takes no bytes holds openssl in a write. ssh gives up by its keep-alives, and says so.
 func TestProxyCommandEndsInADeadNetwork(t *testing.T) {
 	t.Parallel()
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGHUP) // below nohup the programs would ignore it too
+	t.Cleanup(func() { signal.Stop(heard) })
 	each(t, func(t *testing.T, g *gate, l *laptop, form Form) {
 		g.stalled = true
 		g.start()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"syscall"
 	"time"
@@ -15,6 +16,18 @@ var signals = map[string]syscall.Signal{
 	"ABRT": syscall.SIGABRT, "ALRM": syscall.SIGALRM, "FPE": syscall.SIGFPE, "HUP": syscall.SIGHUP, "ILL": syscall.SIGILL,
 	"INT": syscall.SIGINT, "KILL": syscall.SIGKILL, "PIPE": syscall.SIGPIPE, "QUIT": syscall.SIGQUIT, "SEGV": syscall.SIGSEGV,
 	"TERM": syscall.SIGTERM, "USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2,
+}
+
+// HearHangUps has SIGHUP end the programs that this process starts also where it was itself told to ignore it, as nohup tells:
+// what is ignored stays so over execve(2), and a shell would leave its programs behind. This process goes on as before. The
+// returned function undoes it.
+func HearHangUps() (undo func()) {
+	if !signal.Ignored(syscall.SIGHUP) {
+		return func() {}
+	}
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGHUP)
+	return func() { signal.Stop(heard) }
 }
 
 func (p *program) signal(name string) bool {

@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	_ = HearHangUps() // the tests may run below nohup, as an agent may
 	goleak.VerifyTestMain(m)
 }
 
