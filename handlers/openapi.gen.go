@@ -7,7 +7,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -17,22 +19,22 @@ import (
 
 // Defines values for AgentUpdateState.
 const (
-	Done       AgentUpdateState = "done"
-	Failed     AgentUpdateState = "failed"
-	Restarting AgentUpdateState = "restarting"
-	Running    AgentUpdateState = "running"
+	AgentUpdateStateDone       AgentUpdateState = "done"
+	AgentUpdateStateFailed     AgentUpdateState = "failed"
+	AgentUpdateStateRestarting AgentUpdateState = "restarting"
+	AgentUpdateStateRunning    AgentUpdateState = "running"
 )
 
 // Valid indicates whether the value is a known member of the AgentUpdateState enum.
 func (e AgentUpdateState) Valid() bool {
 	switch e {
-	case Done:
+	case AgentUpdateStateDone:
 		return true
-	case Failed:
+	case AgentUpdateStateFailed:
 		return true
-	case Restarting:
+	case AgentUpdateStateRestarting:
 		return true
-	case Running:
+	case AgentUpdateStateRunning:
 		return true
 	default:
 		return false
@@ -132,6 +134,495 @@ func (e FactsInstall) Valid() bool {
 	case FactsInstallSystem:
 		return true
 	case FactsInstallUser:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookActionCorrelation.
+const (
+	Envelope HookActionCorrelation = "envelope"
+	Topic    HookActionCorrelation = "topic"
+	V5       HookActionCorrelation = "v5"
+)
+
+// Valid indicates whether the value is a known member of the HookActionCorrelation enum.
+func (e HookActionCorrelation) Valid() bool {
+	switch e {
+	case Envelope:
+		return true
+	case Topic:
+		return true
+	case V5:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookActionKind.
+const (
+	Command HookActionKind = "command"
+	Publish HookActionKind = "publish"
+	Store   HookActionKind = "store"
+)
+
+// Valid indicates whether the value is a known member of the HookActionKind enum.
+func (e HookActionKind) Valid() bool {
+	switch e {
+	case Command:
+		return true
+	case Publish:
+		return true
+	case Store:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookDeliveryHeldBy.
+const (
+	HookDeliveryHeldByBreaker HookDeliveryHeldBy = "breaker"
+	HookDeliveryHeldByOrder   HookDeliveryHeldBy = "order"
+	HookDeliveryHeldByPaused  HookDeliveryHeldBy = "paused"
+	HookDeliveryHeldByRate    HookDeliveryHeldBy = "rate"
+)
+
+// Valid indicates whether the value is a known member of the HookDeliveryHeldBy enum.
+func (e HookDeliveryHeldBy) Valid() bool {
+	switch e {
+	case HookDeliveryHeldByBreaker:
+		return true
+	case HookDeliveryHeldByOrder:
+		return true
+	case HookDeliveryHeldByPaused:
+		return true
+	case HookDeliveryHeldByRate:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookDeliveryState.
+const (
+	HookDeliveryStateCancelled HookDeliveryState = "cancelled"
+	HookDeliveryStateDead      HookDeliveryState = "dead"
+	HookDeliveryStateDelivered HookDeliveryState = "delivered"
+	HookDeliveryStateSending   HookDeliveryState = "sending"
+	HookDeliveryStateWaiting   HookDeliveryState = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the HookDeliveryState enum.
+func (e HookDeliveryState) Valid() bool {
+	switch e {
+	case HookDeliveryStateCancelled:
+		return true
+	case HookDeliveryStateDead:
+		return true
+	case HookDeliveryStateDelivered:
+		return true
+	case HookDeliveryStateSending:
+		return true
+	case HookDeliveryStateWaiting:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookEndpointBreaker.
+const (
+	HookEndpointBreakerClosed   HookEndpointBreaker = "closed"
+	HookEndpointBreakerHalfOpen HookEndpointBreaker = "half-open"
+	HookEndpointBreakerOpen     HookEndpointBreaker = "open"
+)
+
+// Valid indicates whether the value is a known member of the HookEndpointBreaker enum.
+func (e HookEndpointBreaker) Valid() bool {
+	switch e {
+	case HookEndpointBreakerClosed:
+		return true
+	case HookEndpointBreakerHalfOpen:
+		return true
+	case HookEndpointBreakerOpen:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookEndpointMode.
+const (
+	HookEndpointModeOrdered  HookEndpointMode = "ordered"
+	HookEndpointModeParallel HookEndpointMode = "parallel"
+)
+
+// Valid indicates whether the value is a known member of the HookEndpointMode enum.
+func (e HookEndpointMode) Valid() bool {
+	switch e {
+	case HookEndpointModeOrdered:
+		return true
+	case HookEndpointModeParallel:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookEndpointSignature.
+const (
+	HookEndpointSignatureV1  HookEndpointSignature = "v1"
+	HookEndpointSignatureV1A HookEndpointSignature = "v1a"
+)
+
+// Valid indicates whether the value is a known member of the HookEndpointSignature enum.
+func (e HookEndpointSignature) Valid() bool {
+	switch e {
+	case HookEndpointSignatureV1:
+		return true
+	case HookEndpointSignatureV1A:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookEndpointState.
+const (
+	HookEndpointStateActive   HookEndpointState = "active"
+	HookEndpointStateDisabled HookEndpointState = "disabled"
+	HookEndpointStatePaused   HookEndpointState = "paused"
+)
+
+// Valid indicates whether the value is a known member of the HookEndpointState enum.
+func (e HookEndpointState) Valid() bool {
+	switch e {
+	case HookEndpointStateActive:
+		return true
+	case HookEndpointStateDisabled:
+		return true
+	case HookEndpointStatePaused:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookEndpointChangeMode.
+const (
+	HookEndpointChangeModeOrdered  HookEndpointChangeMode = "ordered"
+	HookEndpointChangeModeParallel HookEndpointChangeMode = "parallel"
+)
+
+// Valid indicates whether the value is a known member of the HookEndpointChangeMode enum.
+func (e HookEndpointChangeMode) Valid() bool {
+	switch e {
+	case HookEndpointChangeModeOrdered:
+		return true
+	case HookEndpointChangeModeParallel:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookEndpointChangeState.
+const (
+	HookEndpointChangeStateActive HookEndpointChangeState = "active"
+	HookEndpointChangeStatePaused HookEndpointChangeState = "paused"
+)
+
+// Valid indicates whether the value is a known member of the HookEndpointChangeState enum.
+func (e HookEndpointChangeState) Valid() bool {
+	switch e {
+	case HookEndpointChangeStateActive:
+		return true
+	case HookEndpointChangeStatePaused:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookEndpointRequestMode.
+const (
+	HookEndpointRequestModeOrdered  HookEndpointRequestMode = "ordered"
+	HookEndpointRequestModeParallel HookEndpointRequestMode = "parallel"
+)
+
+// Valid indicates whether the value is a known member of the HookEndpointRequestMode enum.
+func (e HookEndpointRequestMode) Valid() bool {
+	switch e {
+	case HookEndpointRequestModeOrdered:
+		return true
+	case HookEndpointRequestModeParallel:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookEndpointRequestSignature.
+const (
+	HookEndpointRequestSignatureV1  HookEndpointRequestSignature = "v1"
+	HookEndpointRequestSignatureV1A HookEndpointRequestSignature = "v1a"
+)
+
+// Valid indicates whether the value is a known member of the HookEndpointRequestSignature enum.
+func (e HookEndpointRequestSignature) Valid() bool {
+	switch e {
+	case HookEndpointRequestSignatureV1:
+		return true
+	case HookEndpointRequestSignatureV1A:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookFormat.
+const (
+	HookFormatCloudevents       HookFormat = "cloudevents"
+	HookFormatCloudeventsBinary HookFormat = "cloudevents-binary"
+	HookFormatRaw               HookFormat = "raw"
+	HookFormatStandard          HookFormat = "standard"
+)
+
+// Valid indicates whether the value is a known member of the HookFormat enum.
+func (e HookFormat) Valid() bool {
+	switch e {
+	case HookFormatCloudevents:
+		return true
+	case HookFormatCloudeventsBinary:
+		return true
+	case HookFormatRaw:
+		return true
+	case HookFormatStandard:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookRequestState.
+const (
+	HookRequestStateDone    HookRequestState = "done"
+	HookRequestStateFailed  HookRequestState = "failed"
+	HookRequestStateWaiting HookRequestState = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the HookRequestState enum.
+func (e HookRequestState) Valid() bool {
+	switch e {
+	case HookRequestStateDone:
+		return true
+	case HookRequestStateFailed:
+		return true
+	case HookRequestStateWaiting:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookSourceOffline.
+const (
+	HookSourceOfflineQueue  HookSourceOffline = "queue"
+	HookSourceOfflineRefuse HookSourceOffline = "refuse"
+)
+
+// Valid indicates whether the value is a known member of the HookSourceOffline enum.
+func (e HookSourceOffline) Valid() bool {
+	switch e {
+	case HookSourceOfflineQueue:
+		return true
+	case HookSourceOfflineRefuse:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookSourceChangeMethods.
+const (
+	HookSourceChangeMethodsGET   HookSourceChangeMethods = "GET"
+	HookSourceChangeMethodsPATCH HookSourceChangeMethods = "PATCH"
+	HookSourceChangeMethodsPOST  HookSourceChangeMethods = "POST"
+	HookSourceChangeMethodsPUT   HookSourceChangeMethods = "PUT"
+)
+
+// Valid indicates whether the value is a known member of the HookSourceChangeMethods enum.
+func (e HookSourceChangeMethods) Valid() bool {
+	switch e {
+	case HookSourceChangeMethodsGET:
+		return true
+	case HookSourceChangeMethodsPATCH:
+		return true
+	case HookSourceChangeMethodsPOST:
+		return true
+	case HookSourceChangeMethodsPUT:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookSourceChangeOffline.
+const (
+	HookSourceChangeOfflineQueue  HookSourceChangeOffline = "queue"
+	HookSourceChangeOfflineRefuse HookSourceChangeOffline = "refuse"
+)
+
+// Valid indicates whether the value is a known member of the HookSourceChangeOffline enum.
+func (e HookSourceChangeOffline) Valid() bool {
+	switch e {
+	case HookSourceChangeOfflineQueue:
+		return true
+	case HookSourceChangeOfflineRefuse:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookSourceRequestMethods.
+const (
+	HookSourceRequestMethodsGET   HookSourceRequestMethods = "GET"
+	HookSourceRequestMethodsPATCH HookSourceRequestMethods = "PATCH"
+	HookSourceRequestMethodsPOST  HookSourceRequestMethods = "POST"
+	HookSourceRequestMethodsPUT   HookSourceRequestMethods = "PUT"
+)
+
+// Valid indicates whether the value is a known member of the HookSourceRequestMethods enum.
+func (e HookSourceRequestMethods) Valid() bool {
+	switch e {
+	case HookSourceRequestMethodsGET:
+		return true
+	case HookSourceRequestMethodsPATCH:
+		return true
+	case HookSourceRequestMethodsPOST:
+		return true
+	case HookSourceRequestMethodsPUT:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookSourceRequestOffline.
+const (
+	HookSourceRequestOfflineQueue  HookSourceRequestOffline = "queue"
+	HookSourceRequestOfflineRefuse HookSourceRequestOffline = "refuse"
+)
+
+// Valid indicates whether the value is a known member of the HookSourceRequestOffline enum.
+func (e HookSourceRequestOffline) Valid() bool {
+	switch e {
+	case HookSourceRequestOfflineQueue:
+		return true
+	case HookSourceRequestOfflineRefuse:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookTransformKind.
+const (
+	Jq       HookTransformKind = "jq"
+	Template HookTransformKind = "template"
+)
+
+// Valid indicates whether the value is a known member of the HookTransformKind enum.
+func (e HookTransformKind) Valid() bool {
+	switch e {
+	case Jq:
+		return true
+	case Template:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookVerificationAlgorithm.
+const (
+	Sha1   HookVerificationAlgorithm = "sha1"
+	Sha256 HookVerificationAlgorithm = "sha256"
+	Sha512 HookVerificationAlgorithm = "sha512"
+)
+
+// Valid indicates whether the value is a known member of the HookVerificationAlgorithm enum.
+func (e HookVerificationAlgorithm) Valid() bool {
+	switch e {
+	case Sha1:
+		return true
+	case Sha256:
+		return true
+	case Sha512:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookVerificationEncoding.
+const (
+	Base64 HookVerificationEncoding = "base64"
+	Hex    HookVerificationEncoding = "hex"
+)
+
+// Valid indicates whether the value is a known member of the HookVerificationEncoding enum.
+func (e HookVerificationEncoding) Valid() bool {
+	switch e {
+	case Base64:
+		return true
+	case Hex:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookVerificationKind.
+const (
+	HookVerificationKindBasic            HookVerificationKind = "basic"
+	HookVerificationKindBearer           HookVerificationKind = "bearer"
+	HookVerificationKindGithub           HookVerificationKind = "github"
+	HookVerificationKindGitlab           HookVerificationKind = "gitlab"
+	HookVerificationKindHmac             HookVerificationKind = "hmac"
+	HookVerificationKindNone             HookVerificationKind = "none"
+	HookVerificationKindShopify          HookVerificationKind = "shopify"
+	HookVerificationKindSlack            HookVerificationKind = "slack"
+	HookVerificationKindStandardWebhooks HookVerificationKind = "standard-webhooks"
+	HookVerificationKindStripe           HookVerificationKind = "stripe"
+)
+
+// Valid indicates whether the value is a known member of the HookVerificationKind enum.
+func (e HookVerificationKind) Valid() bool {
+	switch e {
+	case HookVerificationKindBasic:
+		return true
+	case HookVerificationKindBearer:
+		return true
+	case HookVerificationKindGithub:
+		return true
+	case HookVerificationKindGitlab:
+		return true
+	case HookVerificationKindHmac:
+		return true
+	case HookVerificationKindNone:
+		return true
+	case HookVerificationKindShopify:
+		return true
+	case HookVerificationKindSlack:
+		return true
+	case HookVerificationKindStandardWebhooks:
+		return true
+	case HookVerificationKindStripe:
 		return true
 	default:
 		return false
@@ -572,22 +1063,22 @@ func (e ServiceProtocol) Valid() bool {
 
 // Defines values for ShellState.
 const (
-	Ended   ShellState = "ended"
-	Open    ShellState = "open"
-	Opening ShellState = "opening"
-	Waiting ShellState = "waiting"
+	ShellStateEnded   ShellState = "ended"
+	ShellStateOpen    ShellState = "open"
+	ShellStateOpening ShellState = "opening"
+	ShellStateWaiting ShellState = "waiting"
 )
 
 // Valid indicates whether the value is a known member of the ShellState enum.
 func (e ShellState) Valid() bool {
 	switch e {
-	case Ended:
+	case ShellStateEnded:
 		return true
-	case Open:
+	case ShellStateOpen:
 		return true
-	case Opening:
+	case ShellStateOpening:
 		return true
-	case Waiting:
+	case ShellStateWaiting:
 		return true
 	default:
 		return false
@@ -919,6 +1410,23 @@ type Event struct {
 	UserID *string `json:"user_id,omitempty"`
 }
 
+// EventPage defines model for EventPage.
+type EventPage struct {
+	Events []Event `json:"events"`
+
+	// Next Give it as `before` for the next page; absent on the last
+	Next *string `json:"next,omitempty"`
+}
+
+// EventType defines model for EventType.
+type EventType struct {
+	// Data Names of the members of its data
+	Data []string `json:"data"`
+
+	// Type Example: device.online
+	Type string `json:"type"`
+}
+
 // Facts What the device says of itself. All of it is text from a stranger.
 type Facts struct {
 	Addresses *[]string `json:"addresses,omitempty"`
@@ -1008,6 +1516,552 @@ type GrantRequest struct {
 	// User Id, e-mail or handle
 	User string `json:"user"`
 }
+
+// HookAccepted defines model for HookAccepted.
+type HookAccepted struct {
+	ID     string `json:"id"`
+	Queued bool   `json:"queued"`
+}
+
+// HookAction defines model for HookAction.
+type HookAction struct {
+	// Arguments command: a value for each of its parameters, with jq in {{ }}
+	Arguments *map[string]string `json:"arguments,omitempty"`
+
+	// Command command: its name in the device's agent.toml
+	Command *string `json:"command,omitempty"`
+
+	// Correlation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload} for MQTT 3.1.1, or devices/NAME/replies/ID
+	Correlation *HookActionCorrelation `json:"correlation,omitempty"`
+
+	// Device command: id or name. publish with `wait`: whose state decides offline; found in the topic where absent
+	Device *string `json:"device,omitempty"`
+
+	// Kind store: keep it for `adit hook listen`, the page and events
+	Kind   HookActionKind `json:"kind"`
+	Qos    *int           `json:"qos,omitempty"`
+	Retain *bool          `json:"retain,omitempty"`
+
+	// Topic publish: a topic, with jq in {{ }} over {body, headers, query, path, method, source, id}
+	Topic *string `json:"topic,omitempty"`
+
+	// TopicPrefix publish: the topic must lie below it; the part before the first {{ where absent
+	TopicPrefix *string `json:"topic_prefix,omitempty"`
+}
+
+// HookActionCorrelation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload} for MQTT 3.1.1, or devices/NAME/replies/ID
+type HookActionCorrelation string
+
+// HookActionKind store: keep it for `adit hook listen`, the page and events
+type HookActionKind string
+
+// HookAnswer defines model for HookAnswer.
+type HookAnswer struct {
+	Body        *[]byte `json:"body,omitempty"`
+	ContentType *string `json:"content_type,omitempty"`
+
+	// ExitCode Of a command
+	ExitCode *int `json:"exit_code,omitempty"`
+	Status   int  `json:"status"`
+}
+
+// HookAttempt defines model for HookAttempt.
+type HookAttempt struct {
+	// Address IP address and port that was connected
+	Address    *string   `json:"address,omitempty"`
+	At         time.Time `json:"at"`
+	DeliveryID *string   `json:"delivery_id,omitempty"`
+
+	// Error Why there was no answer, or what was wrong with it
+	Error  *string `json:"error,omitempty"`
+	Method string  `json:"method"`
+	Number int     `json:"number"`
+
+	// RequestBody Exact bytes
+	RequestBody []byte `json:"request_body"`
+
+	// RequestHeaders As sent, in order; secret ones as ***
+	RequestHeaders []HookHeader `json:"request_headers"`
+
+	// ResponseBody Its first 16 KiB
+	ResponseBody    *[]byte       `json:"response_body,omitempty"`
+	ResponseCut     *bool         `json:"response_cut,omitempty"`
+	ResponseHeaders *[]HookHeader `json:"response_headers,omitempty"`
+	Status          *int          `json:"status,omitempty"`
+	TookMs          int64         `json:"took_ms"`
+	URL             string        `json:"url"`
+}
+
+// HookDedupe defines model for HookDedupe.
+type HookDedupe struct {
+	// Header Whose value tells repeats; where absent, webhook-id, X-GitHub-Delivery, X-Gitlab-Event-UUID, X-Shopify-Webhook-Id, ce-id or Idempotency-Key, whichever comes
+	Header *string `json:"header,omitempty"`
+
+	// Hours 24 at first; 0 takes repeats
+	Hours *int `json:"hours,omitempty"`
+}
+
+// HookDelivery defines model for HookDelivery.
+type HookDelivery struct {
+	// Attempts So far
+	Attempts     int        `json:"attempts"`
+	CreatedAt    time.Time  `json:"created_at"`
+	DeviceID     *string    `json:"device_id,omitempty"`
+	EndpointID   string     `json:"endpoint_id"`
+	EndpointName string     `json:"endpoint_name"`
+	FinishedAt   *time.Time `json:"finished_at,omitempty"`
+
+	// HeldBy Why one that is due waits
+	HeldBy *HookDeliveryHeldBy `json:"held_by,omitempty"`
+
+	// ID Example: del_01J
+	ID          string  `json:"id"`
+	LastError   *string `json:"last_error,omitempty"`
+	LastStatus  *int    `json:"last_status,omitempty"`
+	MaxAttempts *int    `json:"max_attempts,omitempty"`
+
+	// MessageID webhook-id: the same for each attempt and replay
+	//
+	// Example: msg_01J
+	MessageID string            `json:"message_id"`
+	NextAt    *time.Time        `json:"next_at,omitempty"`
+	ReplayOf  *string           `json:"replay_of,omitempty"`
+	State     HookDeliveryState `json:"state"`
+
+	// TookMs The last attempt
+	TookMs *int64  `json:"took_ms,omitempty"`
+	Topic  *string `json:"topic,omitempty"`
+	Type   string  `json:"type"`
+}
+
+// HookDeliveryHeldBy Why one that is due waits
+type HookDeliveryHeldBy string
+
+// HookDeliveryDetail defines model for HookDeliveryDetail.
+type HookDeliveryDetail struct {
+	Attempts    []HookAttempt `json:"attempts"`
+	Delivery    HookDelivery  `json:"delivery"`
+	LastSuccess *HookAttempt  `json:"last_success,omitempty"`
+}
+
+// HookDeliveryPage defines model for HookDeliveryPage.
+type HookDeliveryPage struct {
+	Deliveries []HookDelivery `json:"deliveries"`
+	Next       *string        `json:"next,omitempty"`
+}
+
+// HookDeliveryState defines model for HookDeliveryState.
+type HookDeliveryState string
+
+// HookEndpoint defines model for HookEndpoint.
+type HookEndpoint struct {
+	Breaker     HookEndpointBreaker `json:"breaker"`
+	Concurrency int                 `json:"concurrency"`
+	CreatedAt   time.Time           `json:"created_at"`
+
+	// Dead Deliveries that were given up and are kept
+	Dead int64 `json:"dead"`
+
+	// Delivered24H Attempts that arrived in the last 24 hours
+	Delivered24H int64    `json:"delivered_24h"`
+	Devices      []string `json:"devices"`
+
+	// DisabledReason Why the hub disabled it, for people
+	DisabledReason *string  `json:"disabled_reason,omitempty"`
+	Events         []string `json:"events"`
+
+	// Failed24H Attempts that did not
+	Failed24H    int64      `json:"failed_24h"`
+	FailingSince *time.Time `json:"failing_since,omitempty"`
+
+	// Format standard: `{type, timestamp, data}`; cloudevents: structured mode; raw: the data alone, of a message its payload
+	Format HookFormat `json:"format"`
+
+	// Headers Those that speak of a secret are shown as ***
+	Headers map[string]string `json:"headers"`
+
+	// ID Example: end_01J
+	ID string `json:"id"`
+
+	// LastAt The last attempt
+	LastAt    *time.Time       `json:"last_at,omitempty"`
+	LastError *string          `json:"last_error,omitempty"`
+	Mode      HookEndpointMode `json:"mode"`
+	Name      string           `json:"name"`
+
+	// PublicKey whpk_…, of v1a
+	PublicKey *string `json:"public_key,omitempty"`
+	Rate      float32 `json:"rate"`
+
+	// RetryAt When an open breaker tries again
+	RetryAt        *time.Time            `json:"retry_at,omitempty"`
+	Secrets        []HookSecret          `json:"secrets"`
+	Signature      HookEndpointSignature `json:"signature"`
+	State          HookEndpointState     `json:"state"`
+	TimeoutSeconds int                   `json:"timeout_seconds"`
+	Topics         []string              `json:"topics"`
+	Transform      *HookTransform        `json:"transform,omitempty"`
+	URL            string                `json:"url"`
+
+	// Waiting Deliveries that wait or are under way
+	Waiting int64 `json:"waiting"`
+}
+
+// HookEndpointBreaker defines model for HookEndpoint.Breaker.
+type HookEndpointBreaker string
+
+// HookEndpointMode defines model for HookEndpoint.Mode.
+type HookEndpointMode string
+
+// HookEndpointSignature defines model for HookEndpoint.Signature.
+type HookEndpointSignature string
+
+// HookEndpointState defines model for HookEndpoint.State.
+type HookEndpointState string
+
+// HookEndpointChange defines model for HookEndpointChange.
+type HookEndpointChange struct {
+	Concurrency *int      `json:"concurrency,omitempty"`
+	Devices     *[]string `json:"devices,omitempty"`
+	Events      *[]string `json:"events,omitempty"`
+
+	// Format standard: `{type, timestamp, data}`; cloudevents: structured mode; raw: the data alone, of a message its payload
+	Format  *HookFormat             `json:"format,omitempty"`
+	Headers *map[string]string      `json:"headers,omitempty"`
+	Mode    *HookEndpointChangeMode `json:"mode,omitempty"`
+	Name    *string                 `json:"name,omitempty"`
+
+	// NoTransform Take the transform away
+	NoTransform    *bool                    `json:"no_transform,omitempty"`
+	Rate           *float32                 `json:"rate,omitempty"`
+	State          *HookEndpointChangeState `json:"state,omitempty"`
+	TimeoutSeconds *int                     `json:"timeout_seconds,omitempty"`
+	Topics         *[]string                `json:"topics,omitempty"`
+	Transform      *HookTransform           `json:"transform,omitempty"`
+	URL            *string                  `json:"url,omitempty"`
+}
+
+// HookEndpointChangeMode defines model for HookEndpointChange.Mode.
+type HookEndpointChangeMode string
+
+// HookEndpointChangeState defines model for HookEndpointChange.State.
+type HookEndpointChangeState string
+
+// HookEndpointRequest defines model for HookEndpointRequest.
+type HookEndpointRequest struct {
+	// Concurrency Attempts at once; 4 at first
+	Concurrency *int `json:"concurrency,omitempty"`
+
+	// Devices Only of these devices: ids, names or tag:NAME
+	Devices *[]string `json:"devices,omitempty"`
+
+	// Events Types; a trailing * stands for the rest, as device.*
+	Events *[]string `json:"events,omitempty"`
+
+	// Format standard: `{type, timestamp, data}`; cloudevents: structured mode; raw: the data alone, of a message its payload
+	Format *HookFormat `json:"format,omitempty"`
+
+	// Headers Further headers; values are write-only where the name speaks of a secret
+	Headers *map[string]string `json:"headers,omitempty"`
+
+	// Mode ordered: one at a time of each device, and the next only when it arrived
+	Mode *HookEndpointRequestMode `json:"mode,omitempty"`
+
+	// Name Unique; made from the host where absent
+	Name *string `json:"name,omitempty"`
+
+	// Rate Attempts a second; 10 at first
+	Rate *float32 `json:"rate,omitempty"`
+
+	// Secret whsec_… of your own; the hub makes one where absent
+	Secret *string `json:"secret,omitempty"`
+
+	// Signature v1: HMAC-SHA256; v1a: Ed25519
+	Signature *HookEndpointRequestSignature `json:"signature,omitempty"`
+
+	// TimeoutSeconds 15 at first
+	TimeoutSeconds *int `json:"timeout_seconds,omitempty"`
+
+	// Topics MQTT topic filters
+	Topics    *[]string      `json:"topics,omitempty"`
+	Transform *HookTransform `json:"transform,omitempty"`
+	URL       string         `json:"url"`
+}
+
+// HookEndpointRequestMode ordered: one at a time of each device, and the next only when it arrived
+type HookEndpointRequestMode string
+
+// HookEndpointRequestSignature v1: HMAC-SHA256; v1a: Ed25519
+type HookEndpointRequestSignature string
+
+// HookFormat standard: `{type, timestamp, data}`; cloudevents: structured mode; raw: the data alone, of a message its payload
+type HookFormat string
+
+// HookHeader defines model for HookHeader.
+type HookHeader struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// HookReplay defines model for HookReplay.
+type HookReplay struct {
+	Device *string `json:"device,omitempty"`
+	DryRun *bool   `json:"dry_run,omitempty"`
+
+	// Endpoint Id or name; all where absent
+	Endpoint *string            `json:"endpoint,omitempty"`
+	Since    *time.Time         `json:"since,omitempty"`
+	State    *HookDeliveryState `json:"state,omitempty"`
+	Type     *string            `json:"type,omitempty"`
+	Until    *time.Time         `json:"until,omitempty"`
+}
+
+// HookReplayed defines model for HookReplayed.
+type HookReplayed struct {
+	// Count Messages; each is delivered once to its endpoint, however many deliveries of it matched
+	Count int64 `json:"count"`
+}
+
+// HookRequest defines model for HookRequest.
+type HookRequest struct {
+	Address     *string   `json:"address,omitempty"`
+	At          time.Time `json:"at"`
+	Attempts    int       `json:"attempts"`
+	Bytes       int       `json:"bytes"`
+	ContentType *string   `json:"content_type,omitempty"`
+	DeviceID    *string   `json:"device_id,omitempty"`
+
+	// Error Why it failed, or waits
+	Error *string `json:"error,omitempty"`
+
+	// ID Example: req_4fzz
+	ID string `json:"id"`
+
+	// Key By which repeats are told
+	Key    *string    `json:"key,omitempty"`
+	Method string     `json:"method"`
+	NextAt *time.Time `json:"next_at,omitempty"`
+
+	// Path Behind the slug, with the query
+	Path string `json:"path"`
+
+	// Repeats How often it came again
+	Repeats    *int   `json:"repeats,omitempty"`
+	SourceID   string `json:"source_id"`
+	SourceSlug string `json:"source_slug"`
+
+	// State failed: what the source does with it was given up
+	State HookRequestState `json:"state"`
+
+	// Status What a sender that waited was answered
+	Status *int `json:"status,omitempty"`
+
+	// TookMs From its arrival to the answer of the device
+	TookMs *int64 `json:"took_ms,omitempty"`
+
+	// Topic What was published to
+	Topic *string `json:"topic,omitempty"`
+}
+
+// HookRequestDetail defines model for HookRequestDetail.
+type HookRequestDetail struct {
+	Answer *HookAnswer `json:"answer,omitempty"`
+	Body   []byte      `json:"body"`
+
+	// Headers Those that speak of a secret as ***
+	Headers []HookHeader `json:"headers"`
+
+	// Payload What was published
+	Payload *[]byte     `json:"payload,omitempty"`
+	Request HookRequest `json:"request"`
+}
+
+// HookRequestPage defines model for HookRequestPage.
+type HookRequestPage struct {
+	Next     *string       `json:"next,omitempty"`
+	Requests []HookRequest `json:"requests"`
+}
+
+// HookRequestState failed: what the source does with it was given up
+type HookRequestState string
+
+// HookRotation defines model for HookRotation.
+type HookRotation struct {
+	// Overlap How long the old one still counts, as 24h (the default); 0s ends it at once; at most 720h
+	Overlap *string `json:"overlap,omitempty"`
+
+	// Secret A secret of your own; the hub makes one where absent
+	Secret *string `json:"secret,omitempty"`
+}
+
+// HookSecret defines model for HookSecret.
+type HookSecret struct {
+	CreatedAt time.Time `json:"created_at"`
+
+	// ExpiresAt When an old one ends; absent for the current one
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// Hint Its last four characters
+	Hint string `json:"hint"`
+	ID   string `json:"id"`
+}
+
+// HookSource defines model for HookSource.
+type HookSource struct {
+	// Accepted Requests that were kept
+	Accepted       int64      `json:"accepted"`
+	Action         HookAction `json:"action"`
+	Burst          int        `json:"burst"`
+	CreatedAt      time.Time  `json:"created_at"`
+	Dedupe         HookDedupe `json:"dedupe"`
+	Enabled        bool       `json:"enabled"`
+	ExpiresSeconds int        `json:"expires_seconds"`
+
+	// ID Example: src_01J
+	ID     string     `json:"id"`
+	LastAt *time.Time `json:"last_at,omitempty"`
+
+	// LastRefused Why the last one was refused, for people
+	LastRefused   *string           `json:"last_refused,omitempty"`
+	LastRefusedAt *time.Time        `json:"last_refused_at,omitempty"`
+	MaxBytes      int               `json:"max_bytes"`
+	Methods       []string          `json:"methods"`
+	Name          string            `json:"name"`
+	Offline       HookSourceOffline `json:"offline"`
+	Rate          float32           `json:"rate"`
+
+	// Refused Requests that were not, since the hub began
+	Refused   int64          `json:"refused"`
+	Secrets   []HookSecret   `json:"secrets"`
+	Slug      string         `json:"slug"`
+	Transform *HookTransform `json:"transform,omitempty"`
+
+	// URL Where to send, as https://hub.example.com/hook/garage
+	URL    string           `json:"url"`
+	Verify HookVerification `json:"verify"`
+}
+
+// HookSourceOffline defines model for HookSource.Offline.
+type HookSourceOffline string
+
+// HookSourceChange defines model for HookSourceChange.
+type HookSourceChange struct {
+	Action         *HookAction                `json:"action,omitempty"`
+	Burst          *int                       `json:"burst,omitempty"`
+	Dedupe         *HookDedupe                `json:"dedupe,omitempty"`
+	Enabled        *bool                      `json:"enabled,omitempty"`
+	ExpiresSeconds *int                       `json:"expires_seconds,omitempty"`
+	MaxBytes       *int                       `json:"max_bytes,omitempty"`
+	Methods        *[]HookSourceChangeMethods `json:"methods,omitempty"`
+	Name           *string                    `json:"name,omitempty"`
+	NoTransform    *bool                      `json:"no_transform,omitempty"`
+	Offline        *HookSourceChangeOffline   `json:"offline,omitempty"`
+	Rate           *float32                   `json:"rate,omitempty"`
+	Transform      *HookTransform             `json:"transform,omitempty"`
+	Verify         *HookVerification          `json:"verify,omitempty"`
+}
+
+// HookSourceChangeMethods defines model for HookSourceChange.Methods.
+type HookSourceChangeMethods string
+
+// HookSourceChangeOffline defines model for HookSourceChange.Offline.
+type HookSourceChangeOffline string
+
+// HookSourceRequest defines model for HookSourceRequest.
+type HookSourceRequest struct {
+	Action HookAction `json:"action"`
+
+	// Burst 50 at first
+	Burst  *int        `json:"burst,omitempty"`
+	Dedupe *HookDedupe `json:"dedupe,omitempty"`
+
+	// ExpiresSeconds How long a message or command may wait for its device; 3600 at first, 0 for ever
+	ExpiresSeconds *int `json:"expires_seconds,omitempty"`
+
+	// MaxBytes 1048576 at first
+	MaxBytes *int `json:"max_bytes,omitempty"`
+
+	// Methods POST at first
+	Methods *[]HookSourceRequestMethods `json:"methods,omitempty"`
+	Name    *string                     `json:"name,omitempty"`
+
+	// Offline What `wait` does where nobody listens; refuse at first
+	Offline *HookSourceRequestOffline `json:"offline,omitempty"`
+
+	// Rate Requests a second; 20 at first
+	Rate *float32 `json:"rate,omitempty"`
+
+	// Secret What the sender signs with; the hub makes one where absent
+	Secret *string `json:"secret,omitempty"`
+
+	// Slug The address; made by the hub where absent, and always for verification none
+	Slug      *string          `json:"slug,omitempty"`
+	Transform *HookTransform   `json:"transform,omitempty"`
+	Verify    HookVerification `json:"verify"`
+}
+
+// HookSourceRequestMethods defines model for HookSourceRequest.Methods.
+type HookSourceRequestMethods string
+
+// HookSourceRequestOffline What `wait` does where nobody listens; refuse at first
+type HookSourceRequestOffline string
+
+// HookTransform defines model for HookTransform.
+type HookTransform struct {
+	// Kind jq: a program whose one result is the body; template: text with jq in {{ }}
+	Kind HookTransformKind `json:"kind"`
+	Text string            `json:"text"`
+}
+
+// HookTransformKind jq: a program whose one result is the body; template: text with jq in {{ }}
+type HookTransformKind string
+
+// HookTried defines model for HookTried.
+type HookTried struct {
+	Output string `json:"output"`
+}
+
+// HookTry defines model for HookTry.
+type HookTry struct {
+	// Input Any JSON value
+	Input     interface{}   `json:"input"`
+	Transform HookTransform `json:"transform"`
+}
+
+// HookVerification defines model for HookVerification.
+type HookVerification struct {
+	Algorithm *HookVerificationAlgorithm `json:"algorithm,omitempty"`
+	Encoding  *HookVerificationEncoding  `json:"encoding,omitempty"`
+
+	// Header hmac: the header with the signature
+	Header   *string `json:"header,omitempty"`
+	IDHeader *string `json:"id_header,omitempty"`
+
+	// Kind none: the slug alone, which the hub then makes of 128 bits
+	Kind HookVerificationKind `json:"kind"`
+
+	// Prefix hmac: what stands before it, as sha256=
+	Prefix *string `json:"prefix,omitempty"`
+
+	// Signed hmac: what is signed, of {body}, {timestamp} and {id}; {body} where absent
+	Signed          *string `json:"signed,omitempty"`
+	TimestampHeader *string `json:"timestamp_header,omitempty"`
+
+	// ToleranceSeconds 300 at first
+	ToleranceSeconds *int `json:"tolerance_seconds,omitempty"`
+
+	// Username For basic
+	Username *string `json:"username,omitempty"`
+}
+
+// HookVerificationAlgorithm defines model for HookVerification.Algorithm.
+type HookVerificationAlgorithm string
+
+// HookVerificationEncoding defines model for HookVerification.Encoding.
+type HookVerificationEncoding string
+
+// HookVerificationKind none: the slug alone, which the hub then makes of 128 bits
+type HookVerificationKind string
 
 // HostKey defines model for HostKey.
 type HostKey struct {
@@ -1472,6 +2526,21 @@ type Metrics struct {
 	UptimeSeconds *float64 `json:"uptime_seconds,omitempty"`
 }
 
+// NewHookEndpoint defines model for NewHookEndpoint.
+type NewHookEndpoint struct {
+	Endpoint HookEndpoint `json:"endpoint"`
+
+	// Secret whsec_…, shown once; absent for v1a, whose public key stands in the endpoint
+	Secret *string `json:"secret,omitempty"`
+}
+
+// NewHookSource defines model for NewHookSource.
+type NewHookSource struct {
+	// Secret Shown once; absent where it was given or none is needed
+	Secret *string    `json:"secret,omitempty"`
+	Source HookSource `json:"source"`
+}
+
 // NewInstallCode defines model for NewInstallCode.
 type NewInstallCode struct {
 	// ApprovalShort Whether the short line waits for a person
@@ -1603,6 +2672,27 @@ type ProxyCommands struct {
 	Patient string `json:"patient"`
 	Raw     string `json:"raw"`
 	Upgrade string `json:"upgrade"`
+}
+
+// Retention defines model for Retention.
+type Retention struct {
+	// DeadDays Deliveries that were given up; 30 at first
+	DeadDays int `json:"dead_days"`
+
+	// DeliveriesDays Finished deliveries with their messages and attempts; 7 at first
+	DeliveriesDays int `json:"deliveries_days"`
+
+	// EventsDays Events; 90 at first
+	EventsDays int `json:"events_days"`
+
+	// MaxBytes Of messages, attempts and requests together; 268435456 at first
+	MaxBytes int64 `json:"max_bytes"`
+
+	// MaxMessages Messages and requests; 100000 finished ones at first
+	MaxMessages int64 `json:"max_messages"`
+
+	// RequestsDays Requests that sources received; 7 at first
+	RequestsDays int `json:"requests_days"`
 }
 
 // RevealRequest defines model for RevealRequest.
@@ -1864,6 +2954,18 @@ type DevicePath = string
 // GrantPath defines model for GrantPath.
 type GrantPath = string
 
+// HookDeliveryPath defines model for HookDeliveryPath.
+type HookDeliveryPath = string
+
+// HookEndpointPath defines model for HookEndpointPath.
+type HookEndpointPath = string
+
+// HookRequestPath defines model for HookRequestPath.
+type HookRequestPath = string
+
+// HookSourcePath defines model for HookSourcePath.
+type HookSourcePath = string
+
 // InstallCodePath defines model for InstallCodePath.
 type InstallCodePath = string
 
@@ -1904,6 +3006,38 @@ type SignedIn = Me
 type ListDevicesParams struct {
 	Tag    *string       `form:"tag,omitempty" json:"tag,omitempty"`
 	Status *DeviceStatus `form:"status,omitempty" json:"status,omitempty"`
+}
+
+// ListHookDeliveriesParams defines parameters for ListHookDeliveries.
+type ListHookDeliveriesParams struct {
+	// Endpoint Id or name
+	Endpoint *string            `form:"endpoint,omitempty" json:"endpoint,omitempty"`
+	State    *HookDeliveryState `form:"state,omitempty" json:"state,omitempty"`
+
+	// Type Type of event; a trailing * stands for the rest
+	Type *string `form:"type,omitempty" json:"type,omitempty"`
+
+	// Device Id or name
+	Device *string    `form:"device,omitempty" json:"device,omitempty"`
+	Since  *time.Time `form:"since,omitempty" json:"since,omitempty"`
+	Until  *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Before The `next` of the page before
+	Before *string `form:"before,omitempty" json:"before,omitempty"`
+	Limit  *int    `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ListHookRequestsParams defines parameters for ListHookRequests.
+type ListHookRequestsParams struct {
+	// Source Id or slug
+	Source *string           `form:"source,omitempty" json:"source,omitempty"`
+	State  *HookRequestState `form:"state,omitempty" json:"state,omitempty"`
+	Since  *time.Time        `form:"since,omitempty" json:"since,omitempty"`
+	Until  *time.Time        `form:"until,omitempty" json:"until,omitempty"`
+
+	// Before The `next` of the page before
+	Before *string `form:"before,omitempty" json:"before,omitempty"`
+	Limit  *int    `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // KickMQTTClientParams defines parameters for KickMQTTClient.
@@ -1966,6 +3100,33 @@ type EnrollJSONRequestBody = EnrollRequest
 // AddGrantJSONRequestBody defines body for AddGrant for application/json ContentType.
 type AddGrantJSONRequestBody = GrantRequest
 
+// ReplayHookDeliveriesJSONRequestBody defines body for ReplayHookDeliveries for application/json ContentType.
+type ReplayHookDeliveriesJSONRequestBody = HookReplay
+
+// CreateHookEndpointJSONRequestBody defines body for CreateHookEndpoint for application/json ContentType.
+type CreateHookEndpointJSONRequestBody = HookEndpointRequest
+
+// ChangeHookEndpointJSONRequestBody defines body for ChangeHookEndpoint for application/json ContentType.
+type ChangeHookEndpointJSONRequestBody = HookEndpointChange
+
+// RotateHookEndpointJSONRequestBody defines body for RotateHookEndpoint for application/json ContentType.
+type RotateHookEndpointJSONRequestBody = HookRotation
+
+// AnswerHookRequestJSONRequestBody defines body for AnswerHookRequest for application/json ContentType.
+type AnswerHookRequestJSONRequestBody = HookAnswer
+
+// CreateHookSourceJSONRequestBody defines body for CreateHookSource for application/json ContentType.
+type CreateHookSourceJSONRequestBody = HookSourceRequest
+
+// ChangeHookSourceJSONRequestBody defines body for ChangeHookSource for application/json ContentType.
+type ChangeHookSourceJSONRequestBody = HookSourceChange
+
+// RotateHookSourceJSONRequestBody defines body for RotateHookSource for application/json ContentType.
+type RotateHookSourceJSONRequestBody = HookRotation
+
+// TryHookTransformJSONRequestBody defines body for TryHookTransform for application/json ContentType.
+type TryHookTransformJSONRequestBody = HookTry
+
 // CreateInstallCodeJSONRequestBody defines body for CreateInstallCode for application/json ContentType.
 type CreateInstallCodeJSONRequestBody = InstallCodeRequest
 
@@ -1998,6 +3159,9 @@ type SaveMQTTTemplateJSONRequestBody = MQTTTemplateRequest
 
 // AddPortJSONRequestBody defines body for AddPort for application/json ContentType.
 type AddPortJSONRequestBody = PortRequest
+
+// PutRetentionJSONRequestBody defines body for PutRetention for application/json ContentType.
+type PutRetentionJSONRequestBody = Retention
 
 // CreateOwnerJSONRequestBody defines body for CreateOwner for application/json ContentType.
 type CreateOwnerJSONRequestBody = OwnerRequest
@@ -2073,6 +3237,9 @@ type ServerInterface interface {
 	// Enroll Turn a machine into a device
 	// (POST /api/v1/enroll)
 	Enroll(ctx echo.Context) error
+	// ListEventTypes Every type of event that this hub writes, with the members of its data
+	// (GET /api/v1/event-types)
+	ListEventTypes(ctx echo.Context) error
 	// ListGrants All grants (admin)
 	// (GET /api/v1/grants)
 	ListGrants(ctx echo.Context) error
@@ -2082,6 +3249,75 @@ type ServerInterface interface {
 	// RemoveGrant Remove a grant; streams that it carried end within 2 s (admin)
 	// (DELETE /api/v1/grants/{grant_id})
 	RemoveGrant(ctx echo.Context, grantID GrantPath) error
+	// ListHookDeliveries Deliveries, newest first (admin)
+	// (GET /api/v1/hooks/deliveries)
+	ListHookDeliveries(ctx echo.Context, params ListHookDeliveriesParams) error
+	// ReplayHookDeliveries Deliver again what matches, as new deliveries of the same messages (admin)
+	// (POST /api/v1/hooks/deliveries/replay)
+	ReplayHookDeliveries(ctx echo.Context) error
+	// GetHookDelivery A delivery with each attempt's request and response (admin)
+	// (GET /api/v1/hooks/deliveries/{hook_delivery})
+	GetHookDelivery(ctx echo.Context, hookDelivery HookDeliveryPath) error
+	// CancelHookDelivery Give up a delivery that waits, so that those behind it in order go on (admin)
+	// (POST /api/v1/hooks/deliveries/{hook_delivery}/cancel)
+	CancelHookDelivery(ctx echo.Context, hookDelivery HookDeliveryPath) error
+	// ReplayHookDelivery Deliver it again, as a new delivery of the same message (admin)
+	// (POST /api/v1/hooks/deliveries/{hook_delivery}/replay)
+	ReplayHookDelivery(ctx echo.Context, hookDelivery HookDeliveryPath) error
+	// ListHookEndpoints Endpoints that events and messages are delivered to (admin)
+	// (GET /api/v1/hooks/endpoints)
+	ListHookEndpoints(ctx echo.Context) error
+	// CreateHookEndpoint Make an endpoint; its secret is shown once (admin)
+	// (POST /api/v1/hooks/endpoints)
+	CreateHookEndpoint(ctx echo.Context) error
+	// RemoveHookEndpoint Remove an endpoint, with what waits for it (admin)
+	// (DELETE /api/v1/hooks/endpoints/{hook_endpoint})
+	RemoveHookEndpoint(ctx echo.Context, hookEndpoint HookEndpointPath) error
+	// GetHookEndpoint One endpoint (admin)
+	// (GET /api/v1/hooks/endpoints/{hook_endpoint})
+	GetHookEndpoint(ctx echo.Context, hookEndpoint HookEndpointPath) error
+	// ChangeHookEndpoint Change what is given; state active also lets a disabled endpoint begin again (admin)
+	// (PATCH /api/v1/hooks/endpoints/{hook_endpoint})
+	ChangeHookEndpoint(ctx echo.Context, hookEndpoint HookEndpointPath) error
+	// RotateHookEndpoint A new secret; both sign until the old one ends (admin)
+	// (POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate)
+	RotateHookEndpoint(ctx echo.Context, hookEndpoint HookEndpointPath) error
+	// TestHookEndpoint Deliver an event of type hook.test, past filters and order (admin)
+	// (POST /api/v1/hooks/endpoints/{hook_endpoint}/test)
+	TestHookEndpoint(ctx echo.Context, hookEndpoint HookEndpointPath) error
+	// ListHookRequests Requests that sources received, newest first (admin)
+	// (GET /api/v1/hooks/requests)
+	ListHookRequests(ctx echo.Context, params ListHookRequestsParams) error
+	// GetHookRequest A received request, with what came of it (admin)
+	// (GET /api/v1/hooks/requests/{hook_request})
+	GetHookRequest(ctx echo.Context, hookRequest HookRequestPath) error
+	// AnswerHookRequest `adit hook listen` tells what the local port answered; a sender that waits gets it (admin)
+	// (POST /api/v1/hooks/requests/{hook_request}/answer)
+	AnswerHookRequest(ctx echo.Context, hookRequest HookRequestPath) error
+	// ReplayHookRequest Do again what the source does with it, under the same id (admin)
+	// (POST /api/v1/hooks/requests/{hook_request}/replay)
+	ReplayHookRequest(ctx echo.Context, hookRequest HookRequestPath) error
+	// ListHookSources Sources that others send requests to (admin)
+	// (GET /api/v1/hooks/sources)
+	ListHookSources(ctx echo.Context) error
+	// CreateHookSource Make a source; a secret that the hub makes is shown once (admin)
+	// (POST /api/v1/hooks/sources)
+	CreateHookSource(ctx echo.Context) error
+	// RemoveHookSource Remove a source; its address answers 404 at once (admin)
+	// (DELETE /api/v1/hooks/sources/{hook_source})
+	RemoveHookSource(ctx echo.Context, hookSource HookSourcePath) error
+	// GetHookSource One source (admin)
+	// (GET /api/v1/hooks/sources/{hook_source})
+	GetHookSource(ctx echo.Context, hookSource HookSourcePath) error
+	// ChangeHookSource Change what is given (admin)
+	// (PATCH /api/v1/hooks/sources/{hook_source})
+	ChangeHookSource(ctx echo.Context, hookSource HookSourcePath) error
+	// RotateHookSource A new secret, made by the hub or given; both open until the old one ends (admin)
+	// (POST /api/v1/hooks/sources/{hook_source}/rotate)
+	RotateHookSource(ctx echo.Context, hookSource HookSourcePath) error
+	// TryHookTransform What a template or a jq program makes of an input (admin)
+	// (POST /api/v1/hooks/try)
+	TryHookTransform(ctx echo.Context) error
 	// ListInstallCodes Install codes that still work (admin)
 	// (GET /api/v1/install-codes)
 	ListInstallCodes(ctx echo.Context) error
@@ -2172,6 +3408,12 @@ type ServerInterface interface {
 	// RemovePort Give a reserved port back and end what runs through it (admin)
 	// (DELETE /api/v1/ports/{port})
 	RemovePort(ctx echo.Context, port PortPath) error
+	// GetRetention How long the hub keeps events, deliveries and received requests (admin)
+	// (GET /api/v1/retention)
+	GetRetention(ctx echo.Context) error
+	// PutRetention Set that (admin)
+	// (PUT /api/v1/retention)
+	PutRetention(ctx echo.Context) error
 	// GetSetup Whether the hub still waits for its owner
 	// (GET /api/v1/setup)
 	GetSetup(ctx echo.Context) error
@@ -2496,6 +3738,15 @@ func (w *ServerInterfaceWrapper) Enroll(ctx echo.Context) error {
 	return err
 }
 
+// ListEventTypes converts echo context to params.
+func (w *ServerInterfaceWrapper) ListEventTypes(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListEventTypes(ctx)
+	return err
+}
+
 // ListGrants converts echo context to params.
 func (w *ServerInterfaceWrapper) ListGrants(ctx echo.Context) error {
 	var err error
@@ -2527,6 +3778,420 @@ func (w *ServerInterfaceWrapper) RemoveGrant(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.RemoveGrant(ctx, grantID)
+	return err
+}
+
+// ListHookDeliveries converts echo context to params.
+func (w *ServerInterfaceWrapper) ListHookDeliveries(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListHookDeliveriesParams
+	// ------------- Optional query parameter "endpoint" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "endpoint", ctx.QueryParams(), &params.Endpoint, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter endpoint: %s", err))
+	}
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", ctx.QueryParams(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter state: %s", err))
+	}
+
+	// ------------- Optional query parameter "type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "type", ctx.QueryParams(), &params.Type, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter type: %s", err))
+	}
+
+	// ------------- Optional query parameter "device" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "device", ctx.QueryParams(), &params.Device, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter device: %s", err))
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "before", ctx.QueryParams(), &params.Before, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter before: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListHookDeliveries(ctx, params)
+	return err
+}
+
+// ReplayHookDeliveries converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplayHookDeliveries(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplayHookDeliveries(ctx)
+	return err
+}
+
+// GetHookDelivery converts echo context to params.
+func (w *ServerInterfaceWrapper) GetHookDelivery(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "hook_delivery" -------------
+	var hookDelivery HookDeliveryPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "hook_delivery", ctx.Param("hook_delivery"), &hookDelivery, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hook_delivery: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetHookDelivery(ctx, hookDelivery)
+	return err
+}
+
+// CancelHookDelivery converts echo context to params.
+func (w *ServerInterfaceWrapper) CancelHookDelivery(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "hook_delivery" -------------
+	var hookDelivery HookDeliveryPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "hook_delivery", ctx.Param("hook_delivery"), &hookDelivery, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hook_delivery: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CancelHookDelivery(ctx, hookDelivery)
+	return err
+}
+
+// ReplayHookDelivery converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplayHookDelivery(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "hook_delivery" -------------
+	var hookDelivery HookDeliveryPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "hook_delivery", ctx.Param("hook_delivery"), &hookDelivery, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hook_delivery: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplayHookDelivery(ctx, hookDelivery)
+	return err
+}
+
+// ListHookEndpoints converts echo context to params.
+func (w *ServerInterfaceWrapper) ListHookEndpoints(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListHookEndpoints(ctx)
+	return err
+}
+
+// CreateHookEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateHookEndpoint(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateHookEndpoint(ctx)
+	return err
+}
+
+// RemoveHookEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) RemoveHookEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "hook_endpoint" -------------
+	var hookEndpoint HookEndpointPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "hook_endpoint", ctx.Param("hook_endpoint"), &hookEndpoint, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hook_endpoint: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RemoveHookEndpoint(ctx, hookEndpoint)
+	return err
+}
+
+// GetHookEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) GetHookEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "hook_endpoint" -------------
+	var hookEndpoint HookEndpointPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "hook_endpoint", ctx.Param("hook_endpoint"), &hookEndpoint, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hook_endpoint: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetHookEndpoint(ctx, hookEndpoint)
+	return err
+}
+
+// ChangeHookEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) ChangeHookEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "hook_endpoint" -------------
+	var hookEndpoint HookEndpointPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "hook_endpoint", ctx.Param("hook_endpoint"), &hookEndpoint, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hook_endpoint: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ChangeHookEndpoint(ctx, hookEndpoint)
+	return err
+}
+
+// RotateHookEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) RotateHookEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "hook_endpoint" -------------
+	var hookEndpoint HookEndpointPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "hook_endpoint", ctx.Param("hook_endpoint"), &hookEndpoint, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hook_endpoint: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RotateHookEndpoint(ctx, hookEndpoint)
+	return err
+}
+
+// TestHookEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) TestHookEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "hook_endpoint" -------------
+	var hookEndpoint HookEndpointPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "hook_endpoint", ctx.Param("hook_endpoint"), &hookEndpoint, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hook_endpoint: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.TestHookEndpoint(ctx, hookEndpoint)
+	return err
+}
+
+// ListHookRequests converts echo context to params.
+func (w *ServerInterfaceWrapper) ListHookRequests(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListHookRequestsParams
+	// ------------- Optional query parameter "source" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "source", ctx.QueryParams(), &params.Source, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter source: %s", err))
+	}
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", ctx.QueryParams(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter state: %s", err))
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "before", ctx.QueryParams(), &params.Before, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter before: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListHookRequests(ctx, params)
+	return err
+}
+
+// GetHookRequest converts echo context to params.
+func (w *ServerInterfaceWrapper) GetHookRequest(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "hook_request" -------------
+	var hookRequest HookRequestPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "hook_request", ctx.Param("hook_request"), &hookRequest, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hook_request: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetHookRequest(ctx, hookRequest)
+	return err
+}
+
+// AnswerHookRequest converts echo context to params.
+func (w *ServerInterfaceWrapper) AnswerHookRequest(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "hook_request" -------------
+	var hookRequest HookRequestPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "hook_request", ctx.Param("hook_request"), &hookRequest, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hook_request: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AnswerHookRequest(ctx, hookRequest)
+	return err
+}
+
+// ReplayHookRequest converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplayHookRequest(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "hook_request" -------------
+	var hookRequest HookRequestPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "hook_request", ctx.Param("hook_request"), &hookRequest, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hook_request: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplayHookRequest(ctx, hookRequest)
+	return err
+}
+
+// ListHookSources converts echo context to params.
+func (w *ServerInterfaceWrapper) ListHookSources(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListHookSources(ctx)
+	return err
+}
+
+// CreateHookSource converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateHookSource(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateHookSource(ctx)
+	return err
+}
+
+// RemoveHookSource converts echo context to params.
+func (w *ServerInterfaceWrapper) RemoveHookSource(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "hook_source" -------------
+	var hookSource HookSourcePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "hook_source", ctx.Param("hook_source"), &hookSource, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hook_source: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RemoveHookSource(ctx, hookSource)
+	return err
+}
+
+// GetHookSource converts echo context to params.
+func (w *ServerInterfaceWrapper) GetHookSource(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "hook_source" -------------
+	var hookSource HookSourcePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "hook_source", ctx.Param("hook_source"), &hookSource, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hook_source: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetHookSource(ctx, hookSource)
+	return err
+}
+
+// ChangeHookSource converts echo context to params.
+func (w *ServerInterfaceWrapper) ChangeHookSource(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "hook_source" -------------
+	var hookSource HookSourcePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "hook_source", ctx.Param("hook_source"), &hookSource, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hook_source: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ChangeHookSource(ctx, hookSource)
+	return err
+}
+
+// RotateHookSource converts echo context to params.
+func (w *ServerInterfaceWrapper) RotateHookSource(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "hook_source" -------------
+	var hookSource HookSourcePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "hook_source", ctx.Param("hook_source"), &hookSource, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hook_source: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RotateHookSource(ctx, hookSource)
+	return err
+}
+
+// TryHookTransform converts echo context to params.
+func (w *ServerInterfaceWrapper) TryHookTransform(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.TryHookTransform(ctx)
 	return err
 }
 
@@ -2897,6 +4562,24 @@ func (w *ServerInterfaceWrapper) RemovePort(ctx echo.Context) error {
 	return err
 }
 
+// GetRetention converts echo context to params.
+func (w *ServerInterfaceWrapper) GetRetention(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetRetention(ctx)
+	return err
+}
+
+// PutRetention converts echo context to params.
+func (w *ServerInterfaceWrapper) PutRetention(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PutRetention(ctx)
+	return err
+}
+
 // GetSetup converts echo context to params.
 func (w *ServerInterfaceWrapper) GetSetup(ctx echo.Context) error {
 	var err error
@@ -3234,6 +4917,32 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.DELETE(options.BaseURL+"/api/v1/mqtt/rules/:mqtt_rule", wrapper.RemoveMQTTRule, options.OperationMiddlewares["removeMQTTRule"]...)
 	router.POST(options.BaseURL+"/api/v1/mqtt/import", wrapper.ImportMQTT, options.OperationMiddlewares["importMQTT"]...)
 	router.GET(options.BaseURL+"/api/v1/devices/:device/mqtt", wrapper.GetDeviceMQTT, options.OperationMiddlewares["getDeviceMQTT"]...)
+	router.GET(options.BaseURL+"/api/v1/event-types", wrapper.ListEventTypes, options.OperationMiddlewares["listEventTypes"]...)
+	router.GET(options.BaseURL+"/api/v1/retention", wrapper.GetRetention, options.OperationMiddlewares["getRetention"]...)
+	router.PUT(options.BaseURL+"/api/v1/retention", wrapper.PutRetention, options.OperationMiddlewares["putRetention"]...)
+	router.GET(options.BaseURL+"/api/v1/hooks/endpoints", wrapper.ListHookEndpoints, options.OperationMiddlewares["listHookEndpoints"]...)
+	router.POST(options.BaseURL+"/api/v1/hooks/endpoints", wrapper.CreateHookEndpoint, options.OperationMiddlewares["createHookEndpoint"]...)
+	router.DELETE(options.BaseURL+"/api/v1/hooks/endpoints/:hook_endpoint", wrapper.RemoveHookEndpoint, options.OperationMiddlewares["removeHookEndpoint"]...)
+	router.GET(options.BaseURL+"/api/v1/hooks/endpoints/:hook_endpoint", wrapper.GetHookEndpoint, options.OperationMiddlewares["getHookEndpoint"]...)
+	router.PATCH(options.BaseURL+"/api/v1/hooks/endpoints/:hook_endpoint", wrapper.ChangeHookEndpoint, options.OperationMiddlewares["changeHookEndpoint"]...)
+	router.POST(options.BaseURL+"/api/v1/hooks/endpoints/:hook_endpoint/rotate", wrapper.RotateHookEndpoint, options.OperationMiddlewares["rotateHookEndpoint"]...)
+	router.POST(options.BaseURL+"/api/v1/hooks/endpoints/:hook_endpoint/test", wrapper.TestHookEndpoint, options.OperationMiddlewares["testHookEndpoint"]...)
+	router.GET(options.BaseURL+"/api/v1/hooks/deliveries", wrapper.ListHookDeliveries, options.OperationMiddlewares["listHookDeliveries"]...)
+	router.POST(options.BaseURL+"/api/v1/hooks/deliveries/replay", wrapper.ReplayHookDeliveries, options.OperationMiddlewares["replayHookDeliveries"]...)
+	router.GET(options.BaseURL+"/api/v1/hooks/deliveries/:hook_delivery", wrapper.GetHookDelivery, options.OperationMiddlewares["getHookDelivery"]...)
+	router.POST(options.BaseURL+"/api/v1/hooks/deliveries/:hook_delivery/replay", wrapper.ReplayHookDelivery, options.OperationMiddlewares["replayHookDelivery"]...)
+	router.POST(options.BaseURL+"/api/v1/hooks/deliveries/:hook_delivery/cancel", wrapper.CancelHookDelivery, options.OperationMiddlewares["cancelHookDelivery"]...)
+	router.GET(options.BaseURL+"/api/v1/hooks/sources", wrapper.ListHookSources, options.OperationMiddlewares["listHookSources"]...)
+	router.POST(options.BaseURL+"/api/v1/hooks/sources", wrapper.CreateHookSource, options.OperationMiddlewares["createHookSource"]...)
+	router.DELETE(options.BaseURL+"/api/v1/hooks/sources/:hook_source", wrapper.RemoveHookSource, options.OperationMiddlewares["removeHookSource"]...)
+	router.GET(options.BaseURL+"/api/v1/hooks/sources/:hook_source", wrapper.GetHookSource, options.OperationMiddlewares["getHookSource"]...)
+	router.PATCH(options.BaseURL+"/api/v1/hooks/sources/:hook_source", wrapper.ChangeHookSource, options.OperationMiddlewares["changeHookSource"]...)
+	router.POST(options.BaseURL+"/api/v1/hooks/sources/:hook_source/rotate", wrapper.RotateHookSource, options.OperationMiddlewares["rotateHookSource"]...)
+	router.GET(options.BaseURL+"/api/v1/hooks/requests", wrapper.ListHookRequests, options.OperationMiddlewares["listHookRequests"]...)
+	router.GET(options.BaseURL+"/api/v1/hooks/requests/:hook_request", wrapper.GetHookRequest, options.OperationMiddlewares["getHookRequest"]...)
+	router.POST(options.BaseURL+"/api/v1/hooks/requests/:hook_request/replay", wrapper.ReplayHookRequest, options.OperationMiddlewares["replayHookRequest"]...)
+	router.POST(options.BaseURL+"/api/v1/hooks/requests/:hook_request/answer", wrapper.AnswerHookRequest, options.OperationMiddlewares["answerHookRequest"]...)
+	router.POST(options.BaseURL+"/api/v1/hooks/try", wrapper.TryHookTransform, options.OperationMiddlewares["tryHookTransform"]...)
 	router.GET(options.BaseURL+"/api/v1/install-codes", wrapper.ListInstallCodes, options.OperationMiddlewares["listInstallCodes"]...)
 	router.POST(options.BaseURL+"/api/v1/install-codes", wrapper.CreateInstallCode, options.OperationMiddlewares["createInstallCode"]...)
 	router.DELETE(options.BaseURL+"/api/v1/install-codes/:code_id", wrapper.RevokeInstallCode, options.OperationMiddlewares["revokeInstallCode"]...)
@@ -3914,6 +5623,44 @@ func (response EnrolldefaultApplicationProblemPlusJSONResponse) VisitEnrollRespo
 	return err
 }
 
+type ListEventTypesRequestObject struct {
+}
+
+type ListEventTypesResponseObject interface {
+	VisitListEventTypesResponse(w http.ResponseWriter) error
+}
+
+type ListEventTypes200JSONResponse []EventType
+
+func (response ListEventTypes200JSONResponse) VisitListEventTypesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEventTypesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListEventTypesdefaultApplicationProblemPlusJSONResponse) VisitListEventTypesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListGrantsRequestObject struct {
 }
 
@@ -4013,6 +5760,888 @@ type RemoveGrantdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response RemoveGrantdefaultApplicationProblemPlusJSONResponse) VisitRemoveGrantResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListHookDeliveriesRequestObject struct {
+	Params ListHookDeliveriesParams
+}
+
+type ListHookDeliveriesResponseObject interface {
+	VisitListHookDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type ListHookDeliveries200JSONResponse HookDeliveryPage
+
+func (response ListHookDeliveries200JSONResponse) VisitListHookDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListHookDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListHookDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitListHookDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayHookDeliveriesRequestObject struct {
+	Body *ReplayHookDeliveriesJSONRequestBody
+}
+
+type ReplayHookDeliveriesResponseObject interface {
+	VisitReplayHookDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type ReplayHookDeliveries200JSONResponse HookReplayed
+
+func (response ReplayHookDeliveries200JSONResponse) VisitReplayHookDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayHookDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplayHookDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitReplayHookDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetHookDeliveryRequestObject struct {
+	HookDelivery HookDeliveryPath `json:"hook_delivery"`
+}
+
+type GetHookDeliveryResponseObject interface {
+	VisitGetHookDeliveryResponse(w http.ResponseWriter) error
+}
+
+type GetHookDelivery200JSONResponse HookDeliveryDetail
+
+func (response GetHookDelivery200JSONResponse) VisitGetHookDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetHookDeliverydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetHookDeliverydefaultApplicationProblemPlusJSONResponse) VisitGetHookDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelHookDeliveryRequestObject struct {
+	HookDelivery HookDeliveryPath `json:"hook_delivery"`
+}
+
+type CancelHookDeliveryResponseObject interface {
+	VisitCancelHookDeliveryResponse(w http.ResponseWriter) error
+}
+
+type CancelHookDelivery200JSONResponse HookDelivery
+
+func (response CancelHookDelivery200JSONResponse) VisitCancelHookDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelHookDeliverydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CancelHookDeliverydefaultApplicationProblemPlusJSONResponse) VisitCancelHookDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayHookDeliveryRequestObject struct {
+	HookDelivery HookDeliveryPath `json:"hook_delivery"`
+}
+
+type ReplayHookDeliveryResponseObject interface {
+	VisitReplayHookDeliveryResponse(w http.ResponseWriter) error
+}
+
+type ReplayHookDelivery201JSONResponse HookDelivery
+
+func (response ReplayHookDelivery201JSONResponse) VisitReplayHookDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayHookDeliverydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplayHookDeliverydefaultApplicationProblemPlusJSONResponse) VisitReplayHookDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListHookEndpointsRequestObject struct {
+}
+
+type ListHookEndpointsResponseObject interface {
+	VisitListHookEndpointsResponse(w http.ResponseWriter) error
+}
+
+type ListHookEndpoints200JSONResponse []HookEndpoint
+
+func (response ListHookEndpoints200JSONResponse) VisitListHookEndpointsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListHookEndpointsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListHookEndpointsdefaultApplicationProblemPlusJSONResponse) VisitListHookEndpointsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateHookEndpointRequestObject struct {
+	Body *CreateHookEndpointJSONRequestBody
+}
+
+type CreateHookEndpointResponseObject interface {
+	VisitCreateHookEndpointResponse(w http.ResponseWriter) error
+}
+
+type CreateHookEndpoint201JSONResponse NewHookEndpoint
+
+func (response CreateHookEndpoint201JSONResponse) VisitCreateHookEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateHookEndpointdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateHookEndpointdefaultApplicationProblemPlusJSONResponse) VisitCreateHookEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RemoveHookEndpointRequestObject struct {
+	HookEndpoint HookEndpointPath `json:"hook_endpoint"`
+}
+
+type RemoveHookEndpointResponseObject interface {
+	VisitRemoveHookEndpointResponse(w http.ResponseWriter) error
+}
+
+type RemoveHookEndpoint204Response struct {
+}
+
+func (response RemoveHookEndpoint204Response) VisitRemoveHookEndpointResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RemoveHookEndpointdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RemoveHookEndpointdefaultApplicationProblemPlusJSONResponse) VisitRemoveHookEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetHookEndpointRequestObject struct {
+	HookEndpoint HookEndpointPath `json:"hook_endpoint"`
+}
+
+type GetHookEndpointResponseObject interface {
+	VisitGetHookEndpointResponse(w http.ResponseWriter) error
+}
+
+type GetHookEndpoint200JSONResponse HookEndpoint
+
+func (response GetHookEndpoint200JSONResponse) VisitGetHookEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetHookEndpointdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetHookEndpointdefaultApplicationProblemPlusJSONResponse) VisitGetHookEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangeHookEndpointRequestObject struct {
+	HookEndpoint HookEndpointPath `json:"hook_endpoint"`
+	Body         *ChangeHookEndpointJSONRequestBody
+}
+
+type ChangeHookEndpointResponseObject interface {
+	VisitChangeHookEndpointResponse(w http.ResponseWriter) error
+}
+
+type ChangeHookEndpoint200JSONResponse HookEndpoint
+
+func (response ChangeHookEndpoint200JSONResponse) VisitChangeHookEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangeHookEndpointdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ChangeHookEndpointdefaultApplicationProblemPlusJSONResponse) VisitChangeHookEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RotateHookEndpointRequestObject struct {
+	HookEndpoint HookEndpointPath `json:"hook_endpoint"`
+	Body         *RotateHookEndpointJSONRequestBody
+}
+
+type RotateHookEndpointResponseObject interface {
+	VisitRotateHookEndpointResponse(w http.ResponseWriter) error
+}
+
+type RotateHookEndpoint200JSONResponse NewHookEndpoint
+
+func (response RotateHookEndpoint200JSONResponse) VisitRotateHookEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RotateHookEndpointdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RotateHookEndpointdefaultApplicationProblemPlusJSONResponse) VisitRotateHookEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestHookEndpointRequestObject struct {
+	HookEndpoint HookEndpointPath `json:"hook_endpoint"`
+}
+
+type TestHookEndpointResponseObject interface {
+	VisitTestHookEndpointResponse(w http.ResponseWriter) error
+}
+
+type TestHookEndpoint201JSONResponse HookDelivery
+
+func (response TestHookEndpoint201JSONResponse) VisitTestHookEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestHookEndpointdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TestHookEndpointdefaultApplicationProblemPlusJSONResponse) VisitTestHookEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListHookRequestsRequestObject struct {
+	Params ListHookRequestsParams
+}
+
+type ListHookRequestsResponseObject interface {
+	VisitListHookRequestsResponse(w http.ResponseWriter) error
+}
+
+type ListHookRequests200JSONResponse HookRequestPage
+
+func (response ListHookRequests200JSONResponse) VisitListHookRequestsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListHookRequestsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListHookRequestsdefaultApplicationProblemPlusJSONResponse) VisitListHookRequestsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetHookRequestRequestObject struct {
+	HookRequest HookRequestPath `json:"hook_request"`
+}
+
+type GetHookRequestResponseObject interface {
+	VisitGetHookRequestResponse(w http.ResponseWriter) error
+}
+
+type GetHookRequest200JSONResponse HookRequestDetail
+
+func (response GetHookRequest200JSONResponse) VisitGetHookRequestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetHookRequestdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetHookRequestdefaultApplicationProblemPlusJSONResponse) VisitGetHookRequestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AnswerHookRequestRequestObject struct {
+	HookRequest HookRequestPath `json:"hook_request"`
+	Body        *AnswerHookRequestJSONRequestBody
+}
+
+type AnswerHookRequestResponseObject interface {
+	VisitAnswerHookRequestResponse(w http.ResponseWriter) error
+}
+
+type AnswerHookRequest204Response struct {
+}
+
+func (response AnswerHookRequest204Response) VisitAnswerHookRequestResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type AnswerHookRequestdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AnswerHookRequestdefaultApplicationProblemPlusJSONResponse) VisitAnswerHookRequestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayHookRequestRequestObject struct {
+	HookRequest HookRequestPath `json:"hook_request"`
+}
+
+type ReplayHookRequestResponseObject interface {
+	VisitReplayHookRequestResponse(w http.ResponseWriter) error
+}
+
+type ReplayHookRequest200JSONResponse HookRequest
+
+func (response ReplayHookRequest200JSONResponse) VisitReplayHookRequestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayHookRequestdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplayHookRequestdefaultApplicationProblemPlusJSONResponse) VisitReplayHookRequestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListHookSourcesRequestObject struct {
+}
+
+type ListHookSourcesResponseObject interface {
+	VisitListHookSourcesResponse(w http.ResponseWriter) error
+}
+
+type ListHookSources200JSONResponse []HookSource
+
+func (response ListHookSources200JSONResponse) VisitListHookSourcesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListHookSourcesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListHookSourcesdefaultApplicationProblemPlusJSONResponse) VisitListHookSourcesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateHookSourceRequestObject struct {
+	Body *CreateHookSourceJSONRequestBody
+}
+
+type CreateHookSourceResponseObject interface {
+	VisitCreateHookSourceResponse(w http.ResponseWriter) error
+}
+
+type CreateHookSource201JSONResponse NewHookSource
+
+func (response CreateHookSource201JSONResponse) VisitCreateHookSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateHookSourcedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateHookSourcedefaultApplicationProblemPlusJSONResponse) VisitCreateHookSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RemoveHookSourceRequestObject struct {
+	HookSource HookSourcePath `json:"hook_source"`
+}
+
+type RemoveHookSourceResponseObject interface {
+	VisitRemoveHookSourceResponse(w http.ResponseWriter) error
+}
+
+type RemoveHookSource204Response struct {
+}
+
+func (response RemoveHookSource204Response) VisitRemoveHookSourceResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RemoveHookSourcedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RemoveHookSourcedefaultApplicationProblemPlusJSONResponse) VisitRemoveHookSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetHookSourceRequestObject struct {
+	HookSource HookSourcePath `json:"hook_source"`
+}
+
+type GetHookSourceResponseObject interface {
+	VisitGetHookSourceResponse(w http.ResponseWriter) error
+}
+
+type GetHookSource200JSONResponse HookSource
+
+func (response GetHookSource200JSONResponse) VisitGetHookSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetHookSourcedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetHookSourcedefaultApplicationProblemPlusJSONResponse) VisitGetHookSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangeHookSourceRequestObject struct {
+	HookSource HookSourcePath `json:"hook_source"`
+	Body       *ChangeHookSourceJSONRequestBody
+}
+
+type ChangeHookSourceResponseObject interface {
+	VisitChangeHookSourceResponse(w http.ResponseWriter) error
+}
+
+type ChangeHookSource200JSONResponse HookSource
+
+func (response ChangeHookSource200JSONResponse) VisitChangeHookSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangeHookSourcedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ChangeHookSourcedefaultApplicationProblemPlusJSONResponse) VisitChangeHookSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RotateHookSourceRequestObject struct {
+	HookSource HookSourcePath `json:"hook_source"`
+	Body       *RotateHookSourceJSONRequestBody
+}
+
+type RotateHookSourceResponseObject interface {
+	VisitRotateHookSourceResponse(w http.ResponseWriter) error
+}
+
+type RotateHookSource200JSONResponse NewHookSource
+
+func (response RotateHookSource200JSONResponse) VisitRotateHookSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RotateHookSourcedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RotateHookSourcedefaultApplicationProblemPlusJSONResponse) VisitRotateHookSourceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TryHookTransformRequestObject struct {
+	Body *TryHookTransformJSONRequestBody
+}
+
+type TryHookTransformResponseObject interface {
+	VisitTryHookTransformResponse(w http.ResponseWriter) error
+}
+
+type TryHookTransform200JSONResponse HookTried
+
+func (response TryHookTransform200JSONResponse) VisitTryHookTransformResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TryHookTransformdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TryHookTransformdefaultApplicationProblemPlusJSONResponse) VisitTryHookTransformResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5140,6 +7769,83 @@ func (response RemovePortdefaultApplicationProblemPlusJSONResponse) VisitRemoveP
 	return err
 }
 
+type GetRetentionRequestObject struct {
+}
+
+type GetRetentionResponseObject interface {
+	VisitGetRetentionResponse(w http.ResponseWriter) error
+}
+
+type GetRetention200JSONResponse Retention
+
+func (response GetRetention200JSONResponse) VisitGetRetentionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRetentiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetRetentiondefaultApplicationProblemPlusJSONResponse) VisitGetRetentionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutRetentionRequestObject struct {
+	Body *PutRetentionJSONRequestBody
+}
+
+type PutRetentionResponseObject interface {
+	VisitPutRetentionResponse(w http.ResponseWriter) error
+}
+
+type PutRetention200JSONResponse Retention
+
+func (response PutRetention200JSONResponse) VisitPutRetentionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutRetentiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PutRetentiondefaultApplicationProblemPlusJSONResponse) VisitPutRetentionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetSetupRequestObject struct {
 }
 
@@ -5902,6 +8608,9 @@ type StrictServerInterface interface {
 	// Enroll Turn a machine into a device
 	// (POST /api/v1/enroll)
 	Enroll(ctx context.Context, request EnrollRequestObject) (EnrollResponseObject, error)
+	// ListEventTypes Every type of event that this hub writes, with the members of its data
+	// (GET /api/v1/event-types)
+	ListEventTypes(ctx context.Context, request ListEventTypesRequestObject) (ListEventTypesResponseObject, error)
 	// ListGrants All grants (admin)
 	// (GET /api/v1/grants)
 	ListGrants(ctx context.Context, request ListGrantsRequestObject) (ListGrantsResponseObject, error)
@@ -5911,6 +8620,75 @@ type StrictServerInterface interface {
 	// RemoveGrant Remove a grant; streams that it carried end within 2 s (admin)
 	// (DELETE /api/v1/grants/{grant_id})
 	RemoveGrant(ctx context.Context, request RemoveGrantRequestObject) (RemoveGrantResponseObject, error)
+	// ListHookDeliveries Deliveries, newest first (admin)
+	// (GET /api/v1/hooks/deliveries)
+	ListHookDeliveries(ctx context.Context, request ListHookDeliveriesRequestObject) (ListHookDeliveriesResponseObject, error)
+	// ReplayHookDeliveries Deliver again what matches, as new deliveries of the same messages (admin)
+	// (POST /api/v1/hooks/deliveries/replay)
+	ReplayHookDeliveries(ctx context.Context, request ReplayHookDeliveriesRequestObject) (ReplayHookDeliveriesResponseObject, error)
+	// GetHookDelivery A delivery with each attempt's request and response (admin)
+	// (GET /api/v1/hooks/deliveries/{hook_delivery})
+	GetHookDelivery(ctx context.Context, request GetHookDeliveryRequestObject) (GetHookDeliveryResponseObject, error)
+	// CancelHookDelivery Give up a delivery that waits, so that those behind it in order go on (admin)
+	// (POST /api/v1/hooks/deliveries/{hook_delivery}/cancel)
+	CancelHookDelivery(ctx context.Context, request CancelHookDeliveryRequestObject) (CancelHookDeliveryResponseObject, error)
+	// ReplayHookDelivery Deliver it again, as a new delivery of the same message (admin)
+	// (POST /api/v1/hooks/deliveries/{hook_delivery}/replay)
+	ReplayHookDelivery(ctx context.Context, request ReplayHookDeliveryRequestObject) (ReplayHookDeliveryResponseObject, error)
+	// ListHookEndpoints Endpoints that events and messages are delivered to (admin)
+	// (GET /api/v1/hooks/endpoints)
+	ListHookEndpoints(ctx context.Context, request ListHookEndpointsRequestObject) (ListHookEndpointsResponseObject, error)
+	// CreateHookEndpoint Make an endpoint; its secret is shown once (admin)
+	// (POST /api/v1/hooks/endpoints)
+	CreateHookEndpoint(ctx context.Context, request CreateHookEndpointRequestObject) (CreateHookEndpointResponseObject, error)
+	// RemoveHookEndpoint Remove an endpoint, with what waits for it (admin)
+	// (DELETE /api/v1/hooks/endpoints/{hook_endpoint})
+	RemoveHookEndpoint(ctx context.Context, request RemoveHookEndpointRequestObject) (RemoveHookEndpointResponseObject, error)
+	// GetHookEndpoint One endpoint (admin)
+	// (GET /api/v1/hooks/endpoints/{hook_endpoint})
+	GetHookEndpoint(ctx context.Context, request GetHookEndpointRequestObject) (GetHookEndpointResponseObject, error)
+	// ChangeHookEndpoint Change what is given; state active also lets a disabled endpoint begin again (admin)
+	// (PATCH /api/v1/hooks/endpoints/{hook_endpoint})
+	ChangeHookEndpoint(ctx context.Context, request ChangeHookEndpointRequestObject) (ChangeHookEndpointResponseObject, error)
+	// RotateHookEndpoint A new secret; both sign until the old one ends (admin)
+	// (POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate)
+	RotateHookEndpoint(ctx context.Context, request RotateHookEndpointRequestObject) (RotateHookEndpointResponseObject, error)
+	// TestHookEndpoint Deliver an event of type hook.test, past filters and order (admin)
+	// (POST /api/v1/hooks/endpoints/{hook_endpoint}/test)
+	TestHookEndpoint(ctx context.Context, request TestHookEndpointRequestObject) (TestHookEndpointResponseObject, error)
+	// ListHookRequests Requests that sources received, newest first (admin)
+	// (GET /api/v1/hooks/requests)
+	ListHookRequests(ctx context.Context, request ListHookRequestsRequestObject) (ListHookRequestsResponseObject, error)
+	// GetHookRequest A received request, with what came of it (admin)
+	// (GET /api/v1/hooks/requests/{hook_request})
+	GetHookRequest(ctx context.Context, request GetHookRequestRequestObject) (GetHookRequestResponseObject, error)
+	// AnswerHookRequest `adit hook listen` tells what the local port answered; a sender that waits gets it (admin)
+	// (POST /api/v1/hooks/requests/{hook_request}/answer)
+	AnswerHookRequest(ctx context.Context, request AnswerHookRequestRequestObject) (AnswerHookRequestResponseObject, error)
+	// ReplayHookRequest Do again what the source does with it, under the same id (admin)
+	// (POST /api/v1/hooks/requests/{hook_request}/replay)
+	ReplayHookRequest(ctx context.Context, request ReplayHookRequestRequestObject) (ReplayHookRequestResponseObject, error)
+	// ListHookSources Sources that others send requests to (admin)
+	// (GET /api/v1/hooks/sources)
+	ListHookSources(ctx context.Context, request ListHookSourcesRequestObject) (ListHookSourcesResponseObject, error)
+	// CreateHookSource Make a source; a secret that the hub makes is shown once (admin)
+	// (POST /api/v1/hooks/sources)
+	CreateHookSource(ctx context.Context, request CreateHookSourceRequestObject) (CreateHookSourceResponseObject, error)
+	// RemoveHookSource Remove a source; its address answers 404 at once (admin)
+	// (DELETE /api/v1/hooks/sources/{hook_source})
+	RemoveHookSource(ctx context.Context, request RemoveHookSourceRequestObject) (RemoveHookSourceResponseObject, error)
+	// GetHookSource One source (admin)
+	// (GET /api/v1/hooks/sources/{hook_source})
+	GetHookSource(ctx context.Context, request GetHookSourceRequestObject) (GetHookSourceResponseObject, error)
+	// ChangeHookSource Change what is given (admin)
+	// (PATCH /api/v1/hooks/sources/{hook_source})
+	ChangeHookSource(ctx context.Context, request ChangeHookSourceRequestObject) (ChangeHookSourceResponseObject, error)
+	// RotateHookSource A new secret, made by the hub or given; both open until the old one ends (admin)
+	// (POST /api/v1/hooks/sources/{hook_source}/rotate)
+	RotateHookSource(ctx context.Context, request RotateHookSourceRequestObject) (RotateHookSourceResponseObject, error)
+	// TryHookTransform What a template or a jq program makes of an input (admin)
+	// (POST /api/v1/hooks/try)
+	TryHookTransform(ctx context.Context, request TryHookTransformRequestObject) (TryHookTransformResponseObject, error)
 	// ListInstallCodes Install codes that still work (admin)
 	// (GET /api/v1/install-codes)
 	ListInstallCodes(ctx context.Context, request ListInstallCodesRequestObject) (ListInstallCodesResponseObject, error)
@@ -6001,6 +8779,12 @@ type StrictServerInterface interface {
 	// RemovePort Give a reserved port back and end what runs through it (admin)
 	// (DELETE /api/v1/ports/{port})
 	RemovePort(ctx context.Context, request RemovePortRequestObject) (RemovePortResponseObject, error)
+	// GetRetention How long the hub keeps events, deliveries and received requests (admin)
+	// (GET /api/v1/retention)
+	GetRetention(ctx context.Context, request GetRetentionRequestObject) (GetRetentionResponseObject, error)
+	// PutRetention Set that (admin)
+	// (PUT /api/v1/retention)
+	PutRetention(ctx context.Context, request PutRetentionRequestObject) (PutRetentionResponseObject, error)
 	// GetSetup Whether the hub still waits for its owner
 	// (GET /api/v1/setup)
 	GetSetup(ctx context.Context, request GetSetupRequestObject) (GetSetupResponseObject, error)
@@ -6619,6 +9403,29 @@ func (sh *strictHandler) Enroll(ctx echo.Context) error {
 	return nil
 }
 
+// ListEventTypes operation middleware
+func (sh *strictHandler) ListEventTypes(ctx echo.Context) error {
+	var request ListEventTypesRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListEventTypes(ctx.Request().Context(), request.(ListEventTypesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListEventTypes")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListEventTypesResponseObject); ok {
+		return validResponse.VisitListEventTypesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListGrants operation middleware
 func (sh *strictHandler) ListGrants(ctx echo.Context) error {
 	var request ListGrantsRequestObject
@@ -6700,6 +9507,719 @@ func (sh *strictHandler) RemoveGrant(ctx echo.Context, grantID GrantPath) error 
 		return err
 	} else if validResponse, ok := response.(RemoveGrantResponseObject); ok {
 		return validResponse.VisitRemoveGrantResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListHookDeliveries operation middleware
+func (sh *strictHandler) ListHookDeliveries(ctx echo.Context, params ListHookDeliveriesParams) error {
+	var request ListHookDeliveriesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListHookDeliveries(ctx.Request().Context(), request.(ListHookDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListHookDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListHookDeliveriesResponseObject); ok {
+		return validResponse.VisitListHookDeliveriesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplayHookDeliveries operation middleware
+func (sh *strictHandler) ReplayHookDeliveries(ctx echo.Context) error {
+	var request ReplayHookDeliveriesRequestObject
+
+	var body ReplayHookDeliveriesJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplayHookDeliveries(ctx.Request().Context(), request.(ReplayHookDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplayHookDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReplayHookDeliveriesResponseObject); ok {
+		return validResponse.VisitReplayHookDeliveriesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetHookDelivery operation middleware
+func (sh *strictHandler) GetHookDelivery(ctx echo.Context, hookDelivery HookDeliveryPath) error {
+	var request GetHookDeliveryRequestObject
+
+	request.HookDelivery = hookDelivery
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetHookDelivery(ctx.Request().Context(), request.(GetHookDeliveryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetHookDelivery")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetHookDeliveryResponseObject); ok {
+		return validResponse.VisitGetHookDeliveryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CancelHookDelivery operation middleware
+func (sh *strictHandler) CancelHookDelivery(ctx echo.Context, hookDelivery HookDeliveryPath) error {
+	var request CancelHookDeliveryRequestObject
+
+	request.HookDelivery = hookDelivery
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CancelHookDelivery(ctx.Request().Context(), request.(CancelHookDeliveryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CancelHookDelivery")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CancelHookDeliveryResponseObject); ok {
+		return validResponse.VisitCancelHookDeliveryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplayHookDelivery operation middleware
+func (sh *strictHandler) ReplayHookDelivery(ctx echo.Context, hookDelivery HookDeliveryPath) error {
+	var request ReplayHookDeliveryRequestObject
+
+	request.HookDelivery = hookDelivery
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplayHookDelivery(ctx.Request().Context(), request.(ReplayHookDeliveryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplayHookDelivery")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReplayHookDeliveryResponseObject); ok {
+		return validResponse.VisitReplayHookDeliveryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListHookEndpoints operation middleware
+func (sh *strictHandler) ListHookEndpoints(ctx echo.Context) error {
+	var request ListHookEndpointsRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListHookEndpoints(ctx.Request().Context(), request.(ListHookEndpointsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListHookEndpoints")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListHookEndpointsResponseObject); ok {
+		return validResponse.VisitListHookEndpointsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateHookEndpoint operation middleware
+func (sh *strictHandler) CreateHookEndpoint(ctx echo.Context) error {
+	var request CreateHookEndpointRequestObject
+
+	var body CreateHookEndpointJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateHookEndpoint(ctx.Request().Context(), request.(CreateHookEndpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateHookEndpoint")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateHookEndpointResponseObject); ok {
+		return validResponse.VisitCreateHookEndpointResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RemoveHookEndpoint operation middleware
+func (sh *strictHandler) RemoveHookEndpoint(ctx echo.Context, hookEndpoint HookEndpointPath) error {
+	var request RemoveHookEndpointRequestObject
+
+	request.HookEndpoint = hookEndpoint
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RemoveHookEndpoint(ctx.Request().Context(), request.(RemoveHookEndpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RemoveHookEndpoint")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RemoveHookEndpointResponseObject); ok {
+		return validResponse.VisitRemoveHookEndpointResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetHookEndpoint operation middleware
+func (sh *strictHandler) GetHookEndpoint(ctx echo.Context, hookEndpoint HookEndpointPath) error {
+	var request GetHookEndpointRequestObject
+
+	request.HookEndpoint = hookEndpoint
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetHookEndpoint(ctx.Request().Context(), request.(GetHookEndpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetHookEndpoint")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetHookEndpointResponseObject); ok {
+		return validResponse.VisitGetHookEndpointResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ChangeHookEndpoint operation middleware
+func (sh *strictHandler) ChangeHookEndpoint(ctx echo.Context, hookEndpoint HookEndpointPath) error {
+	var request ChangeHookEndpointRequestObject
+
+	request.HookEndpoint = hookEndpoint
+
+	var body ChangeHookEndpointJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ChangeHookEndpoint(ctx.Request().Context(), request.(ChangeHookEndpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ChangeHookEndpoint")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ChangeHookEndpointResponseObject); ok {
+		return validResponse.VisitChangeHookEndpointResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RotateHookEndpoint operation middleware
+func (sh *strictHandler) RotateHookEndpoint(ctx echo.Context, hookEndpoint HookEndpointPath) error {
+	var request RotateHookEndpointRequestObject
+
+	request.HookEndpoint = hookEndpoint
+
+	var body RotateHookEndpointJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RotateHookEndpoint(ctx.Request().Context(), request.(RotateHookEndpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RotateHookEndpoint")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RotateHookEndpointResponseObject); ok {
+		return validResponse.VisitRotateHookEndpointResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// TestHookEndpoint operation middleware
+func (sh *strictHandler) TestHookEndpoint(ctx echo.Context, hookEndpoint HookEndpointPath) error {
+	var request TestHookEndpointRequestObject
+
+	request.HookEndpoint = hookEndpoint
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.TestHookEndpoint(ctx.Request().Context(), request.(TestHookEndpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TestHookEndpoint")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(TestHookEndpointResponseObject); ok {
+		return validResponse.VisitTestHookEndpointResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListHookRequests operation middleware
+func (sh *strictHandler) ListHookRequests(ctx echo.Context, params ListHookRequestsParams) error {
+	var request ListHookRequestsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListHookRequests(ctx.Request().Context(), request.(ListHookRequestsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListHookRequests")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListHookRequestsResponseObject); ok {
+		return validResponse.VisitListHookRequestsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetHookRequest operation middleware
+func (sh *strictHandler) GetHookRequest(ctx echo.Context, hookRequest HookRequestPath) error {
+	var request GetHookRequestRequestObject
+
+	request.HookRequest = hookRequest
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetHookRequest(ctx.Request().Context(), request.(GetHookRequestRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetHookRequest")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetHookRequestResponseObject); ok {
+		return validResponse.VisitGetHookRequestResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// AnswerHookRequest operation middleware
+func (sh *strictHandler) AnswerHookRequest(ctx echo.Context, hookRequest HookRequestPath) error {
+	var request AnswerHookRequestRequestObject
+
+	request.HookRequest = hookRequest
+
+	var body AnswerHookRequestJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AnswerHookRequest(ctx.Request().Context(), request.(AnswerHookRequestRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AnswerHookRequest")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AnswerHookRequestResponseObject); ok {
+		return validResponse.VisitAnswerHookRequestResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplayHookRequest operation middleware
+func (sh *strictHandler) ReplayHookRequest(ctx echo.Context, hookRequest HookRequestPath) error {
+	var request ReplayHookRequestRequestObject
+
+	request.HookRequest = hookRequest
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplayHookRequest(ctx.Request().Context(), request.(ReplayHookRequestRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplayHookRequest")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReplayHookRequestResponseObject); ok {
+		return validResponse.VisitReplayHookRequestResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListHookSources operation middleware
+func (sh *strictHandler) ListHookSources(ctx echo.Context) error {
+	var request ListHookSourcesRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListHookSources(ctx.Request().Context(), request.(ListHookSourcesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListHookSources")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListHookSourcesResponseObject); ok {
+		return validResponse.VisitListHookSourcesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateHookSource operation middleware
+func (sh *strictHandler) CreateHookSource(ctx echo.Context) error {
+	var request CreateHookSourceRequestObject
+
+	var body CreateHookSourceJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateHookSource(ctx.Request().Context(), request.(CreateHookSourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateHookSource")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateHookSourceResponseObject); ok {
+		return validResponse.VisitCreateHookSourceResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RemoveHookSource operation middleware
+func (sh *strictHandler) RemoveHookSource(ctx echo.Context, hookSource HookSourcePath) error {
+	var request RemoveHookSourceRequestObject
+
+	request.HookSource = hookSource
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RemoveHookSource(ctx.Request().Context(), request.(RemoveHookSourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RemoveHookSource")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RemoveHookSourceResponseObject); ok {
+		return validResponse.VisitRemoveHookSourceResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetHookSource operation middleware
+func (sh *strictHandler) GetHookSource(ctx echo.Context, hookSource HookSourcePath) error {
+	var request GetHookSourceRequestObject
+
+	request.HookSource = hookSource
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetHookSource(ctx.Request().Context(), request.(GetHookSourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetHookSource")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetHookSourceResponseObject); ok {
+		return validResponse.VisitGetHookSourceResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ChangeHookSource operation middleware
+func (sh *strictHandler) ChangeHookSource(ctx echo.Context, hookSource HookSourcePath) error {
+	var request ChangeHookSourceRequestObject
+
+	request.HookSource = hookSource
+
+	var body ChangeHookSourceJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ChangeHookSource(ctx.Request().Context(), request.(ChangeHookSourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ChangeHookSource")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ChangeHookSourceResponseObject); ok {
+		return validResponse.VisitChangeHookSourceResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RotateHookSource operation middleware
+func (sh *strictHandler) RotateHookSource(ctx echo.Context, hookSource HookSourcePath) error {
+	var request RotateHookSourceRequestObject
+
+	request.HookSource = hookSource
+
+	var body RotateHookSourceJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RotateHookSource(ctx.Request().Context(), request.(RotateHookSourceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RotateHookSource")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RotateHookSourceResponseObject); ok {
+		return validResponse.VisitRotateHookSourceResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// TryHookTransform operation middleware
+func (sh *strictHandler) TryHookTransform(ctx echo.Context) error {
+	var request TryHookTransformRequestObject
+
+	var body TryHookTransformJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.TryHookTransform(ctx.Request().Context(), request.(TryHookTransformRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TryHookTransform")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(TryHookTransformResponseObject); ok {
+		return validResponse.VisitTryHookTransformResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -7585,6 +11105,68 @@ func (sh *strictHandler) RemovePort(ctx echo.Context, port PortPath) error {
 		return err
 	} else if validResponse, ok := response.(RemovePortResponseObject); ok {
 		return validResponse.VisitRemovePortResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetRetention operation middleware
+func (sh *strictHandler) GetRetention(ctx echo.Context) error {
+	var request GetRetentionRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRetention(ctx.Request().Context(), request.(GetRetentionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRetention")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetRetentionResponseObject); ok {
+		return validResponse.VisitGetRetentionResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PutRetention operation middleware
+func (sh *strictHandler) PutRetention(ctx echo.Context) error {
+	var request PutRetentionRequestObject
+
+	var body PutRetentionJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PutRetention(ctx.Request().Context(), request.(PutRetentionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutRetention")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PutRetentionResponseObject); ok {
+		return validResponse.VisitPutRetentionResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -134,6 +134,34 @@ func rules() map[string]rule {
 		"POST /api/v1/mqtt/import":                         manager,
 		"GET /api/v1/devices/:device/mqtt":                 sees,
 
+		"GET /api/v1/event-types": sees,
+		"GET /api/v1/retention":   manager.by(access.ScopeRead),
+		"PUT /api/v1/retention":   manager,
+
+		"GET /api/v1/hooks/endpoints":                         manager.by(access.ScopeRead),
+		"POST /api/v1/hooks/endpoints":                        manager,
+		"GET /api/v1/hooks/endpoints/:hook_endpoint":          manager.by(access.ScopeRead),
+		"PATCH /api/v1/hooks/endpoints/:hook_endpoint":        manager,
+		"DELETE /api/v1/hooks/endpoints/:hook_endpoint":       manager,
+		"POST /api/v1/hooks/endpoints/:hook_endpoint/rotate":  manager,
+		"POST /api/v1/hooks/endpoints/:hook_endpoint/test":    manager,
+		"GET /api/v1/hooks/deliveries":                        manager.by(access.ScopeRead),
+		"POST /api/v1/hooks/deliveries/replay":                manager,
+		"GET /api/v1/hooks/deliveries/:hook_delivery":         manager.by(access.ScopeRead),
+		"POST /api/v1/hooks/deliveries/:hook_delivery/replay": manager,
+		"POST /api/v1/hooks/deliveries/:hook_delivery/cancel": manager,
+		"GET /api/v1/hooks/sources":                           manager.by(access.ScopeRead),
+		"POST /api/v1/hooks/sources":                          manager,
+		"GET /api/v1/hooks/sources/:hook_source":              manager.by(access.ScopeRead),
+		"PATCH /api/v1/hooks/sources/:hook_source":            manager,
+		"DELETE /api/v1/hooks/sources/:hook_source":           manager,
+		"POST /api/v1/hooks/sources/:hook_source/rotate":      manager,
+		"GET /api/v1/hooks/requests":                          manager.by(access.ScopeRead),
+		"GET /api/v1/hooks/requests/:hook_request":            manager.by(access.ScopeRead),
+		"POST /api/v1/hooks/requests/:hook_request/replay":    manager,
+		"POST /api/v1/hooks/requests/:hook_request/answer":    manager,
+		"POST /api/v1/hooks/try":                              manager.by(access.ScopeRead),
+
 		"GET /mqtt":            open, // username and password of CONNECT are the permission
 		"GET /tunnel":          open, // the device's signature is the permission
 		"GET /ssh":             open, // the key that SSH asks for is the permission

@@ -19,22 +19,22 @@ import (
 
 // Defines values for AgentUpdateState.
 const (
-	Done       AgentUpdateState = "done"
-	Failed     AgentUpdateState = "failed"
-	Restarting AgentUpdateState = "restarting"
-	Running    AgentUpdateState = "running"
+	AgentUpdateStateDone       AgentUpdateState = "done"
+	AgentUpdateStateFailed     AgentUpdateState = "failed"
+	AgentUpdateStateRestarting AgentUpdateState = "restarting"
+	AgentUpdateStateRunning    AgentUpdateState = "running"
 )
 
 // Valid indicates whether the value is a known member of the AgentUpdateState enum.
 func (e AgentUpdateState) Valid() bool {
 	switch e {
-	case Done:
+	case AgentUpdateStateDone:
 		return true
-	case Failed:
+	case AgentUpdateStateFailed:
 		return true
-	case Restarting:
+	case AgentUpdateStateRestarting:
 		return true
-	case Running:
+	case AgentUpdateStateRunning:
 		return true
 	default:
 		return false
@@ -134,6 +134,495 @@ func (e FactsInstall) Valid() bool {
 	case FactsInstallSystem:
 		return true
 	case FactsInstallUser:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookActionCorrelation.
+const (
+	Envelope HookActionCorrelation = "envelope"
+	Topic    HookActionCorrelation = "topic"
+	V5       HookActionCorrelation = "v5"
+)
+
+// Valid indicates whether the value is a known member of the HookActionCorrelation enum.
+func (e HookActionCorrelation) Valid() bool {
+	switch e {
+	case Envelope:
+		return true
+	case Topic:
+		return true
+	case V5:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookActionKind.
+const (
+	Command HookActionKind = "command"
+	Publish HookActionKind = "publish"
+	Store   HookActionKind = "store"
+)
+
+// Valid indicates whether the value is a known member of the HookActionKind enum.
+func (e HookActionKind) Valid() bool {
+	switch e {
+	case Command:
+		return true
+	case Publish:
+		return true
+	case Store:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookDeliveryHeldBy.
+const (
+	HookDeliveryHeldByBreaker HookDeliveryHeldBy = "breaker"
+	HookDeliveryHeldByOrder   HookDeliveryHeldBy = "order"
+	HookDeliveryHeldByPaused  HookDeliveryHeldBy = "paused"
+	HookDeliveryHeldByRate    HookDeliveryHeldBy = "rate"
+)
+
+// Valid indicates whether the value is a known member of the HookDeliveryHeldBy enum.
+func (e HookDeliveryHeldBy) Valid() bool {
+	switch e {
+	case HookDeliveryHeldByBreaker:
+		return true
+	case HookDeliveryHeldByOrder:
+		return true
+	case HookDeliveryHeldByPaused:
+		return true
+	case HookDeliveryHeldByRate:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookDeliveryState.
+const (
+	HookDeliveryStateCancelled HookDeliveryState = "cancelled"
+	HookDeliveryStateDead      HookDeliveryState = "dead"
+	HookDeliveryStateDelivered HookDeliveryState = "delivered"
+	HookDeliveryStateSending   HookDeliveryState = "sending"
+	HookDeliveryStateWaiting   HookDeliveryState = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the HookDeliveryState enum.
+func (e HookDeliveryState) Valid() bool {
+	switch e {
+	case HookDeliveryStateCancelled:
+		return true
+	case HookDeliveryStateDead:
+		return true
+	case HookDeliveryStateDelivered:
+		return true
+	case HookDeliveryStateSending:
+		return true
+	case HookDeliveryStateWaiting:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookEndpointBreaker.
+const (
+	HookEndpointBreakerClosed   HookEndpointBreaker = "closed"
+	HookEndpointBreakerHalfOpen HookEndpointBreaker = "half-open"
+	HookEndpointBreakerOpen     HookEndpointBreaker = "open"
+)
+
+// Valid indicates whether the value is a known member of the HookEndpointBreaker enum.
+func (e HookEndpointBreaker) Valid() bool {
+	switch e {
+	case HookEndpointBreakerClosed:
+		return true
+	case HookEndpointBreakerHalfOpen:
+		return true
+	case HookEndpointBreakerOpen:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookEndpointMode.
+const (
+	HookEndpointModeOrdered  HookEndpointMode = "ordered"
+	HookEndpointModeParallel HookEndpointMode = "parallel"
+)
+
+// Valid indicates whether the value is a known member of the HookEndpointMode enum.
+func (e HookEndpointMode) Valid() bool {
+	switch e {
+	case HookEndpointModeOrdered:
+		return true
+	case HookEndpointModeParallel:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookEndpointSignature.
+const (
+	HookEndpointSignatureV1  HookEndpointSignature = "v1"
+	HookEndpointSignatureV1A HookEndpointSignature = "v1a"
+)
+
+// Valid indicates whether the value is a known member of the HookEndpointSignature enum.
+func (e HookEndpointSignature) Valid() bool {
+	switch e {
+	case HookEndpointSignatureV1:
+		return true
+	case HookEndpointSignatureV1A:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookEndpointState.
+const (
+	HookEndpointStateActive   HookEndpointState = "active"
+	HookEndpointStateDisabled HookEndpointState = "disabled"
+	HookEndpointStatePaused   HookEndpointState = "paused"
+)
+
+// Valid indicates whether the value is a known member of the HookEndpointState enum.
+func (e HookEndpointState) Valid() bool {
+	switch e {
+	case HookEndpointStateActive:
+		return true
+	case HookEndpointStateDisabled:
+		return true
+	case HookEndpointStatePaused:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookEndpointChangeMode.
+const (
+	HookEndpointChangeModeOrdered  HookEndpointChangeMode = "ordered"
+	HookEndpointChangeModeParallel HookEndpointChangeMode = "parallel"
+)
+
+// Valid indicates whether the value is a known member of the HookEndpointChangeMode enum.
+func (e HookEndpointChangeMode) Valid() bool {
+	switch e {
+	case HookEndpointChangeModeOrdered:
+		return true
+	case HookEndpointChangeModeParallel:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookEndpointChangeState.
+const (
+	HookEndpointChangeStateActive HookEndpointChangeState = "active"
+	HookEndpointChangeStatePaused HookEndpointChangeState = "paused"
+)
+
+// Valid indicates whether the value is a known member of the HookEndpointChangeState enum.
+func (e HookEndpointChangeState) Valid() bool {
+	switch e {
+	case HookEndpointChangeStateActive:
+		return true
+	case HookEndpointChangeStatePaused:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookEndpointRequestMode.
+const (
+	HookEndpointRequestModeOrdered  HookEndpointRequestMode = "ordered"
+	HookEndpointRequestModeParallel HookEndpointRequestMode = "parallel"
+)
+
+// Valid indicates whether the value is a known member of the HookEndpointRequestMode enum.
+func (e HookEndpointRequestMode) Valid() bool {
+	switch e {
+	case HookEndpointRequestModeOrdered:
+		return true
+	case HookEndpointRequestModeParallel:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookEndpointRequestSignature.
+const (
+	HookEndpointRequestSignatureV1  HookEndpointRequestSignature = "v1"
+	HookEndpointRequestSignatureV1A HookEndpointRequestSignature = "v1a"
+)
+
+// Valid indicates whether the value is a known member of the HookEndpointRequestSignature enum.
+func (e HookEndpointRequestSignature) Valid() bool {
+	switch e {
+	case HookEndpointRequestSignatureV1:
+		return true
+	case HookEndpointRequestSignatureV1A:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookFormat.
+const (
+	HookFormatCloudevents       HookFormat = "cloudevents"
+	HookFormatCloudeventsBinary HookFormat = "cloudevents-binary"
+	HookFormatRaw               HookFormat = "raw"
+	HookFormatStandard          HookFormat = "standard"
+)
+
+// Valid indicates whether the value is a known member of the HookFormat enum.
+func (e HookFormat) Valid() bool {
+	switch e {
+	case HookFormatCloudevents:
+		return true
+	case HookFormatCloudeventsBinary:
+		return true
+	case HookFormatRaw:
+		return true
+	case HookFormatStandard:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookRequestState.
+const (
+	HookRequestStateDone    HookRequestState = "done"
+	HookRequestStateFailed  HookRequestState = "failed"
+	HookRequestStateWaiting HookRequestState = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the HookRequestState enum.
+func (e HookRequestState) Valid() bool {
+	switch e {
+	case HookRequestStateDone:
+		return true
+	case HookRequestStateFailed:
+		return true
+	case HookRequestStateWaiting:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookSourceOffline.
+const (
+	HookSourceOfflineQueue  HookSourceOffline = "queue"
+	HookSourceOfflineRefuse HookSourceOffline = "refuse"
+)
+
+// Valid indicates whether the value is a known member of the HookSourceOffline enum.
+func (e HookSourceOffline) Valid() bool {
+	switch e {
+	case HookSourceOfflineQueue:
+		return true
+	case HookSourceOfflineRefuse:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookSourceChangeMethods.
+const (
+	HookSourceChangeMethodsGET   HookSourceChangeMethods = "GET"
+	HookSourceChangeMethodsPATCH HookSourceChangeMethods = "PATCH"
+	HookSourceChangeMethodsPOST  HookSourceChangeMethods = "POST"
+	HookSourceChangeMethodsPUT   HookSourceChangeMethods = "PUT"
+)
+
+// Valid indicates whether the value is a known member of the HookSourceChangeMethods enum.
+func (e HookSourceChangeMethods) Valid() bool {
+	switch e {
+	case HookSourceChangeMethodsGET:
+		return true
+	case HookSourceChangeMethodsPATCH:
+		return true
+	case HookSourceChangeMethodsPOST:
+		return true
+	case HookSourceChangeMethodsPUT:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookSourceChangeOffline.
+const (
+	HookSourceChangeOfflineQueue  HookSourceChangeOffline = "queue"
+	HookSourceChangeOfflineRefuse HookSourceChangeOffline = "refuse"
+)
+
+// Valid indicates whether the value is a known member of the HookSourceChangeOffline enum.
+func (e HookSourceChangeOffline) Valid() bool {
+	switch e {
+	case HookSourceChangeOfflineQueue:
+		return true
+	case HookSourceChangeOfflineRefuse:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookSourceRequestMethods.
+const (
+	HookSourceRequestMethodsGET   HookSourceRequestMethods = "GET"
+	HookSourceRequestMethodsPATCH HookSourceRequestMethods = "PATCH"
+	HookSourceRequestMethodsPOST  HookSourceRequestMethods = "POST"
+	HookSourceRequestMethodsPUT   HookSourceRequestMethods = "PUT"
+)
+
+// Valid indicates whether the value is a known member of the HookSourceRequestMethods enum.
+func (e HookSourceRequestMethods) Valid() bool {
+	switch e {
+	case HookSourceRequestMethodsGET:
+		return true
+	case HookSourceRequestMethodsPATCH:
+		return true
+	case HookSourceRequestMethodsPOST:
+		return true
+	case HookSourceRequestMethodsPUT:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookSourceRequestOffline.
+const (
+	HookSourceRequestOfflineQueue  HookSourceRequestOffline = "queue"
+	HookSourceRequestOfflineRefuse HookSourceRequestOffline = "refuse"
+)
+
+// Valid indicates whether the value is a known member of the HookSourceRequestOffline enum.
+func (e HookSourceRequestOffline) Valid() bool {
+	switch e {
+	case HookSourceRequestOfflineQueue:
+		return true
+	case HookSourceRequestOfflineRefuse:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookTransformKind.
+const (
+	Jq       HookTransformKind = "jq"
+	Template HookTransformKind = "template"
+)
+
+// Valid indicates whether the value is a known member of the HookTransformKind enum.
+func (e HookTransformKind) Valid() bool {
+	switch e {
+	case Jq:
+		return true
+	case Template:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookVerificationAlgorithm.
+const (
+	Sha1   HookVerificationAlgorithm = "sha1"
+	Sha256 HookVerificationAlgorithm = "sha256"
+	Sha512 HookVerificationAlgorithm = "sha512"
+)
+
+// Valid indicates whether the value is a known member of the HookVerificationAlgorithm enum.
+func (e HookVerificationAlgorithm) Valid() bool {
+	switch e {
+	case Sha1:
+		return true
+	case Sha256:
+		return true
+	case Sha512:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookVerificationEncoding.
+const (
+	Base64 HookVerificationEncoding = "base64"
+	Hex    HookVerificationEncoding = "hex"
+)
+
+// Valid indicates whether the value is a known member of the HookVerificationEncoding enum.
+func (e HookVerificationEncoding) Valid() bool {
+	switch e {
+	case Base64:
+		return true
+	case Hex:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HookVerificationKind.
+const (
+	HookVerificationKindBasic            HookVerificationKind = "basic"
+	HookVerificationKindBearer           HookVerificationKind = "bearer"
+	HookVerificationKindGithub           HookVerificationKind = "github"
+	HookVerificationKindGitlab           HookVerificationKind = "gitlab"
+	HookVerificationKindHmac             HookVerificationKind = "hmac"
+	HookVerificationKindNone             HookVerificationKind = "none"
+	HookVerificationKindShopify          HookVerificationKind = "shopify"
+	HookVerificationKindSlack            HookVerificationKind = "slack"
+	HookVerificationKindStandardWebhooks HookVerificationKind = "standard-webhooks"
+	HookVerificationKindStripe           HookVerificationKind = "stripe"
+)
+
+// Valid indicates whether the value is a known member of the HookVerificationKind enum.
+func (e HookVerificationKind) Valid() bool {
+	switch e {
+	case HookVerificationKindBasic:
+		return true
+	case HookVerificationKindBearer:
+		return true
+	case HookVerificationKindGithub:
+		return true
+	case HookVerificationKindGitlab:
+		return true
+	case HookVerificationKindHmac:
+		return true
+	case HookVerificationKindNone:
+		return true
+	case HookVerificationKindShopify:
+		return true
+	case HookVerificationKindSlack:
+		return true
+	case HookVerificationKindStandardWebhooks:
+		return true
+	case HookVerificationKindStripe:
 		return true
 	default:
 		return false
@@ -574,22 +1063,22 @@ func (e ServiceProtocol) Valid() bool {
 
 // Defines values for ShellState.
 const (
-	Ended   ShellState = "ended"
-	Open    ShellState = "open"
-	Opening ShellState = "opening"
-	Waiting ShellState = "waiting"
+	ShellStateEnded   ShellState = "ended"
+	ShellStateOpen    ShellState = "open"
+	ShellStateOpening ShellState = "opening"
+	ShellStateWaiting ShellState = "waiting"
 )
 
 // Valid indicates whether the value is a known member of the ShellState enum.
 func (e ShellState) Valid() bool {
 	switch e {
-	case Ended:
+	case ShellStateEnded:
 		return true
-	case Open:
+	case ShellStateOpen:
 		return true
-	case Opening:
+	case ShellStateOpening:
 		return true
-	case Waiting:
+	case ShellStateWaiting:
 		return true
 	default:
 		return false
@@ -921,6 +1410,23 @@ type Event struct {
 	UserID *string `json:"user_id,omitempty"`
 }
 
+// EventPage defines model for EventPage.
+type EventPage struct {
+	Events []Event `json:"events"`
+
+	// Next Give it as `before` for the next page; absent on the last
+	Next *string `json:"next,omitempty"`
+}
+
+// EventType defines model for EventType.
+type EventType struct {
+	// Data Names of the members of its data
+	Data []string `json:"data"`
+
+	// Type Example: device.online
+	Type string `json:"type"`
+}
+
 // Facts What the device says of itself. All of it is text from a stranger.
 type Facts struct {
 	Addresses *[]string `json:"addresses,omitempty"`
@@ -1010,6 +1516,552 @@ type GrantRequest struct {
 	// User Id, e-mail or handle
 	User string `json:"user"`
 }
+
+// HookAccepted defines model for HookAccepted.
+type HookAccepted struct {
+	ID     string `json:"id"`
+	Queued bool   `json:"queued"`
+}
+
+// HookAction defines model for HookAction.
+type HookAction struct {
+	// Arguments command: a value for each of its parameters, with jq in {{ }}
+	Arguments *map[string]string `json:"arguments,omitempty"`
+
+	// Command command: its name in the device's agent.toml
+	Command *string `json:"command,omitempty"`
+
+	// Correlation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload} for MQTT 3.1.1, or devices/NAME/replies/ID
+	Correlation *HookActionCorrelation `json:"correlation,omitempty"`
+
+	// Device command: id or name. publish with `wait`: whose state decides offline; found in the topic where absent
+	Device *string `json:"device,omitempty"`
+
+	// Kind store: keep it for `adit hook listen`, the page and events
+	Kind   HookActionKind `json:"kind"`
+	Qos    *int           `json:"qos,omitempty"`
+	Retain *bool          `json:"retain,omitempty"`
+
+	// Topic publish: a topic, with jq in {{ }} over {body, headers, query, path, method, source, id}
+	Topic *string `json:"topic,omitempty"`
+
+	// TopicPrefix publish: the topic must lie below it; the part before the first {{ where absent
+	TopicPrefix *string `json:"topic_prefix,omitempty"`
+}
+
+// HookActionCorrelation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload} for MQTT 3.1.1, or devices/NAME/replies/ID
+type HookActionCorrelation string
+
+// HookActionKind store: keep it for `adit hook listen`, the page and events
+type HookActionKind string
+
+// HookAnswer defines model for HookAnswer.
+type HookAnswer struct {
+	Body        *[]byte `json:"body,omitempty"`
+	ContentType *string `json:"content_type,omitempty"`
+
+	// ExitCode Of a command
+	ExitCode *int `json:"exit_code,omitempty"`
+	Status   int  `json:"status"`
+}
+
+// HookAttempt defines model for HookAttempt.
+type HookAttempt struct {
+	// Address IP address and port that was connected
+	Address    *string   `json:"address,omitempty"`
+	At         time.Time `json:"at"`
+	DeliveryID *string   `json:"delivery_id,omitempty"`
+
+	// Error Why there was no answer, or what was wrong with it
+	Error  *string `json:"error,omitempty"`
+	Method string  `json:"method"`
+	Number int     `json:"number"`
+
+	// RequestBody Exact bytes
+	RequestBody []byte `json:"request_body"`
+
+	// RequestHeaders As sent, in order; secret ones as ***
+	RequestHeaders []HookHeader `json:"request_headers"`
+
+	// ResponseBody Its first 16 KiB
+	ResponseBody    *[]byte       `json:"response_body,omitempty"`
+	ResponseCut     *bool         `json:"response_cut,omitempty"`
+	ResponseHeaders *[]HookHeader `json:"response_headers,omitempty"`
+	Status          *int          `json:"status,omitempty"`
+	TookMs          int64         `json:"took_ms"`
+	URL             string        `json:"url"`
+}
+
+// HookDedupe defines model for HookDedupe.
+type HookDedupe struct {
+	// Header Whose value tells repeats; where absent, webhook-id, X-GitHub-Delivery, X-Gitlab-Event-UUID, X-Shopify-Webhook-Id, ce-id or Idempotency-Key, whichever comes
+	Header *string `json:"header,omitempty"`
+
+	// Hours 24 at first; 0 takes repeats
+	Hours *int `json:"hours,omitempty"`
+}
+
+// HookDelivery defines model for HookDelivery.
+type HookDelivery struct {
+	// Attempts So far
+	Attempts     int        `json:"attempts"`
+	CreatedAt    time.Time  `json:"created_at"`
+	DeviceID     *string    `json:"device_id,omitempty"`
+	EndpointID   string     `json:"endpoint_id"`
+	EndpointName string     `json:"endpoint_name"`
+	FinishedAt   *time.Time `json:"finished_at,omitempty"`
+
+	// HeldBy Why one that is due waits
+	HeldBy *HookDeliveryHeldBy `json:"held_by,omitempty"`
+
+	// ID Example: del_01J
+	ID          string  `json:"id"`
+	LastError   *string `json:"last_error,omitempty"`
+	LastStatus  *int    `json:"last_status,omitempty"`
+	MaxAttempts *int    `json:"max_attempts,omitempty"`
+
+	// MessageID webhook-id: the same for each attempt and replay
+	//
+	// Example: msg_01J
+	MessageID string            `json:"message_id"`
+	NextAt    *time.Time        `json:"next_at,omitempty"`
+	ReplayOf  *string           `json:"replay_of,omitempty"`
+	State     HookDeliveryState `json:"state"`
+
+	// TookMs The last attempt
+	TookMs *int64  `json:"took_ms,omitempty"`
+	Topic  *string `json:"topic,omitempty"`
+	Type   string  `json:"type"`
+}
+
+// HookDeliveryHeldBy Why one that is due waits
+type HookDeliveryHeldBy string
+
+// HookDeliveryDetail defines model for HookDeliveryDetail.
+type HookDeliveryDetail struct {
+	Attempts    []HookAttempt `json:"attempts"`
+	Delivery    HookDelivery  `json:"delivery"`
+	LastSuccess *HookAttempt  `json:"last_success,omitempty"`
+}
+
+// HookDeliveryPage defines model for HookDeliveryPage.
+type HookDeliveryPage struct {
+	Deliveries []HookDelivery `json:"deliveries"`
+	Next       *string        `json:"next,omitempty"`
+}
+
+// HookDeliveryState defines model for HookDeliveryState.
+type HookDeliveryState string
+
+// HookEndpoint defines model for HookEndpoint.
+type HookEndpoint struct {
+	Breaker     HookEndpointBreaker `json:"breaker"`
+	Concurrency int                 `json:"concurrency"`
+	CreatedAt   time.Time           `json:"created_at"`
+
+	// Dead Deliveries that were given up and are kept
+	Dead int64 `json:"dead"`
+
+	// Delivered24H Attempts that arrived in the last 24 hours
+	Delivered24H int64    `json:"delivered_24h"`
+	Devices      []string `json:"devices"`
+
+	// DisabledReason Why the hub disabled it, for people
+	DisabledReason *string  `json:"disabled_reason,omitempty"`
+	Events         []string `json:"events"`
+
+	// Failed24H Attempts that did not
+	Failed24H    int64      `json:"failed_24h"`
+	FailingSince *time.Time `json:"failing_since,omitempty"`
+
+	// Format standard: `{type, timestamp, data}`; cloudevents: structured mode; raw: the data alone, of a message its payload
+	Format HookFormat `json:"format"`
+
+	// Headers Those that speak of a secret are shown as ***
+	Headers map[string]string `json:"headers"`
+
+	// ID Example: end_01J
+	ID string `json:"id"`
+
+	// LastAt The last attempt
+	LastAt    *time.Time       `json:"last_at,omitempty"`
+	LastError *string          `json:"last_error,omitempty"`
+	Mode      HookEndpointMode `json:"mode"`
+	Name      string           `json:"name"`
+
+	// PublicKey whpk_…, of v1a
+	PublicKey *string `json:"public_key,omitempty"`
+	Rate      float32 `json:"rate"`
+
+	// RetryAt When an open breaker tries again
+	RetryAt        *time.Time            `json:"retry_at,omitempty"`
+	Secrets        []HookSecret          `json:"secrets"`
+	Signature      HookEndpointSignature `json:"signature"`
+	State          HookEndpointState     `json:"state"`
+	TimeoutSeconds int                   `json:"timeout_seconds"`
+	Topics         []string              `json:"topics"`
+	Transform      *HookTransform        `json:"transform,omitempty"`
+	URL            string                `json:"url"`
+
+	// Waiting Deliveries that wait or are under way
+	Waiting int64 `json:"waiting"`
+}
+
+// HookEndpointBreaker defines model for HookEndpoint.Breaker.
+type HookEndpointBreaker string
+
+// HookEndpointMode defines model for HookEndpoint.Mode.
+type HookEndpointMode string
+
+// HookEndpointSignature defines model for HookEndpoint.Signature.
+type HookEndpointSignature string
+
+// HookEndpointState defines model for HookEndpoint.State.
+type HookEndpointState string
+
+// HookEndpointChange defines model for HookEndpointChange.
+type HookEndpointChange struct {
+	Concurrency *int      `json:"concurrency,omitempty"`
+	Devices     *[]string `json:"devices,omitempty"`
+	Events      *[]string `json:"events,omitempty"`
+
+	// Format standard: `{type, timestamp, data}`; cloudevents: structured mode; raw: the data alone, of a message its payload
+	Format  *HookFormat             `json:"format,omitempty"`
+	Headers *map[string]string      `json:"headers,omitempty"`
+	Mode    *HookEndpointChangeMode `json:"mode,omitempty"`
+	Name    *string                 `json:"name,omitempty"`
+
+	// NoTransform Take the transform away
+	NoTransform    *bool                    `json:"no_transform,omitempty"`
+	Rate           *float32                 `json:"rate,omitempty"`
+	State          *HookEndpointChangeState `json:"state,omitempty"`
+	TimeoutSeconds *int                     `json:"timeout_seconds,omitempty"`
+	Topics         *[]string                `json:"topics,omitempty"`
+	Transform      *HookTransform           `json:"transform,omitempty"`
+	URL            *string                  `json:"url,omitempty"`
+}
+
+// HookEndpointChangeMode defines model for HookEndpointChange.Mode.
+type HookEndpointChangeMode string
+
+// HookEndpointChangeState defines model for HookEndpointChange.State.
+type HookEndpointChangeState string
+
+// HookEndpointRequest defines model for HookEndpointRequest.
+type HookEndpointRequest struct {
+	// Concurrency Attempts at once; 4 at first
+	Concurrency *int `json:"concurrency,omitempty"`
+
+	// Devices Only of these devices: ids, names or tag:NAME
+	Devices *[]string `json:"devices,omitempty"`
+
+	// Events Types; a trailing * stands for the rest, as device.*
+	Events *[]string `json:"events,omitempty"`
+
+	// Format standard: `{type, timestamp, data}`; cloudevents: structured mode; raw: the data alone, of a message its payload
+	Format *HookFormat `json:"format,omitempty"`
+
+	// Headers Further headers; values are write-only where the name speaks of a secret
+	Headers *map[string]string `json:"headers,omitempty"`
+
+	// Mode ordered: one at a time of each device, and the next only when it arrived
+	Mode *HookEndpointRequestMode `json:"mode,omitempty"`
+
+	// Name Unique; made from the host where absent
+	Name *string `json:"name,omitempty"`
+
+	// Rate Attempts a second; 10 at first
+	Rate *float32 `json:"rate,omitempty"`
+
+	// Secret whsec_… of your own; the hub makes one where absent
+	Secret *string `json:"secret,omitempty"`
+
+	// Signature v1: HMAC-SHA256; v1a: Ed25519
+	Signature *HookEndpointRequestSignature `json:"signature,omitempty"`
+
+	// TimeoutSeconds 15 at first
+	TimeoutSeconds *int `json:"timeout_seconds,omitempty"`
+
+	// Topics MQTT topic filters
+	Topics    *[]string      `json:"topics,omitempty"`
+	Transform *HookTransform `json:"transform,omitempty"`
+	URL       string         `json:"url"`
+}
+
+// HookEndpointRequestMode ordered: one at a time of each device, and the next only when it arrived
+type HookEndpointRequestMode string
+
+// HookEndpointRequestSignature v1: HMAC-SHA256; v1a: Ed25519
+type HookEndpointRequestSignature string
+
+// HookFormat standard: `{type, timestamp, data}`; cloudevents: structured mode; raw: the data alone, of a message its payload
+type HookFormat string
+
+// HookHeader defines model for HookHeader.
+type HookHeader struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// HookReplay defines model for HookReplay.
+type HookReplay struct {
+	Device *string `json:"device,omitempty"`
+	DryRun *bool   `json:"dry_run,omitempty"`
+
+	// Endpoint Id or name; all where absent
+	Endpoint *string            `json:"endpoint,omitempty"`
+	Since    *time.Time         `json:"since,omitempty"`
+	State    *HookDeliveryState `json:"state,omitempty"`
+	Type     *string            `json:"type,omitempty"`
+	Until    *time.Time         `json:"until,omitempty"`
+}
+
+// HookReplayed defines model for HookReplayed.
+type HookReplayed struct {
+	// Count Messages; each is delivered once to its endpoint, however many deliveries of it matched
+	Count int64 `json:"count"`
+}
+
+// HookRequest defines model for HookRequest.
+type HookRequest struct {
+	Address     *string   `json:"address,omitempty"`
+	At          time.Time `json:"at"`
+	Attempts    int       `json:"attempts"`
+	Bytes       int       `json:"bytes"`
+	ContentType *string   `json:"content_type,omitempty"`
+	DeviceID    *string   `json:"device_id,omitempty"`
+
+	// Error Why it failed, or waits
+	Error *string `json:"error,omitempty"`
+
+	// ID Example: req_4fzz
+	ID string `json:"id"`
+
+	// Key By which repeats are told
+	Key    *string    `json:"key,omitempty"`
+	Method string     `json:"method"`
+	NextAt *time.Time `json:"next_at,omitempty"`
+
+	// Path Behind the slug, with the query
+	Path string `json:"path"`
+
+	// Repeats How often it came again
+	Repeats    *int   `json:"repeats,omitempty"`
+	SourceID   string `json:"source_id"`
+	SourceSlug string `json:"source_slug"`
+
+	// State failed: what the source does with it was given up
+	State HookRequestState `json:"state"`
+
+	// Status What a sender that waited was answered
+	Status *int `json:"status,omitempty"`
+
+	// TookMs From its arrival to the answer of the device
+	TookMs *int64 `json:"took_ms,omitempty"`
+
+	// Topic What was published to
+	Topic *string `json:"topic,omitempty"`
+}
+
+// HookRequestDetail defines model for HookRequestDetail.
+type HookRequestDetail struct {
+	Answer *HookAnswer `json:"answer,omitempty"`
+	Body   []byte      `json:"body"`
+
+	// Headers Those that speak of a secret as ***
+	Headers []HookHeader `json:"headers"`
+
+	// Payload What was published
+	Payload *[]byte     `json:"payload,omitempty"`
+	Request HookRequest `json:"request"`
+}
+
+// HookRequestPage defines model for HookRequestPage.
+type HookRequestPage struct {
+	Next     *string       `json:"next,omitempty"`
+	Requests []HookRequest `json:"requests"`
+}
+
+// HookRequestState failed: what the source does with it was given up
+type HookRequestState string
+
+// HookRotation defines model for HookRotation.
+type HookRotation struct {
+	// Overlap How long the old one still counts, as 24h (the default); 0s ends it at once; at most 720h
+	Overlap *string `json:"overlap,omitempty"`
+
+	// Secret A secret of your own; the hub makes one where absent
+	Secret *string `json:"secret,omitempty"`
+}
+
+// HookSecret defines model for HookSecret.
+type HookSecret struct {
+	CreatedAt time.Time `json:"created_at"`
+
+	// ExpiresAt When an old one ends; absent for the current one
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// Hint Its last four characters
+	Hint string `json:"hint"`
+	ID   string `json:"id"`
+}
+
+// HookSource defines model for HookSource.
+type HookSource struct {
+	// Accepted Requests that were kept
+	Accepted       int64      `json:"accepted"`
+	Action         HookAction `json:"action"`
+	Burst          int        `json:"burst"`
+	CreatedAt      time.Time  `json:"created_at"`
+	Dedupe         HookDedupe `json:"dedupe"`
+	Enabled        bool       `json:"enabled"`
+	ExpiresSeconds int        `json:"expires_seconds"`
+
+	// ID Example: src_01J
+	ID     string     `json:"id"`
+	LastAt *time.Time `json:"last_at,omitempty"`
+
+	// LastRefused Why the last one was refused, for people
+	LastRefused   *string           `json:"last_refused,omitempty"`
+	LastRefusedAt *time.Time        `json:"last_refused_at,omitempty"`
+	MaxBytes      int               `json:"max_bytes"`
+	Methods       []string          `json:"methods"`
+	Name          string            `json:"name"`
+	Offline       HookSourceOffline `json:"offline"`
+	Rate          float32           `json:"rate"`
+
+	// Refused Requests that were not, since the hub began
+	Refused   int64          `json:"refused"`
+	Secrets   []HookSecret   `json:"secrets"`
+	Slug      string         `json:"slug"`
+	Transform *HookTransform `json:"transform,omitempty"`
+
+	// URL Where to send, as https://hub.example.com/hook/garage
+	URL    string           `json:"url"`
+	Verify HookVerification `json:"verify"`
+}
+
+// HookSourceOffline defines model for HookSource.Offline.
+type HookSourceOffline string
+
+// HookSourceChange defines model for HookSourceChange.
+type HookSourceChange struct {
+	Action         *HookAction                `json:"action,omitempty"`
+	Burst          *int                       `json:"burst,omitempty"`
+	Dedupe         *HookDedupe                `json:"dedupe,omitempty"`
+	Enabled        *bool                      `json:"enabled,omitempty"`
+	ExpiresSeconds *int                       `json:"expires_seconds,omitempty"`
+	MaxBytes       *int                       `json:"max_bytes,omitempty"`
+	Methods        *[]HookSourceChangeMethods `json:"methods,omitempty"`
+	Name           *string                    `json:"name,omitempty"`
+	NoTransform    *bool                      `json:"no_transform,omitempty"`
+	Offline        *HookSourceChangeOffline   `json:"offline,omitempty"`
+	Rate           *float32                   `json:"rate,omitempty"`
+	Transform      *HookTransform             `json:"transform,omitempty"`
+	Verify         *HookVerification          `json:"verify,omitempty"`
+}
+
+// HookSourceChangeMethods defines model for HookSourceChange.Methods.
+type HookSourceChangeMethods string
+
+// HookSourceChangeOffline defines model for HookSourceChange.Offline.
+type HookSourceChangeOffline string
+
+// HookSourceRequest defines model for HookSourceRequest.
+type HookSourceRequest struct {
+	Action HookAction `json:"action"`
+
+	// Burst 50 at first
+	Burst  *int        `json:"burst,omitempty"`
+	Dedupe *HookDedupe `json:"dedupe,omitempty"`
+
+	// ExpiresSeconds How long a message or command may wait for its device; 3600 at first, 0 for ever
+	ExpiresSeconds *int `json:"expires_seconds,omitempty"`
+
+	// MaxBytes 1048576 at first
+	MaxBytes *int `json:"max_bytes,omitempty"`
+
+	// Methods POST at first
+	Methods *[]HookSourceRequestMethods `json:"methods,omitempty"`
+	Name    *string                     `json:"name,omitempty"`
+
+	// Offline What `wait` does where nobody listens; refuse at first
+	Offline *HookSourceRequestOffline `json:"offline,omitempty"`
+
+	// Rate Requests a second; 20 at first
+	Rate *float32 `json:"rate,omitempty"`
+
+	// Secret What the sender signs with; the hub makes one where absent
+	Secret *string `json:"secret,omitempty"`
+
+	// Slug The address; made by the hub where absent, and always for verification none
+	Slug      *string          `json:"slug,omitempty"`
+	Transform *HookTransform   `json:"transform,omitempty"`
+	Verify    HookVerification `json:"verify"`
+}
+
+// HookSourceRequestMethods defines model for HookSourceRequest.Methods.
+type HookSourceRequestMethods string
+
+// HookSourceRequestOffline What `wait` does where nobody listens; refuse at first
+type HookSourceRequestOffline string
+
+// HookTransform defines model for HookTransform.
+type HookTransform struct {
+	// Kind jq: a program whose one result is the body; template: text with jq in {{ }}
+	Kind HookTransformKind `json:"kind"`
+	Text string            `json:"text"`
+}
+
+// HookTransformKind jq: a program whose one result is the body; template: text with jq in {{ }}
+type HookTransformKind string
+
+// HookTried defines model for HookTried.
+type HookTried struct {
+	Output string `json:"output"`
+}
+
+// HookTry defines model for HookTry.
+type HookTry struct {
+	// Input Any JSON value
+	Input     interface{}   `json:"input"`
+	Transform HookTransform `json:"transform"`
+}
+
+// HookVerification defines model for HookVerification.
+type HookVerification struct {
+	Algorithm *HookVerificationAlgorithm `json:"algorithm,omitempty"`
+	Encoding  *HookVerificationEncoding  `json:"encoding,omitempty"`
+
+	// Header hmac: the header with the signature
+	Header   *string `json:"header,omitempty"`
+	IDHeader *string `json:"id_header,omitempty"`
+
+	// Kind none: the slug alone, which the hub then makes of 128 bits
+	Kind HookVerificationKind `json:"kind"`
+
+	// Prefix hmac: what stands before it, as sha256=
+	Prefix *string `json:"prefix,omitempty"`
+
+	// Signed hmac: what is signed, of {body}, {timestamp} and {id}; {body} where absent
+	Signed          *string `json:"signed,omitempty"`
+	TimestampHeader *string `json:"timestamp_header,omitempty"`
+
+	// ToleranceSeconds 300 at first
+	ToleranceSeconds *int `json:"tolerance_seconds,omitempty"`
+
+	// Username For basic
+	Username *string `json:"username,omitempty"`
+}
+
+// HookVerificationAlgorithm defines model for HookVerification.Algorithm.
+type HookVerificationAlgorithm string
+
+// HookVerificationEncoding defines model for HookVerification.Encoding.
+type HookVerificationEncoding string
+
+// HookVerificationKind none: the slug alone, which the hub then makes of 128 bits
+type HookVerificationKind string
 
 // HostKey defines model for HostKey.
 type HostKey struct {
@@ -1474,6 +2526,21 @@ type Metrics struct {
 	UptimeSeconds *float64 `json:"uptime_seconds,omitempty"`
 }
 
+// NewHookEndpoint defines model for NewHookEndpoint.
+type NewHookEndpoint struct {
+	Endpoint HookEndpoint `json:"endpoint"`
+
+	// Secret whsec_…, shown once; absent for v1a, whose public key stands in the endpoint
+	Secret *string `json:"secret,omitempty"`
+}
+
+// NewHookSource defines model for NewHookSource.
+type NewHookSource struct {
+	// Secret Shown once; absent where it was given or none is needed
+	Secret *string    `json:"secret,omitempty"`
+	Source HookSource `json:"source"`
+}
+
 // NewInstallCode defines model for NewInstallCode.
 type NewInstallCode struct {
 	// ApprovalShort Whether the short line waits for a person
@@ -1605,6 +2672,27 @@ type ProxyCommands struct {
 	Patient string `json:"patient"`
 	Raw     string `json:"raw"`
 	Upgrade string `json:"upgrade"`
+}
+
+// Retention defines model for Retention.
+type Retention struct {
+	// DeadDays Deliveries that were given up; 30 at first
+	DeadDays int `json:"dead_days"`
+
+	// DeliveriesDays Finished deliveries with their messages and attempts; 7 at first
+	DeliveriesDays int `json:"deliveries_days"`
+
+	// EventsDays Events; 90 at first
+	EventsDays int `json:"events_days"`
+
+	// MaxBytes Of messages, attempts and requests together; 268435456 at first
+	MaxBytes int64 `json:"max_bytes"`
+
+	// MaxMessages Messages and requests; 100000 finished ones at first
+	MaxMessages int64 `json:"max_messages"`
+
+	// RequestsDays Requests that sources received; 7 at first
+	RequestsDays int `json:"requests_days"`
 }
 
 // RevealRequest defines model for RevealRequest.
@@ -1866,6 +2954,18 @@ type DevicePath = string
 // GrantPath defines model for GrantPath.
 type GrantPath = string
 
+// HookDeliveryPath defines model for HookDeliveryPath.
+type HookDeliveryPath = string
+
+// HookEndpointPath defines model for HookEndpointPath.
+type HookEndpointPath = string
+
+// HookRequestPath defines model for HookRequestPath.
+type HookRequestPath = string
+
+// HookSourcePath defines model for HookSourcePath.
+type HookSourcePath = string
+
 // InstallCodePath defines model for InstallCodePath.
 type InstallCodePath = string
 
@@ -1906,6 +3006,38 @@ type SignedIn = Me
 type ListDevicesParams struct {
 	Tag    *string       `form:"tag,omitempty" json:"tag,omitempty"`
 	Status *DeviceStatus `form:"status,omitempty" json:"status,omitempty"`
+}
+
+// ListHookDeliveriesParams defines parameters for ListHookDeliveries.
+type ListHookDeliveriesParams struct {
+	// Endpoint Id or name
+	Endpoint *string            `form:"endpoint,omitempty" json:"endpoint,omitempty"`
+	State    *HookDeliveryState `form:"state,omitempty" json:"state,omitempty"`
+
+	// Type Type of event; a trailing * stands for the rest
+	Type *string `form:"type,omitempty" json:"type,omitempty"`
+
+	// Device Id or name
+	Device *string    `form:"device,omitempty" json:"device,omitempty"`
+	Since  *time.Time `form:"since,omitempty" json:"since,omitempty"`
+	Until  *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Before The `next` of the page before
+	Before *string `form:"before,omitempty" json:"before,omitempty"`
+	Limit  *int    `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ListHookRequestsParams defines parameters for ListHookRequests.
+type ListHookRequestsParams struct {
+	// Source Id or slug
+	Source *string           `form:"source,omitempty" json:"source,omitempty"`
+	State  *HookRequestState `form:"state,omitempty" json:"state,omitempty"`
+	Since  *time.Time        `form:"since,omitempty" json:"since,omitempty"`
+	Until  *time.Time        `form:"until,omitempty" json:"until,omitempty"`
+
+	// Before The `next` of the page before
+	Before *string `form:"before,omitempty" json:"before,omitempty"`
+	Limit  *int    `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // KickMQTTClientParams defines parameters for KickMQTTClient.
@@ -1968,6 +3100,33 @@ type EnrollJSONRequestBody = EnrollRequest
 // AddGrantJSONRequestBody defines body for AddGrant for application/json ContentType.
 type AddGrantJSONRequestBody = GrantRequest
 
+// ReplayHookDeliveriesJSONRequestBody defines body for ReplayHookDeliveries for application/json ContentType.
+type ReplayHookDeliveriesJSONRequestBody = HookReplay
+
+// CreateHookEndpointJSONRequestBody defines body for CreateHookEndpoint for application/json ContentType.
+type CreateHookEndpointJSONRequestBody = HookEndpointRequest
+
+// ChangeHookEndpointJSONRequestBody defines body for ChangeHookEndpoint for application/json ContentType.
+type ChangeHookEndpointJSONRequestBody = HookEndpointChange
+
+// RotateHookEndpointJSONRequestBody defines body for RotateHookEndpoint for application/json ContentType.
+type RotateHookEndpointJSONRequestBody = HookRotation
+
+// AnswerHookRequestJSONRequestBody defines body for AnswerHookRequest for application/json ContentType.
+type AnswerHookRequestJSONRequestBody = HookAnswer
+
+// CreateHookSourceJSONRequestBody defines body for CreateHookSource for application/json ContentType.
+type CreateHookSourceJSONRequestBody = HookSourceRequest
+
+// ChangeHookSourceJSONRequestBody defines body for ChangeHookSource for application/json ContentType.
+type ChangeHookSourceJSONRequestBody = HookSourceChange
+
+// RotateHookSourceJSONRequestBody defines body for RotateHookSource for application/json ContentType.
+type RotateHookSourceJSONRequestBody = HookRotation
+
+// TryHookTransformJSONRequestBody defines body for TryHookTransform for application/json ContentType.
+type TryHookTransformJSONRequestBody = HookTry
+
 // CreateInstallCodeJSONRequestBody defines body for CreateInstallCode for application/json ContentType.
 type CreateInstallCodeJSONRequestBody = InstallCodeRequest
 
@@ -2000,6 +3159,9 @@ type SaveMQTTTemplateJSONRequestBody = MQTTTemplateRequest
 
 // AddPortJSONRequestBody defines body for AddPort for application/json ContentType.
 type AddPortJSONRequestBody = PortRequest
+
+// PutRetentionJSONRequestBody defines body for PutRetention for application/json ContentType.
+type PutRetentionJSONRequestBody = Retention
 
 // CreateOwnerJSONRequestBody defines body for CreateOwner for application/json ContentType.
 type CreateOwnerJSONRequestBody = OwnerRequest
@@ -2265,6 +3427,11 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/enroll (the `Enroll` operationId).
 	Enroll(ctx context.Context, body EnrollJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListEventTypes Every type of event that this hub writes, with the members of its data
+	//
+	// Corresponds with GET /api/v1/event-types (the `ListEventTypes` operationId).
+	ListEventTypes(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListGrants All grants (admin)
 	//
 	// Corresponds with GET /api/v1/grants (the `ListGrants` operationId).
@@ -2288,6 +3455,202 @@ type ClientInterface interface {
 	//
 	// Corresponds with DELETE /api/v1/grants/{grant_id} (the `RemoveGrant` operationId).
 	RemoveGrant(ctx context.Context, grantID GrantPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListHookDeliveries Deliveries, newest first (admin)
+	//
+	// Corresponds with GET /api/v1/hooks/deliveries (the `ListHookDeliveries` operationId).
+	ListHookDeliveries(ctx context.Context, params *ListHookDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayHookDeliveriesWithBody Deliver again what matches, as new deliveries of the same messages (admin)
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/hooks/deliveries/replay (the `ReplayHookDeliveries` operationId).
+	ReplayHookDeliveriesWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayHookDeliveries Deliver again what matches, as new deliveries of the same messages (admin)
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/hooks/deliveries/replay (the `ReplayHookDeliveries` operationId).
+	ReplayHookDeliveries(ctx context.Context, body ReplayHookDeliveriesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetHookDelivery A delivery with each attempt's request and response (admin)
+	//
+	// Corresponds with GET /api/v1/hooks/deliveries/{hook_delivery} (the `GetHookDelivery` operationId).
+	GetHookDelivery(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelHookDelivery Give up a delivery that waits, so that those behind it in order go on (admin)
+	//
+	// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/cancel (the `CancelHookDelivery` operationId).
+	CancelHookDelivery(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayHookDelivery Deliver it again, as a new delivery of the same message (admin)
+	//
+	// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/replay (the `ReplayHookDelivery` operationId).
+	ReplayHookDelivery(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListHookEndpoints Endpoints that events and messages are delivered to (admin)
+	//
+	// Corresponds with GET /api/v1/hooks/endpoints (the `ListHookEndpoints` operationId).
+	ListHookEndpoints(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateHookEndpointWithBody Make an endpoint; its secret is shown once (admin)
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/hooks/endpoints (the `CreateHookEndpoint` operationId).
+	CreateHookEndpointWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateHookEndpoint Make an endpoint; its secret is shown once (admin)
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/hooks/endpoints (the `CreateHookEndpoint` operationId).
+	CreateHookEndpoint(ctx context.Context, body CreateHookEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemoveHookEndpoint Remove an endpoint, with what waits for it (admin)
+	//
+	// Corresponds with DELETE /api/v1/hooks/endpoints/{hook_endpoint} (the `RemoveHookEndpoint` operationId).
+	RemoveHookEndpoint(ctx context.Context, hookEndpoint HookEndpointPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetHookEndpoint One endpoint (admin)
+	//
+	// Corresponds with GET /api/v1/hooks/endpoints/{hook_endpoint} (the `GetHookEndpoint` operationId).
+	GetHookEndpoint(ctx context.Context, hookEndpoint HookEndpointPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeHookEndpointWithBody Change what is given; state active also lets a disabled endpoint begin again (admin)
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/hooks/endpoints/{hook_endpoint} (the `ChangeHookEndpoint` operationId).
+	ChangeHookEndpointWithBody(ctx context.Context, hookEndpoint HookEndpointPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeHookEndpoint Change what is given; state active also lets a disabled endpoint begin again (admin)
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /api/v1/hooks/endpoints/{hook_endpoint} (the `ChangeHookEndpoint` operationId).
+	ChangeHookEndpoint(ctx context.Context, hookEndpoint HookEndpointPath, body ChangeHookEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RotateHookEndpointWithBody A new secret; both sign until the old one ends (admin)
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate (the `RotateHookEndpoint` operationId).
+	RotateHookEndpointWithBody(ctx context.Context, hookEndpoint HookEndpointPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RotateHookEndpoint A new secret; both sign until the old one ends (admin)
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate (the `RotateHookEndpoint` operationId).
+	RotateHookEndpoint(ctx context.Context, hookEndpoint HookEndpointPath, body RotateHookEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TestHookEndpoint Deliver an event of type hook.test, past filters and order (admin)
+	//
+	// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/test (the `TestHookEndpoint` operationId).
+	TestHookEndpoint(ctx context.Context, hookEndpoint HookEndpointPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListHookRequests Requests that sources received, newest first (admin)
+	//
+	// Corresponds with GET /api/v1/hooks/requests (the `ListHookRequests` operationId).
+	ListHookRequests(ctx context.Context, params *ListHookRequestsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetHookRequest A received request, with what came of it (admin)
+	//
+	// Corresponds with GET /api/v1/hooks/requests/{hook_request} (the `GetHookRequest` operationId).
+	GetHookRequest(ctx context.Context, hookRequest HookRequestPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AnswerHookRequestWithBody `adit hook listen` tells what the local port answered; a sender that waits gets it (admin)
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/hooks/requests/{hook_request}/answer (the `AnswerHookRequest` operationId).
+	AnswerHookRequestWithBody(ctx context.Context, hookRequest HookRequestPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AnswerHookRequest `adit hook listen` tells what the local port answered; a sender that waits gets it (admin)
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/hooks/requests/{hook_request}/answer (the `AnswerHookRequest` operationId).
+	AnswerHookRequest(ctx context.Context, hookRequest HookRequestPath, body AnswerHookRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayHookRequest Do again what the source does with it, under the same id (admin)
+	//
+	// Corresponds with POST /api/v1/hooks/requests/{hook_request}/replay (the `ReplayHookRequest` operationId).
+	ReplayHookRequest(ctx context.Context, hookRequest HookRequestPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListHookSources Sources that others send requests to (admin)
+	//
+	// Corresponds with GET /api/v1/hooks/sources (the `ListHookSources` operationId).
+	ListHookSources(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateHookSourceWithBody Make a source; a secret that the hub makes is shown once (admin)
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/hooks/sources (the `CreateHookSource` operationId).
+	CreateHookSourceWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateHookSource Make a source; a secret that the hub makes is shown once (admin)
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/hooks/sources (the `CreateHookSource` operationId).
+	CreateHookSource(ctx context.Context, body CreateHookSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemoveHookSource Remove a source; its address answers 404 at once (admin)
+	//
+	// Corresponds with DELETE /api/v1/hooks/sources/{hook_source} (the `RemoveHookSource` operationId).
+	RemoveHookSource(ctx context.Context, hookSource HookSourcePath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetHookSource One source (admin)
+	//
+	// Corresponds with GET /api/v1/hooks/sources/{hook_source} (the `GetHookSource` operationId).
+	GetHookSource(ctx context.Context, hookSource HookSourcePath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeHookSourceWithBody Change what is given (admin)
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/hooks/sources/{hook_source} (the `ChangeHookSource` operationId).
+	ChangeHookSourceWithBody(ctx context.Context, hookSource HookSourcePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeHookSource Change what is given (admin)
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /api/v1/hooks/sources/{hook_source} (the `ChangeHookSource` operationId).
+	ChangeHookSource(ctx context.Context, hookSource HookSourcePath, body ChangeHookSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RotateHookSourceWithBody A new secret, made by the hub or given; both open until the old one ends (admin)
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/hooks/sources/{hook_source}/rotate (the `RotateHookSource` operationId).
+	RotateHookSourceWithBody(ctx context.Context, hookSource HookSourcePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RotateHookSource A new secret, made by the hub or given; both open until the old one ends (admin)
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/hooks/sources/{hook_source}/rotate (the `RotateHookSource` operationId).
+	RotateHookSource(ctx context.Context, hookSource HookSourcePath, body RotateHookSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TryHookTransformWithBody What a template or a jq program makes of an input (admin)
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/hooks/try (the `TryHookTransform` operationId).
+	TryHookTransformWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TryHookTransform What a template or a jq program makes of an input (admin)
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/hooks/try (the `TryHookTransform` operationId).
+	TryHookTransform(ctx context.Context, body TryHookTransformJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListInstallCodes Install codes that still work (admin)
 	//
@@ -2537,6 +3900,25 @@ type ClientInterface interface {
 	//
 	// Corresponds with DELETE /api/v1/ports/{port} (the `RemovePort` operationId).
 	RemovePort(ctx context.Context, port PortPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRetention How long the hub keeps events, deliveries and received requests (admin)
+	//
+	// Corresponds with GET /api/v1/retention (the `GetRetention` operationId).
+	GetRetention(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutRetentionWithBody Set that (admin)
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/retention (the `PutRetention` operationId).
+	PutRetentionWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutRetention Set that (admin)
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/retention (the `PutRetention` operationId).
+	PutRetention(ctx context.Context, body PutRetentionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetSetup Whether the hub still waits for its owner
 	//
@@ -3116,6 +4498,21 @@ func (c *Client) Enroll(ctx context.Context, body EnrollJSONRequestBody, reqEdit
 	return c.Client.Do(req)
 }
 
+// ListEventTypes Every type of event that this hub writes, with the members of its data
+//
+// Corresponds with GET /api/v1/event-types (the `ListEventTypes` operationId).
+func (c *Client) ListEventTypes(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListEventTypesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListGrants All grants (admin)
 //
 // Corresponds with GET /api/v1/grants (the `ListGrants` operationId).
@@ -3170,6 +4567,522 @@ func (c *Client) AddGrant(ctx context.Context, body AddGrantJSONRequestBody, req
 // Corresponds with DELETE /api/v1/grants/{grant_id} (the `RemoveGrant` operationId).
 func (c *Client) RemoveGrant(ctx context.Context, grantID GrantPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRemoveGrantRequest(c.Server, grantID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListHookDeliveries Deliveries, newest first (admin)
+//
+// Corresponds with GET /api/v1/hooks/deliveries (the `ListHookDeliveries` operationId).
+func (c *Client) ListHookDeliveries(ctx context.Context, params *ListHookDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListHookDeliveriesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayHookDeliveriesWithBody Deliver again what matches, as new deliveries of the same messages (admin)
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/hooks/deliveries/replay (the `ReplayHookDeliveries` operationId).
+func (c *Client) ReplayHookDeliveriesWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayHookDeliveriesRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayHookDeliveries Deliver again what matches, as new deliveries of the same messages (admin)
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/hooks/deliveries/replay (the `ReplayHookDeliveries` operationId).
+func (c *Client) ReplayHookDeliveries(ctx context.Context, body ReplayHookDeliveriesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayHookDeliveriesRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetHookDelivery A delivery with each attempt's request and response (admin)
+//
+// Corresponds with GET /api/v1/hooks/deliveries/{hook_delivery} (the `GetHookDelivery` operationId).
+func (c *Client) GetHookDelivery(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetHookDeliveryRequest(c.Server, hookDelivery)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelHookDelivery Give up a delivery that waits, so that those behind it in order go on (admin)
+//
+// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/cancel (the `CancelHookDelivery` operationId).
+func (c *Client) CancelHookDelivery(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelHookDeliveryRequest(c.Server, hookDelivery)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayHookDelivery Deliver it again, as a new delivery of the same message (admin)
+//
+// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/replay (the `ReplayHookDelivery` operationId).
+func (c *Client) ReplayHookDelivery(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayHookDeliveryRequest(c.Server, hookDelivery)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListHookEndpoints Endpoints that events and messages are delivered to (admin)
+//
+// Corresponds with GET /api/v1/hooks/endpoints (the `ListHookEndpoints` operationId).
+func (c *Client) ListHookEndpoints(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListHookEndpointsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateHookEndpointWithBody Make an endpoint; its secret is shown once (admin)
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/hooks/endpoints (the `CreateHookEndpoint` operationId).
+func (c *Client) CreateHookEndpointWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateHookEndpointRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateHookEndpoint Make an endpoint; its secret is shown once (admin)
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/hooks/endpoints (the `CreateHookEndpoint` operationId).
+func (c *Client) CreateHookEndpoint(ctx context.Context, body CreateHookEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateHookEndpointRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RemoveHookEndpoint Remove an endpoint, with what waits for it (admin)
+//
+// Corresponds with DELETE /api/v1/hooks/endpoints/{hook_endpoint} (the `RemoveHookEndpoint` operationId).
+func (c *Client) RemoveHookEndpoint(ctx context.Context, hookEndpoint HookEndpointPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveHookEndpointRequest(c.Server, hookEndpoint)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetHookEndpoint One endpoint (admin)
+//
+// Corresponds with GET /api/v1/hooks/endpoints/{hook_endpoint} (the `GetHookEndpoint` operationId).
+func (c *Client) GetHookEndpoint(ctx context.Context, hookEndpoint HookEndpointPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetHookEndpointRequest(c.Server, hookEndpoint)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeHookEndpointWithBody Change what is given; state active also lets a disabled endpoint begin again (admin)
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /api/v1/hooks/endpoints/{hook_endpoint} (the `ChangeHookEndpoint` operationId).
+func (c *Client) ChangeHookEndpointWithBody(ctx context.Context, hookEndpoint HookEndpointPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeHookEndpointRequestWithBody(c.Server, hookEndpoint, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeHookEndpoint Change what is given; state active also lets a disabled endpoint begin again (admin)
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /api/v1/hooks/endpoints/{hook_endpoint} (the `ChangeHookEndpoint` operationId).
+func (c *Client) ChangeHookEndpoint(ctx context.Context, hookEndpoint HookEndpointPath, body ChangeHookEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeHookEndpointRequest(c.Server, hookEndpoint, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RotateHookEndpointWithBody A new secret; both sign until the old one ends (admin)
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate (the `RotateHookEndpoint` operationId).
+func (c *Client) RotateHookEndpointWithBody(ctx context.Context, hookEndpoint HookEndpointPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRotateHookEndpointRequestWithBody(c.Server, hookEndpoint, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RotateHookEndpoint A new secret; both sign until the old one ends (admin)
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate (the `RotateHookEndpoint` operationId).
+func (c *Client) RotateHookEndpoint(ctx context.Context, hookEndpoint HookEndpointPath, body RotateHookEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRotateHookEndpointRequest(c.Server, hookEndpoint, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TestHookEndpoint Deliver an event of type hook.test, past filters and order (admin)
+//
+// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/test (the `TestHookEndpoint` operationId).
+func (c *Client) TestHookEndpoint(ctx context.Context, hookEndpoint HookEndpointPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTestHookEndpointRequest(c.Server, hookEndpoint)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListHookRequests Requests that sources received, newest first (admin)
+//
+// Corresponds with GET /api/v1/hooks/requests (the `ListHookRequests` operationId).
+func (c *Client) ListHookRequests(ctx context.Context, params *ListHookRequestsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListHookRequestsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetHookRequest A received request, with what came of it (admin)
+//
+// Corresponds with GET /api/v1/hooks/requests/{hook_request} (the `GetHookRequest` operationId).
+func (c *Client) GetHookRequest(ctx context.Context, hookRequest HookRequestPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetHookRequestRequest(c.Server, hookRequest)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AnswerHookRequestWithBody `adit hook listen` tells what the local port answered; a sender that waits gets it (admin)
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/hooks/requests/{hook_request}/answer (the `AnswerHookRequest` operationId).
+func (c *Client) AnswerHookRequestWithBody(ctx context.Context, hookRequest HookRequestPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAnswerHookRequestRequestWithBody(c.Server, hookRequest, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AnswerHookRequest `adit hook listen` tells what the local port answered; a sender that waits gets it (admin)
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/hooks/requests/{hook_request}/answer (the `AnswerHookRequest` operationId).
+func (c *Client) AnswerHookRequest(ctx context.Context, hookRequest HookRequestPath, body AnswerHookRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAnswerHookRequestRequest(c.Server, hookRequest, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayHookRequest Do again what the source does with it, under the same id (admin)
+//
+// Corresponds with POST /api/v1/hooks/requests/{hook_request}/replay (the `ReplayHookRequest` operationId).
+func (c *Client) ReplayHookRequest(ctx context.Context, hookRequest HookRequestPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayHookRequestRequest(c.Server, hookRequest)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListHookSources Sources that others send requests to (admin)
+//
+// Corresponds with GET /api/v1/hooks/sources (the `ListHookSources` operationId).
+func (c *Client) ListHookSources(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListHookSourcesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateHookSourceWithBody Make a source; a secret that the hub makes is shown once (admin)
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/hooks/sources (the `CreateHookSource` operationId).
+func (c *Client) CreateHookSourceWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateHookSourceRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateHookSource Make a source; a secret that the hub makes is shown once (admin)
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/hooks/sources (the `CreateHookSource` operationId).
+func (c *Client) CreateHookSource(ctx context.Context, body CreateHookSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateHookSourceRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RemoveHookSource Remove a source; its address answers 404 at once (admin)
+//
+// Corresponds with DELETE /api/v1/hooks/sources/{hook_source} (the `RemoveHookSource` operationId).
+func (c *Client) RemoveHookSource(ctx context.Context, hookSource HookSourcePath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveHookSourceRequest(c.Server, hookSource)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetHookSource One source (admin)
+//
+// Corresponds with GET /api/v1/hooks/sources/{hook_source} (the `GetHookSource` operationId).
+func (c *Client) GetHookSource(ctx context.Context, hookSource HookSourcePath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetHookSourceRequest(c.Server, hookSource)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeHookSourceWithBody Change what is given (admin)
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /api/v1/hooks/sources/{hook_source} (the `ChangeHookSource` operationId).
+func (c *Client) ChangeHookSourceWithBody(ctx context.Context, hookSource HookSourcePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeHookSourceRequestWithBody(c.Server, hookSource, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeHookSource Change what is given (admin)
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /api/v1/hooks/sources/{hook_source} (the `ChangeHookSource` operationId).
+func (c *Client) ChangeHookSource(ctx context.Context, hookSource HookSourcePath, body ChangeHookSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeHookSourceRequest(c.Server, hookSource, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RotateHookSourceWithBody A new secret, made by the hub or given; both open until the old one ends (admin)
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/hooks/sources/{hook_source}/rotate (the `RotateHookSource` operationId).
+func (c *Client) RotateHookSourceWithBody(ctx context.Context, hookSource HookSourcePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRotateHookSourceRequestWithBody(c.Server, hookSource, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RotateHookSource A new secret, made by the hub or given; both open until the old one ends (admin)
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/hooks/sources/{hook_source}/rotate (the `RotateHookSource` operationId).
+func (c *Client) RotateHookSource(ctx context.Context, hookSource HookSourcePath, body RotateHookSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRotateHookSourceRequest(c.Server, hookSource, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TryHookTransformWithBody What a template or a jq program makes of an input (admin)
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/hooks/try (the `TryHookTransform` operationId).
+func (c *Client) TryHookTransformWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTryHookTransformRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TryHookTransform What a template or a jq program makes of an input (admin)
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/hooks/try (the `TryHookTransform` operationId).
+func (c *Client) TryHookTransform(ctx context.Context, body TryHookTransformJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTryHookTransformRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3829,6 +5742,55 @@ func (c *Client) AddPort(ctx context.Context, body AddPortJSONRequestBody, reqEd
 // Corresponds with DELETE /api/v1/ports/{port} (the `RemovePort` operationId).
 func (c *Client) RemovePort(ctx context.Context, port PortPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRemovePortRequest(c.Server, port)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRetention How long the hub keeps events, deliveries and received requests (admin)
+//
+// Corresponds with GET /api/v1/retention (the `GetRetention` operationId).
+func (c *Client) GetRetention(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRetentionRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutRetentionWithBody Set that (admin)
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/retention (the `PutRetention` operationId).
+func (c *Client) PutRetentionWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutRetentionRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutRetention Set that (admin)
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/retention (the `PutRetention` operationId).
+func (c *Client) PutRetention(ctx context.Context, body PutRetentionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutRetentionRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4950,6 +6912,33 @@ func NewEnrollRequestWithBody(server string, contentType string, body io.Reader)
 	return req, nil
 }
 
+// NewListEventTypesRequest constructs an http.Request for the ListEventTypes method
+func NewListEventTypesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/event-types")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListGrantsRequest constructs an http.Request for the ListGrants method
 func NewListGrantsRequest(server string) (*http.Request, error) {
 	var err error
@@ -5047,6 +7036,1047 @@ func NewRemoveGrantRequest(server string, grantID GrantPath) (*http.Request, err
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewListHookDeliveriesRequest constructs an http.Request for the ListHookDeliveries method
+func NewListHookDeliveriesRequest(server string, params *ListHookDeliveriesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/deliveries")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Endpoint != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "endpoint", *params.Endpoint, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Type != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "type", *params.Type, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Device != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "device", *params.Device, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Before != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "before", *params.Before, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewReplayHookDeliveriesRequest calls the generic ReplayHookDeliveries builder with application/json body
+func NewReplayHookDeliveriesRequest(server string, body ReplayHookDeliveriesJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplayHookDeliveriesRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewReplayHookDeliveriesRequestWithBody constructs an http.Request for the ReplayHookDeliveries method, with any body, and a specified content type
+func NewReplayHookDeliveriesRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/deliveries/replay")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetHookDeliveryRequest constructs an http.Request for the GetHookDelivery method
+func NewGetHookDeliveryRequest(server string, hookDelivery HookDeliveryPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "hook_delivery", hookDelivery, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/deliveries/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCancelHookDeliveryRequest constructs an http.Request for the CancelHookDelivery method
+func NewCancelHookDeliveryRequest(server string, hookDelivery HookDeliveryPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "hook_delivery", hookDelivery, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/deliveries/%s/cancel", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewReplayHookDeliveryRequest constructs an http.Request for the ReplayHookDelivery method
+func NewReplayHookDeliveryRequest(server string, hookDelivery HookDeliveryPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "hook_delivery", hookDelivery, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/deliveries/%s/replay", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListHookEndpointsRequest constructs an http.Request for the ListHookEndpoints method
+func NewListHookEndpointsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/endpoints")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateHookEndpointRequest calls the generic CreateHookEndpoint builder with application/json body
+func NewCreateHookEndpointRequest(server string, body CreateHookEndpointJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateHookEndpointRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateHookEndpointRequestWithBody constructs an http.Request for the CreateHookEndpoint method, with any body, and a specified content type
+func NewCreateHookEndpointRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/endpoints")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRemoveHookEndpointRequest constructs an http.Request for the RemoveHookEndpoint method
+func NewRemoveHookEndpointRequest(server string, hookEndpoint HookEndpointPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "hook_endpoint", hookEndpoint, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/endpoints/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetHookEndpointRequest constructs an http.Request for the GetHookEndpoint method
+func NewGetHookEndpointRequest(server string, hookEndpoint HookEndpointPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "hook_endpoint", hookEndpoint, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/endpoints/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewChangeHookEndpointRequest calls the generic ChangeHookEndpoint builder with application/json body
+func NewChangeHookEndpointRequest(server string, hookEndpoint HookEndpointPath, body ChangeHookEndpointJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewChangeHookEndpointRequestWithBody(server, hookEndpoint, "application/json", bodyReader)
+}
+
+// NewChangeHookEndpointRequestWithBody constructs an http.Request for the ChangeHookEndpoint method, with any body, and a specified content type
+func NewChangeHookEndpointRequestWithBody(server string, hookEndpoint HookEndpointPath, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "hook_endpoint", hookEndpoint, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/endpoints/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRotateHookEndpointRequest calls the generic RotateHookEndpoint builder with application/json body
+func NewRotateHookEndpointRequest(server string, hookEndpoint HookEndpointPath, body RotateHookEndpointJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRotateHookEndpointRequestWithBody(server, hookEndpoint, "application/json", bodyReader)
+}
+
+// NewRotateHookEndpointRequestWithBody constructs an http.Request for the RotateHookEndpoint method, with any body, and a specified content type
+func NewRotateHookEndpointRequestWithBody(server string, hookEndpoint HookEndpointPath, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "hook_endpoint", hookEndpoint, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/endpoints/%s/rotate", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewTestHookEndpointRequest constructs an http.Request for the TestHookEndpoint method
+func NewTestHookEndpointRequest(server string, hookEndpoint HookEndpointPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "hook_endpoint", hookEndpoint, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/endpoints/%s/test", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListHookRequestsRequest constructs an http.Request for the ListHookRequests method
+func NewListHookRequestsRequest(server string, params *ListHookRequestsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/requests")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Source != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "source", *params.Source, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Before != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "before", *params.Before, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetHookRequestRequest constructs an http.Request for the GetHookRequest method
+func NewGetHookRequestRequest(server string, hookRequest HookRequestPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "hook_request", hookRequest, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/requests/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAnswerHookRequestRequest calls the generic AnswerHookRequest builder with application/json body
+func NewAnswerHookRequestRequest(server string, hookRequest HookRequestPath, body AnswerHookRequestJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAnswerHookRequestRequestWithBody(server, hookRequest, "application/json", bodyReader)
+}
+
+// NewAnswerHookRequestRequestWithBody constructs an http.Request for the AnswerHookRequest method, with any body, and a specified content type
+func NewAnswerHookRequestRequestWithBody(server string, hookRequest HookRequestPath, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "hook_request", hookRequest, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/requests/%s/answer", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewReplayHookRequestRequest constructs an http.Request for the ReplayHookRequest method
+func NewReplayHookRequestRequest(server string, hookRequest HookRequestPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "hook_request", hookRequest, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/requests/%s/replay", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListHookSourcesRequest constructs an http.Request for the ListHookSources method
+func NewListHookSourcesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/sources")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateHookSourceRequest calls the generic CreateHookSource builder with application/json body
+func NewCreateHookSourceRequest(server string, body CreateHookSourceJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateHookSourceRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateHookSourceRequestWithBody constructs an http.Request for the CreateHookSource method, with any body, and a specified content type
+func NewCreateHookSourceRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/sources")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRemoveHookSourceRequest constructs an http.Request for the RemoveHookSource method
+func NewRemoveHookSourceRequest(server string, hookSource HookSourcePath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "hook_source", hookSource, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/sources/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetHookSourceRequest constructs an http.Request for the GetHookSource method
+func NewGetHookSourceRequest(server string, hookSource HookSourcePath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "hook_source", hookSource, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/sources/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewChangeHookSourceRequest calls the generic ChangeHookSource builder with application/json body
+func NewChangeHookSourceRequest(server string, hookSource HookSourcePath, body ChangeHookSourceJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewChangeHookSourceRequestWithBody(server, hookSource, "application/json", bodyReader)
+}
+
+// NewChangeHookSourceRequestWithBody constructs an http.Request for the ChangeHookSource method, with any body, and a specified content type
+func NewChangeHookSourceRequestWithBody(server string, hookSource HookSourcePath, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "hook_source", hookSource, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/sources/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRotateHookSourceRequest calls the generic RotateHookSource builder with application/json body
+func NewRotateHookSourceRequest(server string, hookSource HookSourcePath, body RotateHookSourceJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRotateHookSourceRequestWithBody(server, hookSource, "application/json", bodyReader)
+}
+
+// NewRotateHookSourceRequestWithBody constructs an http.Request for the RotateHookSource method, with any body, and a specified content type
+func NewRotateHookSourceRequestWithBody(server string, hookSource HookSourcePath, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "hook_source", hookSource, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/sources/%s/rotate", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewTryHookTransformRequest calls the generic TryHookTransform builder with application/json body
+func NewTryHookTransformRequest(server string, body TryHookTransformJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewTryHookTransformRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewTryHookTransformRequestWithBody constructs an http.Request for the TryHookTransform method, with any body, and a specified content type
+func NewTryHookTransformRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/try")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -6170,6 +9200,73 @@ func NewRemovePortRequest(server string, port PortPath) (*http.Request, error) {
 	return req, nil
 }
 
+// NewGetRetentionRequest constructs an http.Request for the GetRetention method
+func NewGetRetentionRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/retention")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPutRetentionRequest calls the generic PutRetention builder with application/json body
+func NewPutRetentionRequest(server string, body PutRetentionJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutRetentionRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewPutRetentionRequestWithBody constructs an http.Request for the PutRetention method, with any body, and a specified content type
+func NewPutRetentionRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/retention")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewGetSetupRequest constructs an http.Request for the GetSetup method
 func NewGetSetupRequest(server string) (*http.Request, error) {
 	var err error
@@ -7086,6 +10183,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/enroll (the `Enroll` operationId).
 	EnrollWithResponse(ctx context.Context, body EnrollJSONRequestBody, reqEditors ...RequestEditorFn) (*EnrollResponse, error)
 
+	// ListEventTypesWithResponse Every type of event that this hub writes, with the members of its data
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/event-types (the `ListEventTypes` operationId).
+	ListEventTypesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListEventTypesResponse, error)
+
 	// ListGrantsWithResponse All grants (admin)
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -7113,6 +10217,230 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with DELETE /api/v1/grants/{grant_id} (the `RemoveGrant` operationId).
 	RemoveGrantWithResponse(ctx context.Context, grantID GrantPath, reqEditors ...RequestEditorFn) (*RemoveGrantResponse, error)
+
+	// ListHookDeliveriesWithResponse Deliveries, newest first (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/hooks/deliveries (the `ListHookDeliveries` operationId).
+	ListHookDeliveriesWithResponse(ctx context.Context, params *ListHookDeliveriesParams, reqEditors ...RequestEditorFn) (*ListHookDeliveriesResponse, error)
+
+	// ReplayHookDeliveriesWithBodyWithResponse Deliver again what matches, as new deliveries of the same messages (admin)
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/deliveries/replay (the `ReplayHookDeliveries` operationId).
+	ReplayHookDeliveriesWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplayHookDeliveriesResponse, error)
+
+	// ReplayHookDeliveriesWithResponse Deliver again what matches, as new deliveries of the same messages (admin)
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/deliveries/replay (the `ReplayHookDeliveries` operationId).
+	ReplayHookDeliveriesWithResponse(ctx context.Context, body ReplayHookDeliveriesJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayHookDeliveriesResponse, error)
+
+	// GetHookDeliveryWithResponse A delivery with each attempt's request and response (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/hooks/deliveries/{hook_delivery} (the `GetHookDelivery` operationId).
+	GetHookDeliveryWithResponse(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*GetHookDeliveryResponse, error)
+
+	// CancelHookDeliveryWithResponse Give up a delivery that waits, so that those behind it in order go on (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/cancel (the `CancelHookDelivery` operationId).
+	CancelHookDeliveryWithResponse(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*CancelHookDeliveryResponse, error)
+
+	// ReplayHookDeliveryWithResponse Deliver it again, as a new delivery of the same message (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/replay (the `ReplayHookDelivery` operationId).
+	ReplayHookDeliveryWithResponse(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*ReplayHookDeliveryResponse, error)
+
+	// ListHookEndpointsWithResponse Endpoints that events and messages are delivered to (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/hooks/endpoints (the `ListHookEndpoints` operationId).
+	ListHookEndpointsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListHookEndpointsResponse, error)
+
+	// CreateHookEndpointWithBodyWithResponse Make an endpoint; its secret is shown once (admin)
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/endpoints (the `CreateHookEndpoint` operationId).
+	CreateHookEndpointWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateHookEndpointResponse, error)
+
+	// CreateHookEndpointWithResponse Make an endpoint; its secret is shown once (admin)
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/endpoints (the `CreateHookEndpoint` operationId).
+	CreateHookEndpointWithResponse(ctx context.Context, body CreateHookEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateHookEndpointResponse, error)
+
+	// RemoveHookEndpointWithResponse Remove an endpoint, with what waits for it (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/v1/hooks/endpoints/{hook_endpoint} (the `RemoveHookEndpoint` operationId).
+	RemoveHookEndpointWithResponse(ctx context.Context, hookEndpoint HookEndpointPath, reqEditors ...RequestEditorFn) (*RemoveHookEndpointResponse, error)
+
+	// GetHookEndpointWithResponse One endpoint (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/hooks/endpoints/{hook_endpoint} (the `GetHookEndpoint` operationId).
+	GetHookEndpointWithResponse(ctx context.Context, hookEndpoint HookEndpointPath, reqEditors ...RequestEditorFn) (*GetHookEndpointResponse, error)
+
+	// ChangeHookEndpointWithBodyWithResponse Change what is given; state active also lets a disabled endpoint begin again (admin)
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /api/v1/hooks/endpoints/{hook_endpoint} (the `ChangeHookEndpoint` operationId).
+	ChangeHookEndpointWithBodyWithResponse(ctx context.Context, hookEndpoint HookEndpointPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeHookEndpointResponse, error)
+
+	// ChangeHookEndpointWithResponse Change what is given; state active also lets a disabled endpoint begin again (admin)
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /api/v1/hooks/endpoints/{hook_endpoint} (the `ChangeHookEndpoint` operationId).
+	ChangeHookEndpointWithResponse(ctx context.Context, hookEndpoint HookEndpointPath, body ChangeHookEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeHookEndpointResponse, error)
+
+	// RotateHookEndpointWithBodyWithResponse A new secret; both sign until the old one ends (admin)
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate (the `RotateHookEndpoint` operationId).
+	RotateHookEndpointWithBodyWithResponse(ctx context.Context, hookEndpoint HookEndpointPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RotateHookEndpointResponse, error)
+
+	// RotateHookEndpointWithResponse A new secret; both sign until the old one ends (admin)
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate (the `RotateHookEndpoint` operationId).
+	RotateHookEndpointWithResponse(ctx context.Context, hookEndpoint HookEndpointPath, body RotateHookEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateHookEndpointResponse, error)
+
+	// TestHookEndpointWithResponse Deliver an event of type hook.test, past filters and order (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/test (the `TestHookEndpoint` operationId).
+	TestHookEndpointWithResponse(ctx context.Context, hookEndpoint HookEndpointPath, reqEditors ...RequestEditorFn) (*TestHookEndpointResponse, error)
+
+	// ListHookRequestsWithResponse Requests that sources received, newest first (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/hooks/requests (the `ListHookRequests` operationId).
+	ListHookRequestsWithResponse(ctx context.Context, params *ListHookRequestsParams, reqEditors ...RequestEditorFn) (*ListHookRequestsResponse, error)
+
+	// GetHookRequestWithResponse A received request, with what came of it (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/hooks/requests/{hook_request} (the `GetHookRequest` operationId).
+	GetHookRequestWithResponse(ctx context.Context, hookRequest HookRequestPath, reqEditors ...RequestEditorFn) (*GetHookRequestResponse, error)
+
+	// AnswerHookRequestWithBodyWithResponse `adit hook listen` tells what the local port answered; a sender that waits gets it (admin)
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/requests/{hook_request}/answer (the `AnswerHookRequest` operationId).
+	AnswerHookRequestWithBodyWithResponse(ctx context.Context, hookRequest HookRequestPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AnswerHookRequestResponse, error)
+
+	// AnswerHookRequestWithResponse `adit hook listen` tells what the local port answered; a sender that waits gets it (admin)
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/requests/{hook_request}/answer (the `AnswerHookRequest` operationId).
+	AnswerHookRequestWithResponse(ctx context.Context, hookRequest HookRequestPath, body AnswerHookRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*AnswerHookRequestResponse, error)
+
+	// ReplayHookRequestWithResponse Do again what the source does with it, under the same id (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/requests/{hook_request}/replay (the `ReplayHookRequest` operationId).
+	ReplayHookRequestWithResponse(ctx context.Context, hookRequest HookRequestPath, reqEditors ...RequestEditorFn) (*ReplayHookRequestResponse, error)
+
+	// ListHookSourcesWithResponse Sources that others send requests to (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/hooks/sources (the `ListHookSources` operationId).
+	ListHookSourcesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListHookSourcesResponse, error)
+
+	// CreateHookSourceWithBodyWithResponse Make a source; a secret that the hub makes is shown once (admin)
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/sources (the `CreateHookSource` operationId).
+	CreateHookSourceWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateHookSourceResponse, error)
+
+	// CreateHookSourceWithResponse Make a source; a secret that the hub makes is shown once (admin)
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/sources (the `CreateHookSource` operationId).
+	CreateHookSourceWithResponse(ctx context.Context, body CreateHookSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateHookSourceResponse, error)
+
+	// RemoveHookSourceWithResponse Remove a source; its address answers 404 at once (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/v1/hooks/sources/{hook_source} (the `RemoveHookSource` operationId).
+	RemoveHookSourceWithResponse(ctx context.Context, hookSource HookSourcePath, reqEditors ...RequestEditorFn) (*RemoveHookSourceResponse, error)
+
+	// GetHookSourceWithResponse One source (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/hooks/sources/{hook_source} (the `GetHookSource` operationId).
+	GetHookSourceWithResponse(ctx context.Context, hookSource HookSourcePath, reqEditors ...RequestEditorFn) (*GetHookSourceResponse, error)
+
+	// ChangeHookSourceWithBodyWithResponse Change what is given (admin)
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /api/v1/hooks/sources/{hook_source} (the `ChangeHookSource` operationId).
+	ChangeHookSourceWithBodyWithResponse(ctx context.Context, hookSource HookSourcePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeHookSourceResponse, error)
+
+	// ChangeHookSourceWithResponse Change what is given (admin)
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /api/v1/hooks/sources/{hook_source} (the `ChangeHookSource` operationId).
+	ChangeHookSourceWithResponse(ctx context.Context, hookSource HookSourcePath, body ChangeHookSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeHookSourceResponse, error)
+
+	// RotateHookSourceWithBodyWithResponse A new secret, made by the hub or given; both open until the old one ends (admin)
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/sources/{hook_source}/rotate (the `RotateHookSource` operationId).
+	RotateHookSourceWithBodyWithResponse(ctx context.Context, hookSource HookSourcePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RotateHookSourceResponse, error)
+
+	// RotateHookSourceWithResponse A new secret, made by the hub or given; both open until the old one ends (admin)
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/sources/{hook_source}/rotate (the `RotateHookSource` operationId).
+	RotateHookSourceWithResponse(ctx context.Context, hookSource HookSourcePath, body RotateHookSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateHookSourceResponse, error)
+
+	// TryHookTransformWithBodyWithResponse What a template or a jq program makes of an input (admin)
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/try (the `TryHookTransform` operationId).
+	TryHookTransformWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*TryHookTransformResponse, error)
+
+	// TryHookTransformWithResponse What a template or a jq program makes of an input (admin)
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/try (the `TryHookTransform` operationId).
+	TryHookTransformWithResponse(ctx context.Context, body TryHookTransformJSONRequestBody, reqEditors ...RequestEditorFn) (*TryHookTransformResponse, error)
 
 	// ListInstallCodesWithResponse Install codes that still work (admin)
 	//
@@ -7400,6 +10728,27 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with DELETE /api/v1/ports/{port} (the `RemovePort` operationId).
 	RemovePortWithResponse(ctx context.Context, port PortPath, reqEditors ...RequestEditorFn) (*RemovePortResponse, error)
+
+	// GetRetentionWithResponse How long the hub keeps events, deliveries and received requests (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/retention (the `GetRetention` operationId).
+	GetRetentionWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetRetentionResponse, error)
+
+	// PutRetentionWithBodyWithResponse Set that (admin)
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/v1/retention (the `PutRetention` operationId).
+	PutRetentionWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutRetentionResponse, error)
+
+	// PutRetentionWithResponse Set that (admin)
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/v1/retention (the `PutRetention` operationId).
+	PutRetentionWithResponse(ctx context.Context, body PutRetentionJSONRequestBody, reqEditors ...RequestEditorFn) (*PutRetentionResponse, error)
 
 	// GetSetupWithResponse Whether the hub still waits for its owner
 	//
@@ -8386,6 +11735,54 @@ func (r EnrollResponse) ContentType() string {
 	return ""
 }
 
+type ListEventTypesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]EventType
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListEventTypesResponse) GetJSON200() *[]EventType {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListEventTypesResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListEventTypesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListEventTypesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListEventTypesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListEventTypesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListGrantsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -8517,6 +11914,1089 @@ func (r RemoveGrantResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r RemoveGrantResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListHookDeliveriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *HookDeliveryPage
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListHookDeliveriesResponse) GetJSON200() *HookDeliveryPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListHookDeliveriesResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListHookDeliveriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListHookDeliveriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListHookDeliveriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListHookDeliveriesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReplayHookDeliveriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *HookReplayed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReplayHookDeliveriesResponse) GetJSON200() *HookReplayed {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReplayHookDeliveriesResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReplayHookDeliveriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReplayHookDeliveriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReplayHookDeliveriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReplayHookDeliveriesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetHookDeliveryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *HookDeliveryDetail
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetHookDeliveryResponse) GetJSON200() *HookDeliveryDetail {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetHookDeliveryResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetHookDeliveryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetHookDeliveryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetHookDeliveryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetHookDeliveryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CancelHookDeliveryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *HookDelivery
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CancelHookDeliveryResponse) GetJSON200() *HookDelivery {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CancelHookDeliveryResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CancelHookDeliveryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CancelHookDeliveryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CancelHookDeliveryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CancelHookDeliveryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReplayHookDeliveryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *HookDelivery
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r ReplayHookDeliveryResponse) GetJSON201() *HookDelivery {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReplayHookDeliveryResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReplayHookDeliveryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReplayHookDeliveryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReplayHookDeliveryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReplayHookDeliveryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListHookEndpointsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]HookEndpoint
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListHookEndpointsResponse) GetJSON200() *[]HookEndpoint {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListHookEndpointsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListHookEndpointsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListHookEndpointsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListHookEndpointsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListHookEndpointsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateHookEndpointResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *NewHookEndpoint
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateHookEndpointResponse) GetJSON201() *NewHookEndpoint {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateHookEndpointResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateHookEndpointResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateHookEndpointResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateHookEndpointResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateHookEndpointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RemoveHookEndpointResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RemoveHookEndpointResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RemoveHookEndpointResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RemoveHookEndpointResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemoveHookEndpointResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RemoveHookEndpointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetHookEndpointResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *HookEndpoint
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetHookEndpointResponse) GetJSON200() *HookEndpoint {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetHookEndpointResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetHookEndpointResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetHookEndpointResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetHookEndpointResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetHookEndpointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ChangeHookEndpointResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *HookEndpoint
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ChangeHookEndpointResponse) GetJSON200() *HookEndpoint {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ChangeHookEndpointResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ChangeHookEndpointResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ChangeHookEndpointResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ChangeHookEndpointResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ChangeHookEndpointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RotateHookEndpointResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *NewHookEndpoint
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RotateHookEndpointResponse) GetJSON200() *NewHookEndpoint {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RotateHookEndpointResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RotateHookEndpointResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RotateHookEndpointResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RotateHookEndpointResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RotateHookEndpointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TestHookEndpointResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *HookDelivery
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r TestHookEndpointResponse) GetJSON201() *HookDelivery {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r TestHookEndpointResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r TestHookEndpointResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TestHookEndpointResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TestHookEndpointResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TestHookEndpointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListHookRequestsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *HookRequestPage
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListHookRequestsResponse) GetJSON200() *HookRequestPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListHookRequestsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListHookRequestsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListHookRequestsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListHookRequestsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListHookRequestsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetHookRequestResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *HookRequestDetail
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetHookRequestResponse) GetJSON200() *HookRequestDetail {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetHookRequestResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetHookRequestResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetHookRequestResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetHookRequestResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetHookRequestResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AnswerHookRequestResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AnswerHookRequestResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AnswerHookRequestResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AnswerHookRequestResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AnswerHookRequestResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AnswerHookRequestResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReplayHookRequestResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *HookRequest
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReplayHookRequestResponse) GetJSON200() *HookRequest {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReplayHookRequestResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReplayHookRequestResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReplayHookRequestResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReplayHookRequestResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReplayHookRequestResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListHookSourcesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *[]HookSource
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListHookSourcesResponse) GetJSON200() *[]HookSource {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListHookSourcesResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListHookSourcesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListHookSourcesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListHookSourcesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListHookSourcesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateHookSourceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *NewHookSource
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateHookSourceResponse) GetJSON201() *NewHookSource {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateHookSourceResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateHookSourceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateHookSourceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateHookSourceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateHookSourceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RemoveHookSourceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RemoveHookSourceResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RemoveHookSourceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RemoveHookSourceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemoveHookSourceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RemoveHookSourceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetHookSourceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *HookSource
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetHookSourceResponse) GetJSON200() *HookSource {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetHookSourceResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetHookSourceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetHookSourceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetHookSourceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetHookSourceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ChangeHookSourceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *HookSource
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ChangeHookSourceResponse) GetJSON200() *HookSource {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ChangeHookSourceResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ChangeHookSourceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ChangeHookSourceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ChangeHookSourceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ChangeHookSourceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RotateHookSourceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *NewHookSource
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RotateHookSourceResponse) GetJSON200() *NewHookSource {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RotateHookSourceResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RotateHookSourceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RotateHookSourceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RotateHookSourceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RotateHookSourceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TryHookTransformResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *HookTried
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TryHookTransformResponse) GetJSON200() *HookTried {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r TryHookTransformResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r TryHookTransformResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TryHookTransformResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TryHookTransformResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TryHookTransformResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -9914,6 +14394,102 @@ func (r RemovePortResponse) ContentType() string {
 	return ""
 }
 
+type GetRetentionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Retention
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRetentionResponse) GetJSON200() *Retention {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetRetentionResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRetentionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRetentionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRetentionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRetentionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PutRetentionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Retention
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PutRetentionResponse) GetJSON200() *Retention {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PutRetentionResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PutRetentionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutRetentionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutRetentionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutRetentionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetSetupResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -11135,6 +15711,19 @@ func (c *ClientWithResponses) EnrollWithResponse(ctx context.Context, body Enrol
 	return ParseEnrollResponse(rsp)
 }
 
+// ListEventTypesWithResponse Every type of event that this hub writes, with the members of its data
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/event-types (the `ListEventTypes` operationId).
+func (c *ClientWithResponses) ListEventTypesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListEventTypesResponse, error) {
+	rsp, err := c.ListEventTypes(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListEventTypesResponse(rsp)
+}
+
 // ListGrantsWithResponse All grants (admin)
 //
 // Returns a wrapper object for the known response body format(s).
@@ -11185,6 +15774,422 @@ func (c *ClientWithResponses) RemoveGrantWithResponse(ctx context.Context, grant
 		return nil, err
 	}
 	return ParseRemoveGrantResponse(rsp)
+}
+
+// ListHookDeliveriesWithResponse Deliveries, newest first (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/hooks/deliveries (the `ListHookDeliveries` operationId).
+func (c *ClientWithResponses) ListHookDeliveriesWithResponse(ctx context.Context, params *ListHookDeliveriesParams, reqEditors ...RequestEditorFn) (*ListHookDeliveriesResponse, error) {
+	rsp, err := c.ListHookDeliveries(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListHookDeliveriesResponse(rsp)
+}
+
+// ReplayHookDeliveriesWithBodyWithResponse Deliver again what matches, as new deliveries of the same messages (admin)
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/deliveries/replay (the `ReplayHookDeliveries` operationId).
+func (c *ClientWithResponses) ReplayHookDeliveriesWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplayHookDeliveriesResponse, error) {
+	rsp, err := c.ReplayHookDeliveriesWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayHookDeliveriesResponse(rsp)
+}
+
+// ReplayHookDeliveriesWithResponse Deliver again what matches, as new deliveries of the same messages (admin)
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/deliveries/replay (the `ReplayHookDeliveries` operationId).
+func (c *ClientWithResponses) ReplayHookDeliveriesWithResponse(ctx context.Context, body ReplayHookDeliveriesJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayHookDeliveriesResponse, error) {
+	rsp, err := c.ReplayHookDeliveries(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayHookDeliveriesResponse(rsp)
+}
+
+// GetHookDeliveryWithResponse A delivery with each attempt's request and response (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/hooks/deliveries/{hook_delivery} (the `GetHookDelivery` operationId).
+func (c *ClientWithResponses) GetHookDeliveryWithResponse(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*GetHookDeliveryResponse, error) {
+	rsp, err := c.GetHookDelivery(ctx, hookDelivery, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetHookDeliveryResponse(rsp)
+}
+
+// CancelHookDeliveryWithResponse Give up a delivery that waits, so that those behind it in order go on (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/cancel (the `CancelHookDelivery` operationId).
+func (c *ClientWithResponses) CancelHookDeliveryWithResponse(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*CancelHookDeliveryResponse, error) {
+	rsp, err := c.CancelHookDelivery(ctx, hookDelivery, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelHookDeliveryResponse(rsp)
+}
+
+// ReplayHookDeliveryWithResponse Deliver it again, as a new delivery of the same message (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/replay (the `ReplayHookDelivery` operationId).
+func (c *ClientWithResponses) ReplayHookDeliveryWithResponse(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*ReplayHookDeliveryResponse, error) {
+	rsp, err := c.ReplayHookDelivery(ctx, hookDelivery, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayHookDeliveryResponse(rsp)
+}
+
+// ListHookEndpointsWithResponse Endpoints that events and messages are delivered to (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/hooks/endpoints (the `ListHookEndpoints` operationId).
+func (c *ClientWithResponses) ListHookEndpointsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListHookEndpointsResponse, error) {
+	rsp, err := c.ListHookEndpoints(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListHookEndpointsResponse(rsp)
+}
+
+// CreateHookEndpointWithBodyWithResponse Make an endpoint; its secret is shown once (admin)
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/endpoints (the `CreateHookEndpoint` operationId).
+func (c *ClientWithResponses) CreateHookEndpointWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateHookEndpointResponse, error) {
+	rsp, err := c.CreateHookEndpointWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateHookEndpointResponse(rsp)
+}
+
+// CreateHookEndpointWithResponse Make an endpoint; its secret is shown once (admin)
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/endpoints (the `CreateHookEndpoint` operationId).
+func (c *ClientWithResponses) CreateHookEndpointWithResponse(ctx context.Context, body CreateHookEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateHookEndpointResponse, error) {
+	rsp, err := c.CreateHookEndpoint(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateHookEndpointResponse(rsp)
+}
+
+// RemoveHookEndpointWithResponse Remove an endpoint, with what waits for it (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/v1/hooks/endpoints/{hook_endpoint} (the `RemoveHookEndpoint` operationId).
+func (c *ClientWithResponses) RemoveHookEndpointWithResponse(ctx context.Context, hookEndpoint HookEndpointPath, reqEditors ...RequestEditorFn) (*RemoveHookEndpointResponse, error) {
+	rsp, err := c.RemoveHookEndpoint(ctx, hookEndpoint, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemoveHookEndpointResponse(rsp)
+}
+
+// GetHookEndpointWithResponse One endpoint (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/hooks/endpoints/{hook_endpoint} (the `GetHookEndpoint` operationId).
+func (c *ClientWithResponses) GetHookEndpointWithResponse(ctx context.Context, hookEndpoint HookEndpointPath, reqEditors ...RequestEditorFn) (*GetHookEndpointResponse, error) {
+	rsp, err := c.GetHookEndpoint(ctx, hookEndpoint, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetHookEndpointResponse(rsp)
+}
+
+// ChangeHookEndpointWithBodyWithResponse Change what is given; state active also lets a disabled endpoint begin again (admin)
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /api/v1/hooks/endpoints/{hook_endpoint} (the `ChangeHookEndpoint` operationId).
+func (c *ClientWithResponses) ChangeHookEndpointWithBodyWithResponse(ctx context.Context, hookEndpoint HookEndpointPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeHookEndpointResponse, error) {
+	rsp, err := c.ChangeHookEndpointWithBody(ctx, hookEndpoint, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeHookEndpointResponse(rsp)
+}
+
+// ChangeHookEndpointWithResponse Change what is given; state active also lets a disabled endpoint begin again (admin)
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /api/v1/hooks/endpoints/{hook_endpoint} (the `ChangeHookEndpoint` operationId).
+func (c *ClientWithResponses) ChangeHookEndpointWithResponse(ctx context.Context, hookEndpoint HookEndpointPath, body ChangeHookEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeHookEndpointResponse, error) {
+	rsp, err := c.ChangeHookEndpoint(ctx, hookEndpoint, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeHookEndpointResponse(rsp)
+}
+
+// RotateHookEndpointWithBodyWithResponse A new secret; both sign until the old one ends (admin)
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate (the `RotateHookEndpoint` operationId).
+func (c *ClientWithResponses) RotateHookEndpointWithBodyWithResponse(ctx context.Context, hookEndpoint HookEndpointPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RotateHookEndpointResponse, error) {
+	rsp, err := c.RotateHookEndpointWithBody(ctx, hookEndpoint, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRotateHookEndpointResponse(rsp)
+}
+
+// RotateHookEndpointWithResponse A new secret; both sign until the old one ends (admin)
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate (the `RotateHookEndpoint` operationId).
+func (c *ClientWithResponses) RotateHookEndpointWithResponse(ctx context.Context, hookEndpoint HookEndpointPath, body RotateHookEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateHookEndpointResponse, error) {
+	rsp, err := c.RotateHookEndpoint(ctx, hookEndpoint, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRotateHookEndpointResponse(rsp)
+}
+
+// TestHookEndpointWithResponse Deliver an event of type hook.test, past filters and order (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/test (the `TestHookEndpoint` operationId).
+func (c *ClientWithResponses) TestHookEndpointWithResponse(ctx context.Context, hookEndpoint HookEndpointPath, reqEditors ...RequestEditorFn) (*TestHookEndpointResponse, error) {
+	rsp, err := c.TestHookEndpoint(ctx, hookEndpoint, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTestHookEndpointResponse(rsp)
+}
+
+// ListHookRequestsWithResponse Requests that sources received, newest first (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/hooks/requests (the `ListHookRequests` operationId).
+func (c *ClientWithResponses) ListHookRequestsWithResponse(ctx context.Context, params *ListHookRequestsParams, reqEditors ...RequestEditorFn) (*ListHookRequestsResponse, error) {
+	rsp, err := c.ListHookRequests(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListHookRequestsResponse(rsp)
+}
+
+// GetHookRequestWithResponse A received request, with what came of it (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/hooks/requests/{hook_request} (the `GetHookRequest` operationId).
+func (c *ClientWithResponses) GetHookRequestWithResponse(ctx context.Context, hookRequest HookRequestPath, reqEditors ...RequestEditorFn) (*GetHookRequestResponse, error) {
+	rsp, err := c.GetHookRequest(ctx, hookRequest, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetHookRequestResponse(rsp)
+}
+
+// AnswerHookRequestWithBodyWithResponse `adit hook listen` tells what the local port answered; a sender that waits gets it (admin)
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/requests/{hook_request}/answer (the `AnswerHookRequest` operationId).
+func (c *ClientWithResponses) AnswerHookRequestWithBodyWithResponse(ctx context.Context, hookRequest HookRequestPath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AnswerHookRequestResponse, error) {
+	rsp, err := c.AnswerHookRequestWithBody(ctx, hookRequest, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAnswerHookRequestResponse(rsp)
+}
+
+// AnswerHookRequestWithResponse `adit hook listen` tells what the local port answered; a sender that waits gets it (admin)
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/requests/{hook_request}/answer (the `AnswerHookRequest` operationId).
+func (c *ClientWithResponses) AnswerHookRequestWithResponse(ctx context.Context, hookRequest HookRequestPath, body AnswerHookRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*AnswerHookRequestResponse, error) {
+	rsp, err := c.AnswerHookRequest(ctx, hookRequest, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAnswerHookRequestResponse(rsp)
+}
+
+// ReplayHookRequestWithResponse Do again what the source does with it, under the same id (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/requests/{hook_request}/replay (the `ReplayHookRequest` operationId).
+func (c *ClientWithResponses) ReplayHookRequestWithResponse(ctx context.Context, hookRequest HookRequestPath, reqEditors ...RequestEditorFn) (*ReplayHookRequestResponse, error) {
+	rsp, err := c.ReplayHookRequest(ctx, hookRequest, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayHookRequestResponse(rsp)
+}
+
+// ListHookSourcesWithResponse Sources that others send requests to (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/hooks/sources (the `ListHookSources` operationId).
+func (c *ClientWithResponses) ListHookSourcesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListHookSourcesResponse, error) {
+	rsp, err := c.ListHookSources(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListHookSourcesResponse(rsp)
+}
+
+// CreateHookSourceWithBodyWithResponse Make a source; a secret that the hub makes is shown once (admin)
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/sources (the `CreateHookSource` operationId).
+func (c *ClientWithResponses) CreateHookSourceWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateHookSourceResponse, error) {
+	rsp, err := c.CreateHookSourceWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateHookSourceResponse(rsp)
+}
+
+// CreateHookSourceWithResponse Make a source; a secret that the hub makes is shown once (admin)
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/sources (the `CreateHookSource` operationId).
+func (c *ClientWithResponses) CreateHookSourceWithResponse(ctx context.Context, body CreateHookSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateHookSourceResponse, error) {
+	rsp, err := c.CreateHookSource(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateHookSourceResponse(rsp)
+}
+
+// RemoveHookSourceWithResponse Remove a source; its address answers 404 at once (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/v1/hooks/sources/{hook_source} (the `RemoveHookSource` operationId).
+func (c *ClientWithResponses) RemoveHookSourceWithResponse(ctx context.Context, hookSource HookSourcePath, reqEditors ...RequestEditorFn) (*RemoveHookSourceResponse, error) {
+	rsp, err := c.RemoveHookSource(ctx, hookSource, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemoveHookSourceResponse(rsp)
+}
+
+// GetHookSourceWithResponse One source (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/hooks/sources/{hook_source} (the `GetHookSource` operationId).
+func (c *ClientWithResponses) GetHookSourceWithResponse(ctx context.Context, hookSource HookSourcePath, reqEditors ...RequestEditorFn) (*GetHookSourceResponse, error) {
+	rsp, err := c.GetHookSource(ctx, hookSource, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetHookSourceResponse(rsp)
+}
+
+// ChangeHookSourceWithBodyWithResponse Change what is given (admin)
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /api/v1/hooks/sources/{hook_source} (the `ChangeHookSource` operationId).
+func (c *ClientWithResponses) ChangeHookSourceWithBodyWithResponse(ctx context.Context, hookSource HookSourcePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeHookSourceResponse, error) {
+	rsp, err := c.ChangeHookSourceWithBody(ctx, hookSource, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeHookSourceResponse(rsp)
+}
+
+// ChangeHookSourceWithResponse Change what is given (admin)
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /api/v1/hooks/sources/{hook_source} (the `ChangeHookSource` operationId).
+func (c *ClientWithResponses) ChangeHookSourceWithResponse(ctx context.Context, hookSource HookSourcePath, body ChangeHookSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeHookSourceResponse, error) {
+	rsp, err := c.ChangeHookSource(ctx, hookSource, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeHookSourceResponse(rsp)
+}
+
+// RotateHookSourceWithBodyWithResponse A new secret, made by the hub or given; both open until the old one ends (admin)
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/sources/{hook_source}/rotate (the `RotateHookSource` operationId).
+func (c *ClientWithResponses) RotateHookSourceWithBodyWithResponse(ctx context.Context, hookSource HookSourcePath, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RotateHookSourceResponse, error) {
+	rsp, err := c.RotateHookSourceWithBody(ctx, hookSource, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRotateHookSourceResponse(rsp)
+}
+
+// RotateHookSourceWithResponse A new secret, made by the hub or given; both open until the old one ends (admin)
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/sources/{hook_source}/rotate (the `RotateHookSource` operationId).
+func (c *ClientWithResponses) RotateHookSourceWithResponse(ctx context.Context, hookSource HookSourcePath, body RotateHookSourceJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateHookSourceResponse, error) {
+	rsp, err := c.RotateHookSource(ctx, hookSource, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRotateHookSourceResponse(rsp)
+}
+
+// TryHookTransformWithBodyWithResponse What a template or a jq program makes of an input (admin)
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/try (the `TryHookTransform` operationId).
+func (c *ClientWithResponses) TryHookTransformWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*TryHookTransformResponse, error) {
+	rsp, err := c.TryHookTransformWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTryHookTransformResponse(rsp)
+}
+
+// TryHookTransformWithResponse What a template or a jq program makes of an input (admin)
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/try (the `TryHookTransform` operationId).
+func (c *ClientWithResponses) TryHookTransformWithResponse(ctx context.Context, body TryHookTransformJSONRequestBody, reqEditors ...RequestEditorFn) (*TryHookTransformResponse, error) {
+	rsp, err := c.TryHookTransform(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTryHookTransformResponse(rsp)
 }
 
 // ListInstallCodesWithResponse Install codes that still work (admin)
@@ -11718,6 +16723,45 @@ func (c *ClientWithResponses) RemovePortWithResponse(ctx context.Context, port P
 		return nil, err
 	}
 	return ParseRemovePortResponse(rsp)
+}
+
+// GetRetentionWithResponse How long the hub keeps events, deliveries and received requests (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/retention (the `GetRetention` operationId).
+func (c *ClientWithResponses) GetRetentionWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetRetentionResponse, error) {
+	rsp, err := c.GetRetention(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRetentionResponse(rsp)
+}
+
+// PutRetentionWithBodyWithResponse Set that (admin)
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/v1/retention (the `PutRetention` operationId).
+func (c *ClientWithResponses) PutRetentionWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutRetentionResponse, error) {
+	rsp, err := c.PutRetentionWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutRetentionResponse(rsp)
+}
+
+// PutRetentionWithResponse Set that (admin)
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/v1/retention (the `PutRetention` operationId).
+func (c *ClientWithResponses) PutRetentionWithResponse(ctx context.Context, body PutRetentionJSONRequestBody, reqEditors ...RequestEditorFn) (*PutRetentionResponse, error) {
+	rsp, err := c.PutRetention(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutRetentionResponse(rsp)
 }
 
 // GetSetupWithResponse Whether the hub still waits for its owner
@@ -12611,6 +17655,39 @@ func ParseEnrollResponse(rsp *http.Response) (*EnrollResponse, error) {
 	return response, nil
 }
 
+// ParseListEventTypesResponse parses an HTTP response from a ListEventTypesWithResponse call
+func ParseListEventTypesResponse(rsp *http.Response) (*ListEventTypesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListEventTypesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []EventType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListGrantsResponse parses an HTTP response from a ListGrantsWithResponse call
 func ParseListGrantsResponse(rsp *http.Response) (*ListGrantsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -12693,6 +17770,753 @@ func ParseRemoveGrantResponse(rsp *http.Response) (*RemoveGrantResponse, error) 
 	switch {
 	case rsp.StatusCode == 204:
 		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListHookDeliveriesResponse parses an HTTP response from a ListHookDeliveriesWithResponse call
+func ParseListHookDeliveriesResponse(rsp *http.Response) (*ListHookDeliveriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListHookDeliveriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HookDeliveryPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReplayHookDeliveriesResponse parses an HTTP response from a ReplayHookDeliveriesWithResponse call
+func ParseReplayHookDeliveriesResponse(rsp *http.Response) (*ReplayHookDeliveriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReplayHookDeliveriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HookReplayed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetHookDeliveryResponse parses an HTTP response from a GetHookDeliveryWithResponse call
+func ParseGetHookDeliveryResponse(rsp *http.Response) (*GetHookDeliveryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetHookDeliveryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HookDeliveryDetail
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCancelHookDeliveryResponse parses an HTTP response from a CancelHookDeliveryWithResponse call
+func ParseCancelHookDeliveryResponse(rsp *http.Response) (*CancelHookDeliveryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CancelHookDeliveryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HookDelivery
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReplayHookDeliveryResponse parses an HTTP response from a ReplayHookDeliveryWithResponse call
+func ParseReplayHookDeliveryResponse(rsp *http.Response) (*ReplayHookDeliveryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReplayHookDeliveryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest HookDelivery
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListHookEndpointsResponse parses an HTTP response from a ListHookEndpointsWithResponse call
+func ParseListHookEndpointsResponse(rsp *http.Response) (*ListHookEndpointsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListHookEndpointsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []HookEndpoint
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateHookEndpointResponse parses an HTTP response from a CreateHookEndpointWithResponse call
+func ParseCreateHookEndpointResponse(rsp *http.Response) (*CreateHookEndpointResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateHookEndpointResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest NewHookEndpoint
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRemoveHookEndpointResponse parses an HTTP response from a RemoveHookEndpointWithResponse call
+func ParseRemoveHookEndpointResponse(rsp *http.Response) (*RemoveHookEndpointResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemoveHookEndpointResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetHookEndpointResponse parses an HTTP response from a GetHookEndpointWithResponse call
+func ParseGetHookEndpointResponse(rsp *http.Response) (*GetHookEndpointResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetHookEndpointResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HookEndpoint
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseChangeHookEndpointResponse parses an HTTP response from a ChangeHookEndpointWithResponse call
+func ParseChangeHookEndpointResponse(rsp *http.Response) (*ChangeHookEndpointResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ChangeHookEndpointResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HookEndpoint
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRotateHookEndpointResponse parses an HTTP response from a RotateHookEndpointWithResponse call
+func ParseRotateHookEndpointResponse(rsp *http.Response) (*RotateHookEndpointResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RotateHookEndpointResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest NewHookEndpoint
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseTestHookEndpointResponse parses an HTTP response from a TestHookEndpointWithResponse call
+func ParseTestHookEndpointResponse(rsp *http.Response) (*TestHookEndpointResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TestHookEndpointResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest HookDelivery
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListHookRequestsResponse parses an HTTP response from a ListHookRequestsWithResponse call
+func ParseListHookRequestsResponse(rsp *http.Response) (*ListHookRequestsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListHookRequestsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HookRequestPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetHookRequestResponse parses an HTTP response from a GetHookRequestWithResponse call
+func ParseGetHookRequestResponse(rsp *http.Response) (*GetHookRequestResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetHookRequestResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HookRequestDetail
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAnswerHookRequestResponse parses an HTTP response from a AnswerHookRequestWithResponse call
+func ParseAnswerHookRequestResponse(rsp *http.Response) (*AnswerHookRequestResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AnswerHookRequestResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReplayHookRequestResponse parses an HTTP response from a ReplayHookRequestWithResponse call
+func ParseReplayHookRequestResponse(rsp *http.Response) (*ReplayHookRequestResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReplayHookRequestResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HookRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListHookSourcesResponse parses an HTTP response from a ListHookSourcesWithResponse call
+func ParseListHookSourcesResponse(rsp *http.Response) (*ListHookSourcesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListHookSourcesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest []HookSource
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateHookSourceResponse parses an HTTP response from a CreateHookSourceWithResponse call
+func ParseCreateHookSourceResponse(rsp *http.Response) (*CreateHookSourceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateHookSourceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest NewHookSource
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRemoveHookSourceResponse parses an HTTP response from a RemoveHookSourceWithResponse call
+func ParseRemoveHookSourceResponse(rsp *http.Response) (*RemoveHookSourceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemoveHookSourceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetHookSourceResponse parses an HTTP response from a GetHookSourceWithResponse call
+func ParseGetHookSourceResponse(rsp *http.Response) (*GetHookSourceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetHookSourceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HookSource
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseChangeHookSourceResponse parses an HTTP response from a ChangeHookSourceWithResponse call
+func ParseChangeHookSourceResponse(rsp *http.Response) (*ChangeHookSourceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ChangeHookSourceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HookSource
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRotateHookSourceResponse parses an HTTP response from a RotateHookSourceWithResponse call
+func ParseRotateHookSourceResponse(rsp *http.Response) (*RotateHookSourceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RotateHookSourceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest NewHookSource
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseTryHookTransformResponse parses an HTTP response from a TryHookTransformWithResponse call
+func ParseTryHookTransformResponse(rsp *http.Response) (*TryHookTransformResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TryHookTransformResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HookTried
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
@@ -13670,6 +19494,72 @@ func ParseRemovePortResponse(rsp *http.Response) (*RemovePortResponse, error) {
 	switch {
 	case rsp.StatusCode == 204:
 		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRetentionResponse parses an HTTP response from a GetRetentionWithResponse call
+func ParseGetRetentionResponse(rsp *http.Response) (*GetRetentionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRetentionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Retention
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePutRetentionResponse parses an HTTP response from a PutRetentionWithResponse call
+func ParsePutRetentionResponse(rsp *http.Response) (*PutRetentionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutRetentionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Retention
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem

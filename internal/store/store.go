@@ -36,6 +36,8 @@ type Store struct {
 
 	mu        sync.Mutex
 	committed chan struct{} // closed at the next commit of this process
+
+	together together
 }
 
 // Open opens the database in directory dir, makes it where there is none, and brings its schema up to date. It refuses

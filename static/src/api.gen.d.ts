@@ -942,6 +942,424 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/event-types": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every type of event that this hub writes, with the members of its data */
+        get: operations["listEventTypes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How long the hub keeps events, deliveries and received requests (admin) */
+        get: operations["getRetention"];
+        /** Set that (admin) */
+        put: operations["putRetention"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/endpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Endpoints that events and messages are delivered to (admin) */
+        get: operations["listHookEndpoints"];
+        put?: never;
+        /** Make an endpoint; its secret is shown once (admin) */
+        post: operations["createHookEndpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/endpoints/{hook_endpoint}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                hook_endpoint: components["parameters"]["HookEndpointPath"];
+            };
+            cookie?: never;
+        };
+        /** One endpoint (admin) */
+        get: operations["getHookEndpoint"];
+        put?: never;
+        post?: never;
+        /** Remove an endpoint, with what waits for it (admin) */
+        delete: operations["removeHookEndpoint"];
+        options?: never;
+        head?: never;
+        /** Change what is given; state active also lets a disabled endpoint begin again (admin) */
+        patch: operations["changeHookEndpoint"];
+        trace?: never;
+    };
+    "/api/v1/hooks/endpoints/{hook_endpoint}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                hook_endpoint: components["parameters"]["HookEndpointPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A new secret; both sign until the old one ends (admin) */
+        post: operations["rotateHookEndpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/endpoints/{hook_endpoint}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                hook_endpoint: components["parameters"]["HookEndpointPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Deliver an event of type hook.test, past filters and order (admin) */
+        post: operations["testHookEndpoint"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Deliveries, newest first (admin) */
+        get: operations["listHookDeliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/deliveries/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Deliver again what matches, as new deliveries of the same messages (admin) */
+        post: operations["replayHookDeliveries"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/deliveries/{hook_delivery}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_delivery: components["parameters"]["HookDeliveryPath"];
+            };
+            cookie?: never;
+        };
+        /** A delivery with each attempt's request and response (admin) */
+        get: operations["getHookDelivery"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/deliveries/{hook_delivery}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_delivery: components["parameters"]["HookDeliveryPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Deliver it again, as a new delivery of the same message (admin) */
+        post: operations["replayHookDelivery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/deliveries/{hook_delivery}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_delivery: components["parameters"]["HookDeliveryPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give up a delivery that waits, so that those behind it in order go on (admin) */
+        post: operations["cancelHookDelivery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/sources": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Sources that others send requests to (admin) */
+        get: operations["listHookSources"];
+        put?: never;
+        /** Make a source; a secret that the hub makes is shown once (admin) */
+        post: operations["createHookSource"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/sources/{hook_source}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or slug */
+                hook_source: components["parameters"]["HookSourcePath"];
+            };
+            cookie?: never;
+        };
+        /** One source (admin) */
+        get: operations["getHookSource"];
+        put?: never;
+        post?: never;
+        /** Remove a source; its address answers 404 at once (admin) */
+        delete: operations["removeHookSource"];
+        options?: never;
+        head?: never;
+        /** Change what is given (admin) */
+        patch: operations["changeHookSource"];
+        trace?: never;
+    };
+    "/api/v1/hooks/sources/{hook_source}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or slug */
+                hook_source: components["parameters"]["HookSourcePath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A new secret, made by the hub or given; both open until the old one ends (admin) */
+        post: operations["rotateHookSource"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/sources/{hook_source}/listen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or slug */
+                hook_source: components["parameters"]["HookSourcePath"];
+            };
+            cookie?: never;
+        };
+        /** Requests to a source as they are accepted, with their bodies (server-sent events; admin) */
+        get: operations["listenHookSource"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Requests that sources received, newest first (admin) */
+        get: operations["listHookRequests"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/requests/{hook_request}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_request: components["parameters"]["HookRequestPath"];
+            };
+            cookie?: never;
+        };
+        /** A received request, with what came of it (admin) */
+        get: operations["getHookRequest"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/requests/{hook_request}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_request: components["parameters"]["HookRequestPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Do again what the source does with it, under the same id (admin) */
+        post: operations["replayHookRequest"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/requests/{hook_request}/answer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_request: components["parameters"]["HookRequestPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** `adit hook listen` tells what the local port answered; a sender that waits gets it (admin) */
+        post: operations["answerHookRequest"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hooks/try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a template or a jq program makes of an input (admin) */
+        post: operations["tryHookTransform"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hook/{hook_source}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or slug */
+                hook_source: components["parameters"]["HookSourcePath"];
+            };
+            cookie?: never;
+        };
+        /** A challenge of a provider that has them, or a request where the source allows GET */
+        get: operations["challengeHook"];
+        put?: never;
+        /** A request of somebody else, verified as its source says. Other methods where the source allows them; further path segments are kept */
+        post: operations["receiveHook"];
+        delete?: never;
+        /** CloudEvents' abuse protection (`WebHook-Request-Origin`) */
+        options: operations["allowHook"];
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hook/requests/{hook_request}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_request: components["parameters"]["HookRequestPath"];
+            };
+            cookie?: never;
+        };
+        /** The answer to a request for which the wait was too short; the id is the permission */
+        get: operations["getHookAnswer"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/install-codes": {
         parameters: {
             query?: never;
@@ -1067,8 +1485,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Live events (server-sent events; `Last-Event-ID` resumes) */
-        get: operations["streamEvents"];
+        /** Events, newest first; with `Accept: text/event-stream` live ones, oldest first (`Last-Event-ID` resumes) */
+        get: operations["listEvents"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1927,6 +2345,512 @@ export interface components {
                 [key: string]: unknown;
             };
         };
+        EventType: {
+            /** @example device.online */
+            type: string;
+            /** @description Names of the members of its data */
+            data: string[];
+        };
+        EventPage: {
+            events: components["schemas"]["Event"][];
+            /** @description Give it as `before` for the next page; absent on the last */
+            next?: string;
+        };
+        Retention: {
+            /** @description Events; 90 at first */
+            events_days: number;
+            /** @description Finished deliveries with their messages and attempts; 7 at first */
+            deliveries_days: number;
+            /** @description Deliveries that were given up; 30 at first */
+            dead_days: number;
+            /** @description Requests that sources received; 7 at first */
+            requests_days: number;
+            /**
+             * Format: int64
+             * @description Of messages, attempts and requests together; 268435456 at first
+             */
+            max_bytes: number;
+            /**
+             * Format: int64
+             * @description Messages and requests; 100000 finished ones at first
+             */
+            max_messages: number;
+        };
+        /**
+         * @description standard: `{type, timestamp, data}`; cloudevents: structured mode; raw: the data alone, of a message its payload
+         * @enum {string}
+         */
+        HookFormat: "standard" | "cloudevents" | "cloudevents-binary" | "raw";
+        HookTransform: {
+            /**
+             * @description jq: a program whose one result is the body; template: text with jq in {{ }}
+             * @enum {string}
+             */
+            kind: "jq" | "template";
+            text: string;
+        };
+        HookEndpointRequest: {
+            /** @description Unique; made from the host where absent */
+            name?: string;
+            url: string;
+            /** @description Types; a trailing * stands for the rest, as device.* */
+            events?: string[];
+            /** @description MQTT topic filters */
+            topics?: string[];
+            /** @description Only of these devices: ids, names or tag:NAME */
+            devices?: string[];
+            format?: components["schemas"]["HookFormat"];
+            transform?: components["schemas"]["HookTransform"];
+            /** @description Further headers; values are write-only where the name speaks of a secret */
+            headers?: {
+                [key: string]: string;
+            };
+            /**
+             * @description v1: HMAC-SHA256; v1a: Ed25519
+             * @enum {string}
+             */
+            signature?: "v1" | "v1a";
+            /** @description whsec_… of your own; the hub makes one where absent */
+            secret?: string;
+            /**
+             * @description ordered: one at a time of each device, and the next only when it arrived
+             * @enum {string}
+             */
+            mode?: "parallel" | "ordered";
+            /** @description Attempts a second; 10 at first */
+            rate?: number;
+            /** @description Attempts at once; 4 at first */
+            concurrency?: number;
+            /** @description 15 at first */
+            timeout_seconds?: number;
+        };
+        HookEndpointChange: {
+            name?: string;
+            url?: string;
+            events?: string[];
+            topics?: string[];
+            devices?: string[];
+            format?: components["schemas"]["HookFormat"];
+            transform?: components["schemas"]["HookTransform"];
+            /** @description Take the transform away */
+            no_transform?: boolean;
+            headers?: {
+                [key: string]: string;
+            };
+            /** @enum {string} */
+            mode?: "parallel" | "ordered";
+            rate?: number;
+            concurrency?: number;
+            timeout_seconds?: number;
+            /** @enum {string} */
+            state?: "active" | "paused";
+        };
+        HookEndpoint: {
+            /** @example end_01J */
+            id: string;
+            name: string;
+            url: string;
+            events: string[];
+            topics: string[];
+            devices: string[];
+            format: components["schemas"]["HookFormat"];
+            transform?: components["schemas"]["HookTransform"];
+            /** @description Those that speak of a secret are shown as *** */
+            headers: {
+                [key: string]: string;
+            };
+            /** @enum {string} */
+            signature: "v1" | "v1a";
+            /** @description whpk_…, of v1a */
+            public_key?: string;
+            secrets: components["schemas"]["HookSecret"][];
+            /** @enum {string} */
+            mode: "parallel" | "ordered";
+            rate: number;
+            concurrency: number;
+            timeout_seconds: number;
+            /** @enum {string} */
+            state: "active" | "paused" | "disabled";
+            /** @description Why the hub disabled it, for people */
+            disabled_reason?: string;
+            /** @enum {string} */
+            breaker: "closed" | "open" | "half-open";
+            /**
+             * Format: date-time
+             * @description When an open breaker tries again
+             */
+            retry_at?: string;
+            /** Format: date-time */
+            failing_since?: string;
+            last_error?: string;
+            /**
+             * Format: int64
+             * @description Deliveries that wait or are under way
+             */
+            waiting: number;
+            /**
+             * Format: int64
+             * @description Deliveries that were given up and are kept
+             */
+            dead: number;
+            /**
+             * Format: int64
+             * @description Attempts that arrived in the last 24 hours
+             */
+            delivered_24h: number;
+            /**
+             * Format: int64
+             * @description Attempts that did not
+             */
+            failed_24h: number;
+            /**
+             * Format: date-time
+             * @description The last attempt
+             */
+            last_at?: string;
+            /** Format: date-time */
+            created_at: string;
+        };
+        HookSecret: {
+            id: string;
+            /** @description Its last four characters */
+            hint: string;
+            /** Format: date-time */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When an old one ends; absent for the current one
+             */
+            expires_at?: string;
+        };
+        NewHookEndpoint: {
+            endpoint: components["schemas"]["HookEndpoint"];
+            /** @description whsec_…, shown once; absent for v1a, whose public key stands in the endpoint */
+            secret?: string;
+        };
+        HookRotation: {
+            /** @description A secret of your own; the hub makes one where absent */
+            secret?: string;
+            /** @description How long the old one still counts, as 24h (the default); 0s ends it at once; at most 720h */
+            overlap?: string;
+        };
+        /** @enum {string} */
+        HookDeliveryState: "waiting" | "sending" | "delivered" | "dead" | "cancelled";
+        HookDelivery: {
+            /** @example del_01J */
+            id: string;
+            /**
+             * @description webhook-id: the same for each attempt and replay
+             * @example msg_01J
+             */
+            message_id: string;
+            endpoint_id: string;
+            endpoint_name: string;
+            type: string;
+            device_id?: string;
+            topic?: string;
+            state: components["schemas"]["HookDeliveryState"];
+            /** @description So far */
+            attempts: number;
+            max_attempts?: number;
+            /** Format: date-time */
+            next_at?: string;
+            /**
+             * @description Why one that is due waits
+             * @enum {string}
+             */
+            held_by?: "breaker" | "order" | "paused" | "rate";
+            last_status?: number;
+            last_error?: string;
+            /**
+             * Format: int64
+             * @description The last attempt
+             */
+            took_ms?: number;
+            replay_of?: string;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            finished_at?: string;
+        };
+        HookDeliveryPage: {
+            deliveries: components["schemas"]["HookDelivery"][];
+            next?: string;
+        };
+        HookDeliveryDetail: {
+            delivery: components["schemas"]["HookDelivery"];
+            attempts: components["schemas"]["HookAttempt"][];
+            last_success?: components["schemas"]["HookAttempt"];
+        };
+        HookAttempt: {
+            number: number;
+            delivery_id?: string;
+            /** Format: date-time */
+            at: string;
+            /** Format: int64 */
+            took_ms: number;
+            /** @description IP address and port that was connected */
+            address?: string;
+            method: string;
+            url: string;
+            /** @description As sent, in order; secret ones as *** */
+            request_headers: components["schemas"]["HookHeader"][];
+            /**
+             * Format: byte
+             * @description Exact bytes
+             */
+            request_body: string;
+            status?: number;
+            response_headers?: components["schemas"]["HookHeader"][];
+            /**
+             * Format: byte
+             * @description Its first 16 KiB
+             */
+            response_body?: string;
+            response_cut?: boolean;
+            /** @description Why there was no answer, or what was wrong with it */
+            error?: string;
+        };
+        HookHeader: {
+            name: string;
+            value: string;
+        };
+        HookReplay: {
+            /** @description Id or name; all where absent */
+            endpoint?: string;
+            state?: components["schemas"]["HookDeliveryState"];
+            type?: string;
+            device?: string;
+            /** Format: date-time */
+            since?: string;
+            /** Format: date-time */
+            until?: string;
+            dry_run?: boolean;
+        };
+        HookReplayed: {
+            /**
+             * Format: int64
+             * @description Messages; each is delivered once to its endpoint, however many deliveries of it matched
+             */
+            count: number;
+        };
+        HookVerification: {
+            /**
+             * @description none: the slug alone, which the hub then makes of 128 bits
+             * @enum {string}
+             */
+            kind: "none" | "bearer" | "basic" | "standard-webhooks" | "github" | "stripe" | "slack" | "gitlab" | "shopify" | "hmac";
+            /** @description For basic */
+            username?: string;
+            /** @description hmac: the header with the signature */
+            header?: string;
+            /** @description hmac: what stands before it, as sha256= */
+            prefix?: string;
+            /** @enum {string} */
+            encoding?: "hex" | "base64";
+            /** @enum {string} */
+            algorithm?: "sha256" | "sha1" | "sha512";
+            /** @description hmac: what is signed, of {body}, {timestamp} and {id}; {body} where absent */
+            signed?: string;
+            timestamp_header?: string;
+            id_header?: string;
+            /** @description 300 at first */
+            tolerance_seconds?: number;
+        };
+        HookAction: {
+            /**
+             * @description store: keep it for `adit hook listen`, the page and events
+             * @enum {string}
+             */
+            kind: "publish" | "command" | "store";
+            /** @description publish: a topic, with jq in {{ }} over {body, headers, query, path, method, source, id} */
+            topic?: string;
+            /** @description publish: the topic must lie below it; the part before the first {{ where absent */
+            topic_prefix?: string;
+            qos?: number;
+            retain?: boolean;
+            /**
+             * @description How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload} for MQTT 3.1.1, or devices/NAME/replies/ID
+             * @enum {string}
+             */
+            correlation?: "v5" | "envelope" | "topic";
+            /** @description command: id or name. publish with `wait`: whose state decides offline; found in the topic where absent */
+            device?: string;
+            /** @description command: its name in the device's agent.toml */
+            command?: string;
+            /** @description command: a value for each of its parameters, with jq in {{ }} */
+            arguments?: {
+                [key: string]: string;
+            };
+        };
+        HookDedupe: {
+            /** @description Whose value tells repeats; where absent, webhook-id, X-GitHub-Delivery, X-Gitlab-Event-UUID, X-Shopify-Webhook-Id, ce-id or Idempotency-Key, whichever comes */
+            header?: string;
+            /** @description 24 at first; 0 takes repeats */
+            hours?: number;
+        };
+        HookSourceRequest: {
+            /** @description The address; made by the hub where absent, and always for verification none */
+            slug?: string;
+            name?: string;
+            verify: components["schemas"]["HookVerification"];
+            /** @description What the sender signs with; the hub makes one where absent */
+            secret?: string;
+            /** @description POST at first */
+            methods?: ("GET" | "POST" | "PUT" | "PATCH")[];
+            /** @description 1048576 at first */
+            max_bytes?: number;
+            /** @description Requests a second; 20 at first */
+            rate?: number;
+            /** @description 50 at first */
+            burst?: number;
+            dedupe?: components["schemas"]["HookDedupe"];
+            transform?: components["schemas"]["HookTransform"];
+            /** @description How long a message or command may wait for its device; 3600 at first, 0 for ever */
+            expires_seconds?: number;
+            /**
+             * @description What `wait` does where nobody listens; refuse at first
+             * @enum {string}
+             */
+            offline?: "refuse" | "queue";
+            action: components["schemas"]["HookAction"];
+        };
+        HookSourceChange: {
+            name?: string;
+            verify?: components["schemas"]["HookVerification"];
+            methods?: ("GET" | "POST" | "PUT" | "PATCH")[];
+            max_bytes?: number;
+            rate?: number;
+            burst?: number;
+            dedupe?: components["schemas"]["HookDedupe"];
+            transform?: components["schemas"]["HookTransform"];
+            no_transform?: boolean;
+            expires_seconds?: number;
+            /** @enum {string} */
+            offline?: "refuse" | "queue";
+            action?: components["schemas"]["HookAction"];
+            enabled?: boolean;
+        };
+        HookSource: {
+            /** @example src_01J */
+            id: string;
+            slug: string;
+            /** @description Where to send, as https://hub.example.com/hook/garage */
+            url: string;
+            name: string;
+            verify: components["schemas"]["HookVerification"];
+            secrets: components["schemas"]["HookSecret"][];
+            methods: string[];
+            max_bytes: number;
+            rate: number;
+            burst: number;
+            dedupe: components["schemas"]["HookDedupe"];
+            transform?: components["schemas"]["HookTransform"];
+            expires_seconds: number;
+            /** @enum {string} */
+            offline: "refuse" | "queue";
+            action: components["schemas"]["HookAction"];
+            enabled: boolean;
+            /**
+             * Format: int64
+             * @description Requests that were kept
+             */
+            accepted: number;
+            /**
+             * Format: int64
+             * @description Requests that were not, since the hub began
+             */
+            refused: number;
+            /** Format: date-time */
+            last_at?: string;
+            /** @description Why the last one was refused, for people */
+            last_refused?: string;
+            /** Format: date-time */
+            last_refused_at?: string;
+            /** Format: date-time */
+            created_at: string;
+        };
+        NewHookSource: {
+            source: components["schemas"]["HookSource"];
+            /** @description Shown once; absent where it was given or none is needed */
+            secret?: string;
+        };
+        /**
+         * @description failed: what the source does with it was given up
+         * @enum {string}
+         */
+        HookRequestState: "waiting" | "done" | "failed";
+        HookRequest: {
+            /** @example req_4fzz */
+            id: string;
+            source_id: string;
+            source_slug: string;
+            /** Format: date-time */
+            at: string;
+            method: string;
+            /** @description Behind the slug, with the query */
+            path: string;
+            address?: string;
+            content_type?: string;
+            bytes: number;
+            /** @description By which repeats are told */
+            key?: string;
+            /** @description How often it came again */
+            repeats?: number;
+            state: components["schemas"]["HookRequestState"];
+            attempts: number;
+            /** Format: date-time */
+            next_at?: string;
+            /** @description Why it failed, or waits */
+            error?: string;
+            /** @description What was published to */
+            topic?: string;
+            device_id?: string;
+            /** @description What a sender that waited was answered */
+            status?: number;
+            /**
+             * Format: int64
+             * @description From its arrival to the answer of the device
+             */
+            took_ms?: number;
+        };
+        HookRequestPage: {
+            requests: components["schemas"]["HookRequest"][];
+            next?: string;
+        };
+        HookRequestDetail: {
+            request: components["schemas"]["HookRequest"];
+            /** @description Those that speak of a secret as *** */
+            headers: components["schemas"]["HookHeader"][];
+            /** Format: byte */
+            body: string;
+            /**
+             * Format: byte
+             * @description What was published
+             */
+            payload?: string;
+            answer?: components["schemas"]["HookAnswer"];
+        };
+        HookAnswer: {
+            status: number;
+            content_type?: string;
+            /** Format: byte */
+            body?: string;
+            /** @description Of a command */
+            exit_code?: number;
+        };
+        HookAccepted: {
+            id: string;
+            queued: boolean;
+        };
+        HookTry: {
+            transform: components["schemas"]["HookTransform"];
+            /** @description Any JSON value */
+            input: unknown;
+        };
+        HookTried: {
+            output: string;
+        };
         MQTTStatus: {
             /** @enum {string} */
             backend: "embedded" | "external";
@@ -2293,6 +3217,12 @@ export interface components {
         MQTTClientPath: string;
         MQTTCredentialPath: string;
         MQTTRulePath: string;
+        /** @description Id or name */
+        HookEndpointPath: string;
+        HookDeliveryPath: string;
+        /** @description Id or slug */
+        HookSourcePath: string;
+        HookRequestPath: string;
         PortPath: number;
     };
     requestBodies: never;
@@ -3752,6 +4682,779 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    listEventTypes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventType"][];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getRetention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Retention"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    putRetention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Retention"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Retention"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listHookEndpoints: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookEndpoint"][];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    createHookEndpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HookEndpointRequest"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewHookEndpoint"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getHookEndpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                hook_endpoint: components["parameters"]["HookEndpointPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookEndpoint"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    removeHookEndpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                hook_endpoint: components["parameters"]["HookEndpointPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Removed */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    changeHookEndpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                hook_endpoint: components["parameters"]["HookEndpointPath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HookEndpointChange"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookEndpoint"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    rotateHookEndpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                hook_endpoint: components["parameters"]["HookEndpointPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["HookRotation"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewHookEndpoint"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    testHookEndpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or name */
+                hook_endpoint: components["parameters"]["HookEndpointPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Queued */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookDelivery"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listHookDeliveries: {
+        parameters: {
+            query?: {
+                /** @description Id or name */
+                endpoint?: string;
+                state?: components["schemas"]["HookDeliveryState"];
+                /** @description Type of event; a trailing * stands for the rest */
+                type?: string;
+                /** @description Id or name */
+                device?: string;
+                since?: string;
+                until?: string;
+                /** @description The `next` of the page before */
+                before?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookDeliveryPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    replayHookDeliveries: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HookReplay"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookReplayed"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getHookDelivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_delivery: components["parameters"]["HookDeliveryPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookDeliveryDetail"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    replayHookDelivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_delivery: components["parameters"]["HookDeliveryPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Queued */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookDelivery"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    cancelHookDelivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_delivery: components["parameters"]["HookDeliveryPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookDelivery"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listHookSources: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookSource"][];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    createHookSource: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HookSourceRequest"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewHookSource"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getHookSource: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or slug */
+                hook_source: components["parameters"]["HookSourcePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookSource"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    removeHookSource: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or slug */
+                hook_source: components["parameters"]["HookSourcePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Removed */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    changeHookSource: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or slug */
+                hook_source: components["parameters"]["HookSourcePath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HookSourceChange"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookSource"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    rotateHookSource: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or slug */
+                hook_source: components["parameters"]["HookSourcePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["HookRotation"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewHookSource"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listenHookSource: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or slug */
+                hook_source: components["parameters"]["HookSourcePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description An endless stream of `id`, `event` (request) and `data` (a HookRequestDetail) */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["HookRequestDetail"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listHookRequests: {
+        parameters: {
+            query?: {
+                /** @description Id or slug */
+                source?: string;
+                state?: components["schemas"]["HookRequestState"];
+                since?: string;
+                until?: string;
+                /** @description The `next` of the page before */
+                before?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookRequestPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getHookRequest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_request: components["parameters"]["HookRequestPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookRequestDetail"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    replayHookRequest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_request: components["parameters"]["HookRequestPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookRequest"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    answerHookRequest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_request: components["parameters"]["HookRequestPath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HookAnswer"];
+            };
+        };
+        responses: {
+            /** @description Taken */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    tryHookTransform: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HookTry"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookTried"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    challengeHook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or slug */
+                hook_source: components["parameters"]["HookSourcePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    receiveHook: {
+        parameters: {
+            query?: {
+                /** @description How long to wait for the answer of the device, as 5s; at most 30s */
+                wait?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id or slug */
+                hook_source: components["parameters"]["HookSourcePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer, where `wait` is given */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Kept */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookAccepted"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    allowHook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id or slug */
+                hook_source: components["parameters"]["HookSourcePath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Allowed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getHookAnswer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_request: components["parameters"]["HookRequestPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer, as it would have come */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description None yet */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookAccepted"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     listInstallCodes: {
         parameters: {
             query?: never;
@@ -3958,21 +5661,34 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
-    streamEvents: {
+    listEvents: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Types; a trailing * stands for the rest. May be given several times */
+                type?: string[];
+                /** @description Id or name */
+                device?: string;
+                /** @description Id, e-mail or handle */
+                user?: string;
+                since?: string;
+                until?: string;
+                /** @description The `next` of the page before */
+                before?: string;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description An endless stream of `id`, `event` and `data` (an Event) */
+            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/json": components["schemas"]["EventPage"];
                     "text/event-stream": components["schemas"]["Event"];
                 };
             };
