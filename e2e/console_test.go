@@ -182,14 +182,14 @@ func (c *console) publishes() {
 // hears starts mosquitto_sub for one message of a topic and waits until it listens; the function gives what it printed.
 func (c *console) hears(topic string, args ...string) func() string {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	c.t.Cleanup(cancel)
 	id := fmt.Sprintf("hears-%d", time.Now().UnixNano())
 	cmd := c.host.command(ctx, nil, c.client(ctx, "mosquitto_sub", append([]string{"-i", id, "-C", "1", "-t", topic}, args...)...)...)
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
 	done := start(c.t, cmd)
-	eventually(c.t, 10*time.Second, "mosquitto_sub subscribed", func() error {
+	eventually(c.t, patience, "mosquitto_sub subscribed", func() error {
 		var clients []struct {
 			ClientID      string `json:"client_id"`
 			Subscriptions []struct{ Filter string }
@@ -357,7 +357,7 @@ func (c *console) kicks() {
 	c.click("[data-testid=confirm]")
 	select {
 	case <-client.Done():
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		c.t.Error("the client is still connected")
 	}
 	c.gone(row)

@@ -1,7 +1,8 @@
 // MQTT.js for the end-to-end tests. The argument is JSON: {url, username, password, version, id, do}. do is {say: [message]},
 // which publishes and ends, or {hear: {filter, qos, will}}, which prints "subscribed" and then a line for each message.
 // With keep in hear the session and the process outlive lost connections; and so with {stream: {topic, qos, window}}, which
-// publishes numbers, that many at once, prints each that was acknowledged, and ends when standard input does.
+// publishes a number for each line of standard input, that many at once, prints each that was acknowledged, and ends when
+// standard input does.
 
 import mqtt from 'mqtt';
 
@@ -34,10 +35,19 @@ if (what.hear) {
 } else if (what.stream) {
   const { topic, qos, window } = what.stream;
   let next = 0;
+  let permits = 0;
   let streaming = true;
-  process.stdin.on('end', () => (streaming = false)).resume();
+  const waiting = [];
+  const permit = () => new Promise((resolve) => { waiting.push(resolve); admit(); });
+  const admit = () => {
+    while (waiting.length && !streaming) waiting.shift()(false);
+    for (; waiting.length && permits > 0; permits--) waiting.shift()(true);
+  };
+  process.stdin.setEncoding('utf8');
+  process.stdin.on('data', (lines) => { permits += lines.length; admit(); });
+  process.stdin.on('end', () => { streaming = false; admit(); });
   await Promise.all(Array.from({ length: window }, async () => {
-    while (streaming) {
+    while (await permit()) {
       const number = `${version}-${next++}`;
       await client.publishAsync(topic, number, { qos }).catch((error) => {
         // To a PUBREL that is repeated, the answer to the first being lost: no error then (MQTT 5.0 §3.7.2.1).

@@ -73,7 +73,7 @@ func (c *console) credentials() {
 	c.fill("#mqtt-rule-filter", "home/#")
 	c.click("[data-testid=mqtt-rule-form] [type=submit]")
 	c.wait("[data-testid=mqtt-rule]", "credential:grafana")
-	eventually(c.t, 5*time.Second, "the rule counts", c.speaks)
+	eventually(c.t, patience, "the rule counts", c.speaks)
 	c.click("[data-testid=mqtt-rules] summary")
 	c.wait("[data-testid=mqtt-rule-builtin]", "devices")
 	c.inspectBoth("mqtt-rules")
@@ -109,13 +109,13 @@ func (c *console) imports() {
 	c.wait("[data-testid=mqtt-credential][data-username=anna]", "application")
 	c.wait("[data-testid=mqtt-rule]", "home/#")
 	c.username, c.password = "anna", "a secret of anna's"
-	eventually(c.t, 5*time.Second, "who was taken over may write", c.speaks)
+	eventually(c.t, patience, "who was taken over may write", c.speaks)
 }
 
 // ownBroker looks into a Mosquitto on the device, through the tunnel, and writes there.
 func (c *console) ownBroker() {
 	c.device.daemon("mosquitto", "/var/log/mosquitto.log", nil, "mosquitto", "-p", "1883")
-	eventually(c.t, 10*time.Second, "Mosquitto on the device", func() error {
+	eventually(c.t, patience, "Mosquitto on the device", func() error {
 		if out, err := c.device.try("mosquitto_pub", "-t", "zigbee/door", "-r", "-m", "shut"); err != nil {
 			return errorText(out)
 		}
@@ -127,7 +127,7 @@ func (c *console) ownBroker() {
 	c.wait(topicRow("zigbee/door"), "open")
 	c.inspectBoth("mqtt-own")
 
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var heard strings.Builder
 	sub := c.device.command(ctx, nil, "mosquitto_sub", "-t", "zigbee/set", "-C", "1")

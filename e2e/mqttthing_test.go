@@ -11,6 +11,7 @@ import (
 	"net"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -21,9 +22,21 @@ const lanAddress = "192.168.7.1:1883"
 // An arduino speaks as the library PubSubClient does with the settings that it comes with: MQTT 3.1, a buffer of 256 bytes
 // into which each packet must go, QoS 0, a ping when nothing was sent for 15 seconds.
 type arduino struct {
-	t    testing.TB
-	conn net.Conn
-	in   *bufio.Reader
+	t       testing.TB
+	conn    net.Conn
+	in      *bufio.Reader
+	packets chan packet   // what comes once it is let in, but for answers to pings
+	pongs   chan struct{} // answers to pings that nobody has looked at
+
+	mu    sync.Mutex
+	spoke time.Time // when it last sent something
+}
+
+// packet is one that came; err where none could come any more.
+type packet struct {
+	kind byte
+	body []byte
+	err  error
 }
 
 const (
@@ -53,11 +66,53 @@ func (a *arduino) connect(m *machine, username, password string) byte {
 	}
 	body[9] |= 0x02 // clean session
 	a.write(0x10, body)
-	kind, answer := a.read()
-	if kind != 0x20 || len(answer) != 2 {
-		a.t.Fatalf("in answer to CONNECT: %#x %x", kind, answer)
+	got := a.read()
+	if got.err != nil || got.kind != 0x20 || len(got.body) != 2 {
+		a.t.Fatalf("in answer to CONNECT: %+v", got)
 	}
-	return answer[1]
+	if got.body[1] == 0 {
+		a.run()
+	}
+	return got.body[1]
+}
+
+// run reads and pings until the connection ends, as the sketch's loop does.
+func (a *arduino) run() {
+	a.packets, a.pongs = make(chan packet, 100), make(chan struct{}, 100)
+	ended := make(chan struct{})
+	var looping sync.WaitGroup
+	looping.Go(func() {
+		defer close(ended)
+		for p := (packet{}); p.err == nil; {
+			if p = a.read(); p.err == nil && p.kind == 0xd0 {
+				a.pongs <- struct{}{}
+			} else {
+				a.packets <- p
+			}
+		}
+	})
+	looping.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ended:
+				return
+			case <-tick.C:
+				a.pingWhereSilent()
+			}
+		}
+	})
+	a.t.Cleanup(func() { a.conn.Close(); looping.Wait() })
+}
+
+func (a *arduino) pingWhereSilent() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if time.Since(a.spoke) >= arduinoKeepAlive*time.Second {
+		_, _ = a.conn.Write([]byte{0xc0, 0}) // who reads sees that it is lost
+		a.spoke = time.Now()
+	}
 }
 
 func (a *arduino) write(kind byte, body []byte) {
@@ -69,34 +124,52 @@ func (a *arduino) write(kind byte, body []byte) {
 	if len(packet) > arduinoBuffer {
 		a.t.Fatalf("%d bytes do not go into the sketch's buffer", len(packet))
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if _, err := a.conn.Write(packet); err != nil {
 		a.t.Fatal(err)
 	}
+	a.spoke = time.Now()
 }
 
-// read is the next packet within 25 seconds. One that does not go into the buffer breaks the sketch.
-func (a *arduino) read() (kind byte, body []byte) {
-	a.t.Helper()
-	_ = a.conn.SetReadDeadline(time.Now().Add(25 * time.Second))
+// read reads one packet. One that does not go into the buffer breaks the sketch.
+func (a *arduino) read() packet {
 	kind, err := a.in.ReadByte()
-	length, err2 := binary.ReadUvarint(a.in)
-	if err != nil || err2 != nil {
-		a.t.Fatalf("the sketch reads: %v %v", err, err2)
+	if err != nil {
+		return packet{err: err}
+	}
+	length, err := binary.ReadUvarint(a.in)
+	if err != nil {
+		return packet{err: err}
 	}
 	if length+3 > arduinoBuffer {
-		a.t.Fatalf("a packet of %d bytes breaks the sketch", length+2)
+		return packet{err: fmt.Errorf("a packet of %d bytes breaks the sketch", length+2)}
 	}
-	body = make([]byte, length)
-	if _, err := io.ReadFull(a.in, body); err != nil {
-		a.t.Fatal(err)
+	body := make([]byte, length)
+	_, err = io.ReadFull(a.in, body)
+	return packet{kind, body, err}
+}
+
+// next is the next packet but for answers to pings.
+func (a *arduino) next() packet {
+	a.t.Helper()
+	select {
+	case p := <-a.packets:
+		if p.err != nil {
+			a.t.Fatalf("the sketch reads: %v", p.err)
+		}
+		return p
+	case <-time.After(patience):
+		a.t.Fatalf("nothing came to the sketch within %v", patience)
+		return packet{}
 	}
-	return kind, body
 }
 
 // message is the next PUBLISH, as "TOPIC PAYLOAD".
 func (a *arduino) message() string {
 	a.t.Helper()
-	kind, body := a.read()
+	got := a.next()
+	kind, body := got.kind, got.body
 	if kind&0xf6 != 0x30 || len(body) < 2 || int(binary.BigEndian.Uint16(body)) > len(body)-2 {
 		a.t.Fatalf("packet %#x %q where a message of QoS 0 was to come", kind, body)
 	}
@@ -112,17 +185,8 @@ func (a *arduino) publish(topic, payload string) {
 func (a *arduino) subscribe(filter string) {
 	a.t.Helper()
 	a.write(0x82, append(append([]byte{0, 2}, text(filter)...), 0))
-	if kind, body := a.read(); kind != 0x90 || len(body) != 3 || body[2] != 0 {
-		a.t.Fatalf("in answer to SUBSCRIBE: %#x %x", kind, body)
-	}
-}
-
-// ping waits for the answer.
-func (a *arduino) ping() {
-	a.t.Helper()
-	a.write(0xc0, nil)
-	if kind, _ := a.read(); kind != 0xd0 {
-		a.t.Fatalf("in answer to PINGREQ: %#x", kind)
+	if got := a.next(); got.kind != 0x90 || len(got.body) != 3 || got.body[2] != 0 {
+		a.t.Fatalf("in answer to SUBSCRIBE: %+v", got)
 	}
 }
 
@@ -179,8 +243,14 @@ func TestMQTTThing(t *testing.T) {
 	if got := a.message(); got != "cmds/kitchen/oven/heat 180" {
 		t.Errorf("the command typed in the console came as %q", got)
 	}
-	eventually(t, time.Minute, "nothing said for the time of keep-alive", elapsed(arduinoKeepAlive*time.Second))
-	a.ping()
+	eventually(t, time.Minute, "a ping answered", func() error {
+		select {
+		case <-a.pongs:
+			return nil
+		default:
+			return errNotYet
+		}
+	})
 	r.tooLarge(a, b)
 	b.clean()
 }

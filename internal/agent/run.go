@@ -33,6 +33,9 @@ func runCommand(ctx context.Context, args []string, stdio command.Stdio) error {
 	if err := flags.Parse(args, 0, 0, stdio); err != nil {
 		return err
 	}
+	// Here and not in Run: who hears signals is the program's affair, and os/signal makes for the process what would belong to
+	// a test's bubble if it were first used within one.
+	defer sshserver.HearHangUps()()
 	path, err := os.Executable() // now: an update puts another program there
 	if err != nil {
 		return fmt.Errorf("find the agent's own program: %w", err)
@@ -61,7 +64,6 @@ func Run(ctx context.Context, p Paths, logs io.Writer) error {
 	}
 	rememberProxy(c)
 	syscall.Umask(0o022) // for the programs that people run; files of the agent set their modes
-	defer sshserver.HearHangUps()()
 	log := slog.New(slog.NewTextHandler(logs, nil)).With("device", c.Device)
 	if err := refreshTrusted(p, c); err != nil {
 		log.Warn("what sshd reads could not be renewed", "cause", err)

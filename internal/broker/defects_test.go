@@ -75,8 +75,10 @@ func TestWillNeedsTheRightToWrite(t *testing.T) {
 }
 
 // Defect 4: the Remaining Length of a stranger's packet was allocated before it was anybody.
+//
+// It measures the whole process, and so is not parallel: those that are wait until it has ended. One such packet would take four
+// times what all of them may.
 func TestHugePacketsCostNothing(t *testing.T) {
-	t.Parallel()
 	r := start(t)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -86,7 +88,7 @@ func TestHugePacketsCostNothing(t *testing.T) {
 		p.gone()
 	}
 	runtime.ReadMemStats(&after)
-	if grown := after.TotalAlloc - before.TotalAlloc; grown > 16<<20 {
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 64<<20 {
 		t.Errorf("20 CONNECTs that announce 256 MB took %d bytes", grown)
 	}
 	p := r.dial(t)
