@@ -1,5 +1,5 @@
 // Command bench prints the figures of docs/performance.md, each beside its baseline. Arguments name the ones wanted:
-// paths, gate, link, memory, return, mqtt.
+// paths, gate, link, memory, return, mqtt, hooks.
 package main
 
 import (
@@ -8,12 +8,13 @@ import (
 	"io"
 	"os"
 
+	"github.com/aditdev/adit/internal/bench/hooks"
 	"github.com/aditdev/adit/internal/bench/mqtt"
 	"github.com/aditdev/adit/internal/bench/tunnel"
 )
 
 func main() {
-	for _, part := range []func(context.Context, []string, io.Writer) error{tunnel.Main, mqtt.Main} {
+	for _, part := range []func(context.Context, []string, io.Writer) error{tunnel.Main, mqtt.Main, hooks.Main} {
 		if err := part(context.Background(), os.Args[1:], os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
