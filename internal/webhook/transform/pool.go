@@ -59,10 +59,12 @@ func NewPool(o Options) *Pool {
 	return &Pool{o: o, turns: make(chan struct{}, o.Workers)}
 }
 
+const procSelf = "/proc/self/exe"
+
 // self is this very program, also where its file was replaced by an update.
 func self() string {
-	if _, err := os.Stat("/proc/self/exe"); err == nil {
-		return "/proc/self/exe"
+	if _, err := os.Stat(procSelf); err == nil {
+		return procSelf
 	}
 	path, err := os.Executable()
 	if err != nil {
@@ -211,6 +213,9 @@ func start(command []string) (*process, error) {
 		return nil, notStarted(errors.Join(err, theirIn.Close(), in.Close()))
 	}
 	w := &process{cmd: exec.Command(command[0], command[1:]...), in: in, out: out, said: &head{}, alive: true}
+	if command[0] == procSelf {
+		w.cmd.Args[0] = os.Args[0] // what lists of processes show
+	}
 	w.cmd.Env = []string{} // nil would be ours
 	w.cmd.Dir = "/"
 	w.cmd.Stdin, w.cmd.Stdout, w.cmd.Stderr = theirIn, theirOut, w.said
