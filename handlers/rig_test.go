@@ -39,11 +39,15 @@ import (
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/updates"
+	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	transform.WorkIfAsked()
+	goleak.VerifyTestMain(m)
+}
 
 const password = "a good password"
 
@@ -146,6 +150,7 @@ func (r *rig) options() Options {
 	o.Ports = ports.New(ports.Options{Log: log, Store: st, Gate: gate, Events: o.Events, Now: time.Now, Dial: o.Tunnel.Dial,
 		Range: o.Config.TCPPorts})
 	r.mqtt(ctx, &o)
+	o.Transforms = transform.NewPool(transform.Options{Log: o.Log})
 	o.Install = &Install{Dist: dist.From(fstest.MapFS{}), Hub: dist.Hub{URL: r.url}, Key: o.Devices.FingerprintFor, Steps: o.Devices}
 	o.Site = fstest.MapFS{
 		"index.html":     {Data: []byte("<title>landing</title>")},
@@ -158,7 +163,7 @@ func (r *rig) options() Options {
 	o.GateKey, o.SSH = newSSHSigner(r.t).PublicKey(), sayBack
 	stopping, stop := context.WithCancel(ctx)
 	o.Stopping = stopping
-	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Updates.Run)
+	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Transforms.Run, o.Updates.Run)
 	return o
 }
 
