@@ -146,6 +146,7 @@ func (r *rig) options() Options {
 	o.Ports = ports.New(ports.Options{Log: log, Store: st, Gate: gate, Events: o.Events, Now: time.Now, Dial: o.Tunnel.Dial,
 		Range: o.Config.TCPPorts})
 	r.mqtt(ctx, &o)
+	r.hooksIn(ctx, &o)
 	o.Install = &Install{Dist: dist.From(fstest.MapFS{}), Hub: dist.Hub{URL: r.url}, Key: o.Devices.FingerprintFor, Steps: o.Devices}
 	o.Site = fstest.MapFS{
 		"index.html":     {Data: []byte("<title>landing</title>")},
@@ -158,7 +159,7 @@ func (r *rig) options() Options {
 	o.GateKey, o.SSH = newSSHSigner(r.t).PublicKey(), sayBack
 	stopping, stop := context.WithCancel(ctx)
 	o.Stopping = stopping
-	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Updates.Run)
+	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Updates.Run, o.HooksIn.Run)
 	return o
 }
 

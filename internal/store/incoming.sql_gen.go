@@ -249,6 +249,33 @@ func (q *Queries) CreateHookSource(ctx context.Context, arg CreateHookSourcePara
 	return err
 }
 
+const devicesOfWaitingHooks = `-- name: DevicesOfWaitingHooks :many
+SELECT DISTINCT device_id FROM hook_requests WHERE state = 'waiting' AND device_id <> ''
+`
+
+func (q *Queries) DevicesOfWaitingHooks(ctx context.Context) ([]string, error) {
+	rows, err := q.db.QueryContext(ctx, devicesOfWaitingHooks)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var device_id string
+		if err := rows.Scan(&device_id); err != nil {
+			return nil, err
+		}
+		items = append(items, device_id)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const dropOldestHookRequests = `-- name: DropOldestHookRequests :execrows
 DELETE FROM hook_requests WHERE number IN (
     SELECT o.number FROM hook_requests AS o WHERE o.state <> 'waiting' ORDER BY o.number LIMIT ?1)
@@ -288,18 +315,18 @@ func (q *Queries) EndHookRequest(ctx context.Context, arg EndHookRequestParams) 
 }
 
 const endHookSourceSecrets = `-- name: EndHookSourceSecrets :exec
-UPDATE hook_source_secrets SET expires_at = min(coalesce(expires_at, ?1), ?1)
+UPDATE hook_source_secrets SET expires_at = min(coalesce(expires_at, CAST(?1 AS BIGINT)), CAST(?1 AS BIGINT))
 WHERE source_id = ?2
 `
 
 type EndHookSourceSecretsParams struct {
-	ExpiresAt interface{}
-	SourceID  string
+	Until    int64
+	SourceID string
 }
 
 // The current secret ends with the others, at the latest.
 func (q *Queries) EndHookSourceSecrets(ctx context.Context, arg EndHookSourceSecretsParams) error {
-	_, err := q.db.ExecContext(ctx, endHookSourceSecrets, arg.ExpiresAt, arg.SourceID)
+	_, err := q.db.ExecContext(ctx, endHookSourceSecrets, arg.Until, arg.SourceID)
 	return err
 }
 
@@ -548,14 +575,14 @@ SELECT number, id, source_id, at, method, path, address, content_type, bytes, ke
        error, topic, device_id, status, took_ms
 FROM hook_requests
 WHERE (CAST(?1 AS BIGINT) = 0 OR number < ?1)
-  AND (?2 IS NULL OR state = ?2)
+  AND (CAST(?2 AS TEXT) = '' OR state = ?2)
   AND at >= ?3 AND at < ?4
 ORDER BY number DESC LIMIT ?5
 `
 
 type ListHookRequestsParams struct {
 	Before int64
-	State  interface{}
+	State  string
 	Since  int64
 	Until  int64
 	AtMost int64
@@ -640,7 +667,7 @@ SELECT number, id, source_id, at, method, path, address, content_type, bytes, ke
        error, topic, device_id, status, took_ms
 FROM hook_requests
 WHERE source_id = ?1 AND (CAST(?2 AS BIGINT) = 0 OR number < ?2)
-  AND (?3 IS NULL OR state = ?3)
+  AND (CAST(?3 AS TEXT) = '' OR state = ?3)
   AND at >= ?4 AND at < ?5
 ORDER BY number DESC LIMIT ?6
 `
@@ -648,7 +675,7 @@ ORDER BY number DESC LIMIT ?6
 type ListHookRequestsOfParams struct {
 	SourceID string
 	Before   int64
-	State    interface{}
+	State    string
 	Since    int64
 	Until    int64
 	AtMost   int64
@@ -815,16 +842,17 @@ func (q *Queries) RetryHookRequest(ctx context.Context, arg RetryHookRequestPara
 }
 
 const seeHookKey = `-- name: SeeHookKey :execrows
-INSERT INTO hook_seen (source_id, key, request_id, expires_at)
-VALUES (?1, ?2, ?3, ?4)
-ON CONFLICT (source_id, key) DO UPDATE SET request_id = excluded.request_id, expires_at = excluded.expires_at
-WHERE hook_seen.expires_at <= sqlc.arg(now)
+INSERT INTO hook_seen (source_id, key, request_id, at, expires_at)
+VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (source_id, key) DO UPDATE SET request_id = excluded.request_id, at = excluded.at, expires_at = excluded.expires_at
+WHERE hook_seen.expires_at <= excluded.at
 `
 
 type SeeHookKeyParams struct {
 	SourceID  string
 	Key       string
 	RequestID string
+	At        int64
 	ExpiresAt int64
 }
 
@@ -834,6 +862,7 @@ func (q *Queries) SeeHookKey(ctx context.Context, arg SeeHookKeyParams) (int64, 
 		arg.SourceID,
 		arg.Key,
 		arg.RequestID,
+		arg.At,
 		arg.ExpiresAt,
 	)
 	if err != nil {

@@ -117,6 +117,7 @@ type HookSeen struct {
 	SourceID  string
 	Key       string
 	RequestID string
+	At        int64
 	ExpiresAt int64
 }
 

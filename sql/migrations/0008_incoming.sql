@@ -62,7 +62,8 @@ CREATE TABLE hook_seen (
     source_id  TEXT   NOT NULL REFERENCES hook_sources (id) ON DELETE CASCADE,
     key        TEXT   NOT NULL,
     request_id TEXT   NOT NULL,
-    expires_at BIGINT NOT NULL,
+    at         BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL, -- it counts as new from then on
     PRIMARY KEY (source_id, key)
 ) WITHOUT ROWID;
 CREATE INDEX hook_seen_expires ON hook_seen (expires_at);

@@ -27,7 +27,7 @@ SELECT * FROM hook_source_secrets ORDER BY created_at DESC, id DESC;
 
 -- The current secret ends with the others, at the latest.
 -- name: EndHookSourceSecrets :exec
-UPDATE hook_source_secrets SET expires_at = min(coalesce(expires_at, sqlc.arg(expires_at)), sqlc.arg(expires_at))
+UPDATE hook_source_secrets SET expires_at = min(coalesce(expires_at, CAST(sqlc.arg(until) AS BIGINT)), CAST(sqlc.arg(until) AS BIGINT))
 WHERE source_id = sqlc.arg(source_id);
 
 -- name: SweepHookSourceSecrets :exec
@@ -45,10 +45,10 @@ UPDATE hook_sources SET accepted = accepted + 1, last_at = sqlc.arg(at) WHERE id
 
 -- A key that was seen long ago counts as new.
 -- name: SeeHookKey :execrows
-INSERT INTO hook_seen (source_id, key, request_id, expires_at)
-VALUES (sqlc.arg(source_id), sqlc.arg(key), sqlc.arg(request_id), sqlc.arg(expires_at))
-ON CONFLICT (source_id, key) DO UPDATE SET request_id = excluded.request_id, expires_at = excluded.expires_at
-WHERE hook_seen.expires_at <= sqlc.arg(now);
+INSERT INTO hook_seen (source_id, key, request_id, at, expires_at)
+VALUES (sqlc.arg(source_id), sqlc.arg(key), sqlc.arg(request_id), sqlc.arg(at), sqlc.arg(expires_at))
+ON CONFLICT (source_id, key) DO UPDATE SET request_id = excluded.request_id, at = excluded.at, expires_at = excluded.expires_at
+WHERE hook_seen.expires_at <= excluded.at;
 
 -- name: SeenHookKey :one
 SELECT request_id FROM hook_seen WHERE source_id = sqlc.arg(source_id) AND key = sqlc.arg(key) AND expires_at > sqlc.arg(now);
@@ -69,7 +69,7 @@ SELECT number, id, source_id, at, method, path, address, content_type, bytes, ke
        error, topic, device_id, status, took_ms
 FROM hook_requests
 WHERE (CAST(sqlc.arg(before) AS BIGINT) = 0 OR number < sqlc.arg(before))
-  AND (sqlc.narg(state) IS NULL OR state = sqlc.narg(state))
+  AND (CAST(sqlc.arg(state) AS TEXT) = '' OR state = sqlc.arg(state))
   AND at >= sqlc.arg(since) AND at < sqlc.arg(until)
 ORDER BY number DESC LIMIT sqlc.arg(at_most);
 
@@ -78,7 +78,7 @@ SELECT number, id, source_id, at, method, path, address, content_type, bytes, ke
        error, topic, device_id, status, took_ms
 FROM hook_requests
 WHERE source_id = sqlc.arg(source_id) AND (CAST(sqlc.arg(before) AS BIGINT) = 0 OR number < sqlc.arg(before))
-  AND (sqlc.narg(state) IS NULL OR state = sqlc.narg(state))
+  AND (CAST(sqlc.arg(state) AS TEXT) = '' OR state = sqlc.arg(state))
   AND at >= sqlc.arg(since) AND at < sqlc.arg(until)
 ORDER BY number DESC LIMIT sqlc.arg(at_most);
 
@@ -139,3 +139,6 @@ FROM hook_requests;
 -- name: DropOldestHookRequests :execrows
 DELETE FROM hook_requests WHERE number IN (
     SELECT o.number FROM hook_requests AS o WHERE o.state <> 'waiting' ORDER BY o.number LIMIT sqlc.arg(at_most));
+
+-- name: DevicesOfWaitingHooks :many
+SELECT DISTINCT device_id FROM hook_requests WHERE state = 'waiting' AND device_id <> '';
