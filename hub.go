@@ -34,6 +34,7 @@ import (
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/updates"
 	"github.com/aditdev/adit/internal/webhook/incoming"
+	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/static"
 	"github.com/aditdev/adit/tunnelhub"
@@ -61,6 +62,7 @@ type hub struct {
 	sshGate       *sshgate.Gate
 	ports         *ports.Ports
 	mqtt          *messaging.Exchange
+	transforms    *transform.Pool
 	hooksIn       *incoming.Hooks
 }
 
@@ -131,6 +133,7 @@ func (h *hub) wire(ctx context.Context) (err error) {
 	if h.mqtt, err = h.newMQTT(ctx, keys); err != nil {
 		return err
 	}
+	h.transforms = transform.NewPool(transform.Options{Log: h.log})
 	h.hooksIn, err = h.newHooksIn(ctx, sealer)
 	return err
 }

@@ -16,19 +16,8 @@ import (
 // newHooksIn makes the door for requests of others.
 func (h *hub) newHooksIn(ctx context.Context, sealer *seal.Sealer) (*incoming.Hooks, error) {
 	return incoming.New(ctx, incoming.Options{Log: h.log, Now: time.Now, Store: h.store, Sealer: sealer, Events: h.events, URL: h.config.URLs[0].String(),
-		Broker: h.mqtt, Transform: transforms{}, Devices: hookDevices{store: h.store, tunnel: h.tunnel},
+		Broker: h.mqtt, Transforms: h.transforms, Devices: hookDevices{store: h.store, tunnel: h.tunnel},
 		Retention: func(context.Context) incoming.Retention { return incoming.DefaultRetention }})
-}
-
-// transforms runs what admins wrote for sources.
-type transforms struct{}
-
-func (transforms) Check(string, string) error {
-	return wire.Errorf(wire.Invalid, "Not yet.")
-}
-
-func (transforms) Apply(context.Context, string, string, any) ([]byte, error) {
-	return nil, wire.Errorf(wire.Invalid, "Not yet.")
 }
 
 // hookDevices is the register and the tunnel for hooks.

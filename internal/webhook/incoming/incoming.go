@@ -18,6 +18,7 @@ import (
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -34,10 +35,9 @@ type Broker interface {
 	ReplyTopic(id string) string
 }
 
-// Transformer runs what admins wrote: transform.Pool does.
-type Transformer interface {
-	Check(kind, text string) error
-	Apply(ctx context.Context, kind, text string, input any) ([]byte, error)
+// Transforms runs what admins wrote: transform.Pool does.
+type Transforms interface {
+	Apply(ctx context.Context, t transform.Transform, input any) ([]byte, error)
 }
 
 // Devices is the tunnel and the register, as far as hooks need them.
@@ -53,16 +53,16 @@ type Devices interface {
 
 // Options make a Hooks; every field must be set.
 type Options struct {
-	Log       *slog.Logger
-	Now       func() time.Time
-	Store     *store.Store
-	Sealer    *seal.Sealer
-	Events    *events.Log
-	URL       string // the hub's own, as https://hub.example.com
-	Broker    Broker
-	Transform Transformer
-	Devices   Devices
-	Retention func(ctx context.Context) Retention
+	Log        *slog.Logger
+	Now        func() time.Time
+	Store      *store.Store
+	Sealer     *seal.Sealer
+	Events     *events.Log
+	URL        string // the hub's own, as https://hub.example.com
+	Broker     Broker
+	Transforms Transforms
+	Devices    Devices
+	Retention  func(ctx context.Context) Retention
 }
 
 // Hooks are the sources and their requests. It is safe for concurrent use.

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/aditdev/adit/internal/messaging"
+	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -155,7 +156,7 @@ func (h *Hooks) plan(ctx context.Context, s *source, r *subject) (*plan, error) 
 	p := &plan{Kind: s.Action.Kind, ContentType: r.ContentType, Encoding: r.Encoding}
 	apply := h.applier(ctx, s, r)
 	if s.Transform != nil {
-		payload, err := apply("transform", s.Transform.Kind, s.Transform.Text)
+		payload, err := apply("transform", s.Transform.program())
 		if err != nil {
 			return nil, err
 		}
@@ -173,18 +174,18 @@ func (h *Hooks) plan(ctx context.Context, s *source, r *subject) (*plan, error) 
 	return p, nil
 }
 
-type applier func(field, kind, text string) ([]byte, error)
+type applier func(field string, t transform.Transform) ([]byte, error)
 
 // applier runs transforms over a request, whose input is made once.
 func (h *Hooks) applier(ctx context.Context, s *source, r *subject) applier {
 	var input map[string]any
-	return func(field, kind, text string) (out []byte, err error) {
+	return func(field string, t transform.Transform) (out []byte, err error) {
 		if input == nil {
 			if input, err = r.input(s.MaxBytes); err != nil {
 				return nil, err
 			}
 		}
-		if out, err = h.Transform.Apply(ctx, kind, text, input); err != nil {
+		if out, err = h.Transforms.Apply(ctx, t, input); err != nil {
 			return nil, inField(field, err)
 		}
 		if out == nil {
@@ -198,7 +199,7 @@ func (h *Hooks) planPublish(ctx context.Context, s *source, r *subject, p *plan,
 	a := s.Action
 	p.QoS, p.Retain, p.Correlation, p.topic = *a.QoS, a.Retain, a.Correlation, a.Topic
 	if isTemplate(a.Topic) {
-		out, err := apply("topic", "template", a.Topic)
+		out, err := apply("topic", template(a.Topic))
 		if err != nil {
 			return err
 		}
@@ -338,7 +339,7 @@ func (h *Hooks) planCommand(ctx context.Context, s *source, r *subject, p *plan,
 	var errs []error
 	for name, value := range a.Arguments {
 		if isTemplate(value) {
-			out, err := apply("arguments", "template", value)
+			out, err := apply("arguments", template(value))
 			errs = append(errs, err)
 			value = string(out)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/mqtt"
+	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -49,6 +50,14 @@ type Dedupe struct {
 type Transform struct {
 	Kind string `json:"kind"`
 	Text string `json:"text"`
+}
+
+func (t Transform) program() transform.Transform {
+	return transform.Transform{Kind: transform.Kind(t.Kind), Text: t.Text}
+}
+
+func template(text string) transform.Transform {
+	return transform.Transform{Kind: transform.Template, Text: text}
 }
 
 // Action is what a source does with a request.
@@ -156,13 +165,12 @@ func (v Verification) timed() bool {
 	return slices.Contains([]string{VerifyStandard, VerifyStripe, VerifySlack}, v.Kind) || v.TimestampHeader != ""
 }
 
-// signs reports whether senders sign, so that a request which was seen can be told from one that is new.
 func (v Verification) tolerance() time.Duration {
 	return time.Duration(v.ToleranceSeconds) * time.Second
 }
 
-// check says what of the settings cannot be; errors are wire.Invalid with the field. Programs are the Transformer's to check.
-func (s *Settings) check(t Transformer) error {
+// check says what of the settings cannot be; errors are wire.Invalid with the field.
+func (s *Settings) check() error {
 	switch {
 	case !slices.Contains(verifications, s.Verify.Kind):
 		return invalidField("verify", "There is no such kind of verification. There are: "+strings.Join(verifications, ", ")+".")
@@ -187,11 +195,11 @@ func (s *Settings) check(t Transformer) error {
 		return err
 	}
 	if s.Transform != nil {
-		if err := t.Check(s.Transform.Kind, s.Transform.Text); err != nil {
+		if err := transform.Check(s.Transform.program()); err != nil {
 			return inField("transform", err)
 		}
 	}
-	return s.Action.check(t)
+	return s.Action.check()
 }
 
 func (v Verification) check() error {
@@ -222,19 +230,19 @@ func validHeader(name string) bool {
 	return name != "" && len(name) <= 100 && wire.IsWord(name, "!#$%&'*+-.^_`|~")
 }
 
-func (a Action) check(t Transformer) error {
+func (a Action) check() error {
 	switch a.Kind {
 	case ActionStore:
 		return nil
 	case ActionPublish:
-		return a.checkPublish(t)
+		return a.checkPublish()
 	case ActionCommand:
-		return a.checkCommand(t)
+		return a.checkCommand()
 	}
 	return invalidField("action", "A source publishes a message (publish), runs a command of a device (command), or keeps requests (store).")
 }
 
-func (a Action) checkPublish(t Transformer) error {
+func (a Action) checkPublish() error {
 	switch {
 	case *a.QoS < 0 || *a.QoS > 2:
 		return invalidField("action", "QoS is 0, 1 or 2.")
@@ -249,7 +257,7 @@ func (a Action) checkPublish(t Transformer) error {
 		}
 		return nil
 	}
-	if err := t.Check("template", a.Topic); err != nil {
+	if err := transform.Check(template(a.Topic)); err != nil {
 		return inField("action", err)
 	}
 	prefix, _ := a.prefix()
@@ -268,7 +276,7 @@ func (a Action) prefix() (prefix string, whole bool) {
 	return prefix, false
 }
 
-func (a Action) checkCommand(t Transformer) error {
+func (a Action) checkCommand() error {
 	if a.Device == "" || a.Command == "" || len(a.Command) > 63 {
 		return invalidField("action", "Say the device, and the name that the command has in its agent.toml.")
 	}
@@ -280,7 +288,7 @@ func (a Action) checkCommand(t Transformer) error {
 			return invalidField("action", "An argument has at most 1,024 bytes.")
 		}
 		if isTemplate(value) {
-			if err := t.Check("template", value); err != nil {
+			if err := transform.Check(template(value)); err != nil {
 				return inField("action", err)
 			}
 		}

@@ -67,7 +67,7 @@ func (h *Hooks) Create(ctx context.Context, by string, c Change) (Source, string
 	s := Settings{ExpiresSeconds: defaultExpires}
 	c.Settings(&s)
 	s.fill()
-	if err := s.check(h.Transform); err != nil {
+	if err := s.check(); err != nil {
 		return Source{}, "", err
 	}
 	slug, err := slugFor(s.Verify.Kind, value(c.Slug))
@@ -128,7 +128,7 @@ func (h *Hooks) Change(ctx context.Context, by, ref string, c Change) (Source, e
 		kind := s.Verify.Kind
 		c.Settings(&s)
 		s.fill()
-		if err := s.check(h.Transform); err != nil {
+		if err := s.check(); err != nil {
 			return err
 		}
 		p := store.ChangeHookSourceParams{ID: id, Slug: row.Slug, Name: cmp.Or(strings.TrimSpace(value(c.Name)), row.Name), Settings: s.text(), Enabled: row.Enabled}

@@ -79,6 +79,8 @@ func only(h http.Header, name string) (string, error) {
 		return "", refusal("The header %s is missing.", name)
 	case len(values) > 1:
 		return "", refusal("The header %s is there more than once.", name)
+	case strings.ContainsFunc(values[0], control): // decoders of base64 skip line ends
+		return "", refusal("The header %s has control characters.", name)
 	default:
 		return values[0], nil
 	}
