@@ -150,7 +150,7 @@ func (r *rig) options() Options {
 	o.Ports = ports.New(ports.Options{Log: log, Store: st, Gate: gate, Events: o.Events, Now: time.Now, Dial: o.Tunnel.Dial,
 		Range: o.Config.TCPPorts})
 	r.mqtt(ctx, &o)
-	o.Transforms = transform.NewPool(transform.Options{Log: o.Log})
+	r.hooksIn(ctx, &o)
 	o.Install = &Install{Dist: dist.From(fstest.MapFS{}), Hub: dist.Hub{URL: r.url}, Key: o.Devices.FingerprintFor, Steps: o.Devices}
 	o.Site = fstest.MapFS{
 		"index.html":     {Data: []byte("<title>landing</title>")},
@@ -163,7 +163,8 @@ func (r *rig) options() Options {
 	o.GateKey, o.SSH = newSSHSigner(r.t).PublicKey(), sayBack
 	stopping, stop := context.WithCancel(ctx)
 	o.Stopping = stopping
-	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Transforms.Run, o.Updates.Run)
+	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Updates.Run, o.HooksIn.Run,
+		o.Transforms.Run)
 	return o
 }
 
@@ -282,9 +283,15 @@ func (r *rig) enrol(name string) store.Device {
 // connect runs the tunnel of a device's agent until the test ends. Its streams reach whatever address they name.
 func (r *rig) connect(name string) *carrier.Pool {
 	r.t.Helper()
+	return r.connectAs(name, anyAddress{})
+}
+
+// connectAs is connect for a device that does as handler says.
+func (r *rig) connectAs(name string, handler carrier.Handler) *carrier.Pool {
+	r.t.Helper()
 	id := r.device[name].ID
 	pool := carrier.New(carrier.Config{Log: r.Log, URL: r.url, Device: id, Key: r.keys[id], HubKeys: []ed25519.PublicKey{r.Devices.Keys().Current.Public().(ed25519.PublicKey)},
-		Instance: wire.Instance{Counter: 1, Random: wire.NewID()}, AgentVersion: "test", Handler: anyAddress{}})
+		Instance: wire.Instance{Counter: 1, Random: wire.NewID()}, AgentVersion: "test", Handler: handler})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = pool.Run(ctx) })
