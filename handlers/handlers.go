@@ -25,6 +25,7 @@ import (
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/updates"
+	"github.com/aditdev/adit/internal/webhook/outgoing"
 	"github.com/aditdev/adit/tunnelhub"
 )
 
@@ -46,6 +47,7 @@ type Options struct {
 	MQTT     *messaging.Exchange
 	Install  *Install
 
+	Outgoing      *outgoing.Outbox
 	RootPasswords *rootpassword.Vault
 	Updates       *updates.Updates
 
