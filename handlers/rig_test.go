@@ -47,7 +47,10 @@ import (
 	"github.com/aditdev/adit/tunnelhub"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	transform.WorkIfAsked()
+	goleak.VerifyTestMain(m)
+}
 
 const password = "a good password"
 
@@ -149,6 +152,7 @@ func (r *rig) options() Options {
 	o.Config.TCPPorts = onePort(r.t)
 	o.Ports = ports.New(ports.Options{Log: log, Store: st, Gate: gate, Events: o.Events, Now: time.Now, Dial: o.Tunnel.Dial,
 		Range: o.Config.TCPPorts})
+	o.Transforms = transform.NewPool(transform.Options{Log: o.Log})
 	r.outgoing(ctx, &o)
 	r.mqtt(ctx, &o)
 	o.Install = &Install{Dist: dist.From(fstest.MapFS{}), Hub: dist.Hub{URL: r.url}, Key: o.Devices.FingerprintFor, Steps: o.Devices}
@@ -163,7 +167,7 @@ func (r *rig) options() Options {
 	o.GateKey, o.SSH = newSSHSigner(r.t).PublicKey(), sayBack
 	stopping, stop := context.WithCancel(ctx)
 	o.Stopping = stopping
-	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Updates.Run, o.Outgoing.Run)
+	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Transforms.Run, o.Updates.Run, o.Outgoing.Run)
 	return o
 }
 
@@ -186,7 +190,7 @@ func (r *rig) outgoing(ctx context.Context, o *Options) {
 	r.must(err)
 	o.Outgoing, err = outgoing.New(ctx, outgoing.Options{Store: o.Store, Sealer: sealer, Gate: o.Gate, Events: o.Events, Log: o.Log, Now: time.Now,
 		Guard: guard.New([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}), Hub: "test", Version: "test", Alone: true,
-		Transform: func(context.Context, transform.Transform, any) ([]byte, error) { return []byte("{}"), nil }})
+		Transform: o.Transforms.Apply})
 	r.must(err)
 }
 
