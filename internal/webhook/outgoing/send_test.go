@@ -90,7 +90,7 @@ func TestAnswers(t *testing.T) {
 			if d.State != c.state || !strings.Contains(d.LastError, c.reason) {
 				t.Errorf("%s: %s", d.State, d.LastError)
 			}
-			if wait := store.Time(d.NextAt).Sub(store.Time(d.CreatedAt)); c.next > 0 && (wait < c.next-5*time.Second || wait > c.next*3/2+5*time.Second) {
+			if wait := store.Time(d.NextAt).Sub(store.Time(d.CreatedAt)); c.next > 0 && (wait < c.next-c.next/100-2*time.Second || wait > c.next*3/2+5*time.Second) {
 				t.Errorf("next after %s", wait)
 			}
 			if name == "gone" {
