@@ -10,6 +10,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/aditdev/adit/internal/webhook/incoming"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -18,11 +19,17 @@ const maxBody = 64 << 10
 
 // bodyLimit is how much the request may carry, in bytes.
 func bodyLimit(r *http.Request) int64 {
+	if isHook(r) {
+		return incoming.MaxBytes + 1 // each source says less
+	}
 	switch r.URL.Path {
 	case "/api/v1/mqtt/publish": // a message of a mebibyte, in base64
 		return 2 << 20
 	case "/api/v1/mqtt/import": // two files of a mebibyte, as JSON writes them
 		return 4 << 20
+	}
+	if strings.HasPrefix(r.URL.Path, "/api/v1/hooks/requests/") { // an answer of a mebibyte, in base64
+		return 2 << 20
 	}
 	return maxBody
 }

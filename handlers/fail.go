@@ -28,6 +28,9 @@ func (a *api) fail(err error, c echo.Context) {
 		return
 	}
 	p := problem(e, who.requestID)
+	if status := refusal(err, c.Response().Header()); status != 0 {
+		p.Status = status
+	}
 	switch {
 	case store.IsFull(err):
 		p.Status = http.StatusInsufficientStorage

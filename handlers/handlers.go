@@ -25,6 +25,7 @@ import (
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/updates"
+	"github.com/aditdev/adit/internal/webhook/incoming"
 	"github.com/aditdev/adit/tunnelhub"
 )
 
@@ -44,6 +45,7 @@ type Options struct {
 	Shells   *shell.Shells
 	Ports    *ports.Ports
 	MQTT     *messaging.Exchange
+	HooksIn  *incoming.Hooks
 	Install  *Install
 
 	RootPasswords *rootpassword.Vault

@@ -10,6 +10,7 @@ import (
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/webhook/incoming"
 )
 
 // callers are the columns of the permission matrix. "device" shows its key as if it were a token; "other" is an operator
@@ -117,6 +118,34 @@ func matrix(t *testing.T) map[string]line {
 		"POST /api/v1/mqtt/import":                         {object{"acl_file": ""}, managers(200)},
 		"GET /api/v1/devices/:device/mqtt":                 {nil, [7]int{401, 401, 401, 200, 404, 200, 200}},
 
+		"GET /api/v1/hooks/sources":                        {nil, managers(200)},
+		"POST /api/v1/hooks/sources":                       {object{"verify": object{"kind": "none"}, "action": object{"kind": "store"}}, managers(201)},
+		"GET /api/v1/hooks/sources/:hook_source":           {nil, managers(200)},
+		"PATCH /api/v1/hooks/sources/:hook_source":         {object{"name": "x"}, managers(200)},
+		"DELETE /api/v1/hooks/sources/:hook_source":        {nil, managers(204)},
+		"POST /api/v1/hooks/sources/:hook_source/rotate":   {object{}, managers(200)},
+		"GET /api/v1/hooks/sources/:hook_source/listen":    {nil, managers(200)},
+		"GET /api/v1/hooks/requests":                       {nil, managers(200)},
+		"GET /api/v1/hooks/requests/:hook_request":         {nil, managers(404)},
+		"POST /api/v1/hooks/requests/:hook_request/replay": {nil, managers(404)},
+		"POST /api/v1/hooks/requests/:hook_request/answer": {object{"status": 200}, managers(404)},
+
+		"GET /hook/:hook_source":           {nil, everybody(405)},
+		"HEAD /hook/:hook_source":          {nil, everybody(405)},
+		"POST /hook/:hook_source":          {object{}, everybody(401)}, // what the source verifies is the permission
+		"PUT /hook/:hook_source":           {object{}, everybody(405)},
+		"PATCH /hook/:hook_source":         {object{}, everybody(405)},
+		"DELETE /hook/:hook_source":        {nil, everybody(405)},
+		"OPTIONS /hook/:hook_source":       {nil, everybody(200)},
+		"GET /hook/:hook_source/*":         {nil, everybody(405)},
+		"HEAD /hook/:hook_source/*":        {nil, everybody(405)},
+		"POST /hook/:hook_source/*":        {object{}, everybody(401)},
+		"PUT /hook/:hook_source/*":         {object{}, everybody(405)},
+		"PATCH /hook/:hook_source/*":       {object{}, everybody(405)},
+		"DELETE /hook/:hook_source/*":      {nil, everybody(405)},
+		"OPTIONS /hook/:hook_source/*":     {nil, everybody(200)},
+		"GET /hook/requests/:hook_request": {nil, everybody(404)}, // the id is the permission
+
 		"GET /mqtt":   {nil, everybody(101)}, // a stranger gets no further than CONNECT
 		"GET /tunnel": {nil, everybody(101)}, // a stranger gets no further than hello
 		"GET /ssh":    {nil, everybody(101)}, // nor than SSH's own question for a key
@@ -183,6 +212,12 @@ var narrow = map[string]access.Scope{
 	"GET /api/v1/mqtt/credentials":     access.ScopeRead,
 	"GET /api/v1/mqtt/rules":           access.ScopeRead,
 	"GET /api/v1/devices/:device/mqtt": access.ScopeRead,
+
+	"GET /api/v1/hooks/sources":                     access.ScopeRead,
+	"GET /api/v1/hooks/sources/:hook_source":        access.ScopeRead,
+	"GET /api/v1/hooks/sources/:hook_source/listen": access.ScopeRead,
+	"GET /api/v1/hooks/requests":                    access.ScopeRead,
+	"GET /api/v1/hooks/requests/:hook_request":      access.ScopeRead,
 
 	"POST /api/v1/mqtt/publish":                    access.ScopeConnect,
 	"POST /api/v1/mqtt/retained/clear":             access.ScopeConnect,
@@ -292,6 +327,13 @@ func (r *rig) fillMade(p string) string {
 		r.must(err)
 		p = strings.ReplaceAll(p, ":mqtt_rule", rule.ID)
 	}
-	p = strings.NewReplacer(":mqtt_client", "none", ":mqtt_template", "mqm_none").Replace(p)
+	if strings.Contains(p, ":hook_source") {
+		s, _, err := r.HooksIn.Create(ctx, r.users["owner"].ID, incoming.Change{Settings: func(s *incoming.Settings) {
+			s.Verify.Kind, s.Action.Kind = incoming.VerifyGitHub, incoming.ActionStore
+		}})
+		r.must(err)
+		p = strings.ReplaceAll(p, ":hook_source", s.Slug)
+	}
+	p = strings.NewReplacer(":hook_request", "req_none", ":mqtt_client", "none", ":mqtt_template", "mqm_none").Replace(p)
 	return strings.NewReplacer(":shell_id", "shl_none", ":key_id", "key_none", ":stream_id", "1").Replace(p)
 }

@@ -39,11 +39,15 @@ import (
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/updates"
+	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	transform.WorkIfAsked()
+	goleak.VerifyTestMain(m)
+}
 
 const password = "a good password"
 
@@ -59,6 +63,8 @@ type rig struct {
 	device map[string]store.Device
 	keys   map[string]ed25519.PrivateKey // of devices, by id
 	log    *syncBuffer
+
+	transforms *transform.Pool
 }
 
 // syncBuffer is a log that tests read while the hub writes.
@@ -146,6 +152,7 @@ func (r *rig) options() Options {
 	o.Ports = ports.New(ports.Options{Log: log, Store: st, Gate: gate, Events: o.Events, Now: time.Now, Dial: o.Tunnel.Dial,
 		Range: o.Config.TCPPorts})
 	r.mqtt(ctx, &o)
+	r.hooksIn(ctx, &o)
 	o.Install = &Install{Dist: dist.From(fstest.MapFS{}), Hub: dist.Hub{URL: r.url}, Key: o.Devices.FingerprintFor, Steps: o.Devices}
 	o.Site = fstest.MapFS{
 		"index.html":     {Data: []byte("<title>landing</title>")},
@@ -158,7 +165,7 @@ func (r *rig) options() Options {
 	o.GateKey, o.SSH = newSSHSigner(r.t).PublicKey(), sayBack
 	stopping, stop := context.WithCancel(ctx)
 	o.Stopping = stopping
-	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Updates.Run)
+	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Updates.Run, o.HooksIn.Run, r.transforms.Run)
 	return o
 }
 

@@ -160,7 +160,24 @@ func rules() map[string]rule {
 		"GET /api/v1/hooks/requests/:hook_request":            manager.by(access.ScopeRead),
 		"POST /api/v1/hooks/requests/:hook_request/replay":    manager,
 		"POST /api/v1/hooks/requests/:hook_request/answer":    manager,
+		"GET /api/v1/hooks/sources/:hook_source/listen":       manager.by(access.ScopeRead),
 		"POST /api/v1/hooks/try":                              manager.by(access.ScopeRead),
+
+		"GET /hook/:hook_source":           open, // what the source verifies is the permission
+		"HEAD /hook/:hook_source":          open,
+		"POST /hook/:hook_source":          open,
+		"PUT /hook/:hook_source":           open,
+		"PATCH /hook/:hook_source":         open,
+		"DELETE /hook/:hook_source":        open,
+		"OPTIONS /hook/:hook_source":       open,
+		"GET /hook/:hook_source/*":         open,
+		"HEAD /hook/:hook_source/*":        open,
+		"POST /hook/:hook_source/*":        open,
+		"PUT /hook/:hook_source/*":         open,
+		"PATCH /hook/:hook_source/*":       open,
+		"DELETE /hook/:hook_source/*":      open,
+		"OPTIONS /hook/:hook_source/*":     open,
+		"GET /hook/requests/:hook_request": open, // the id is the permission
 
 		"GET /mqtt":            open, // username and password of CONNECT are the permission
 		"GET /tunnel":          open, // the device's signature is the permission
@@ -183,6 +200,12 @@ func (a *api) register(e *echo.Echo) error {
 	RegisterHandlers(e, NewStrictHandler(a, nil))
 	e.GET("/api/v1/events", a.streamEvents)
 	e.GET("/api/v1/mqtt/tap", a.tapMQTT)
+	e.GET("/api/v1/hooks/sources/:hook_source/listen", a.listenHook)
+	for _, method := range hookMethods {
+		e.Add(method, "/hook/:hook_source", a.hook)
+		e.Add(method, "/hook/:hook_source/*", a.hook)
+	}
+	e.GET("/hook/requests/:hook_request", a.hookAnswer)
 	e.GET("/api/v1/devices/:device/connect", a.connect)
 	e.GET("/api/v1/shells/:shell_id/attach", a.attachShell)
 	e.GET(wire.PathTunnel, a.carriers.Open)

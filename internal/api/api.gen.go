@@ -1947,7 +1947,7 @@ type HookSource struct {
 	Methods       []string          `json:"methods"`
 	Name          string            `json:"name"`
 	Offline       HookSourceOffline `json:"offline"`
-	Rate          float32           `json:"rate"`
+	Rate          float64           `json:"rate"`
 
 	// Refused Requests that were not, since the hub began
 	Refused   int64          `json:"refused"`
@@ -1975,9 +1975,12 @@ type HookSourceChange struct {
 	Name           *string                    `json:"name,omitempty"`
 	NoTransform    *bool                      `json:"no_transform,omitempty"`
 	Offline        *HookSourceChangeOffline   `json:"offline,omitempty"`
-	Rate           *float32                   `json:"rate,omitempty"`
-	Transform      *HookTransform             `json:"transform,omitempty"`
-	Verify         *HookVerification          `json:"verify,omitempty"`
+	Rate           *float64                   `json:"rate,omitempty"`
+
+	// Secret With another kind of verification, which takes a secret of its own; rotate changes that of the same kind
+	Secret    *string           `json:"secret,omitempty"`
+	Transform *HookTransform    `json:"transform,omitempty"`
+	Verify    *HookVerification `json:"verify,omitempty"`
 }
 
 // HookSourceChangeMethods defines model for HookSourceChange.Methods.
@@ -2008,7 +2011,7 @@ type HookSourceRequest struct {
 	Offline *HookSourceRequestOffline `json:"offline,omitempty"`
 
 	// Rate Requests a second; 20 at first
-	Rate *float32 `json:"rate,omitempty"`
+	Rate *float64 `json:"rate,omitempty"`
 
 	// Secret What the sender signs with; the hub makes one where absent
 	Secret *string `json:"secret,omitempty"`

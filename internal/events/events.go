@@ -55,6 +55,13 @@ const (
 	MQTTImported          = "mqtt.imported"           // credentials, rules: how many
 	MQTTCleared           = "mqtt.cleared"            // filter, count: retained messages
 	MQTTKicked            = "mqtt.kicked"             // client_id, name, forget
+
+	HookReceived      = "hook.received"       // source, request_id, topic, hops where it came from a hub
+	HookRefused       = "hook.refused"        // source, reason, count: of one source once a minute at most
+	HookFailed        = "hook.failed"         // source, request_id, error
+	HookSourceAdded   = "hook.source_added"   // source
+	HookSourceChanged = "hook.source_changed" // source
+	HookSourceRemoved = "hook.source_removed" // source
 )
 
 // Data is an event's own members. Text in it that a stranger gave must be printable (wire.Printable).

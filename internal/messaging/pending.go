@@ -6,6 +6,7 @@ import "sync"
 type pending struct {
 	mu      sync.Mutex
 	waiting map[string]string
+	people  int // how many of waiting are people's
 	byUser  map[string]int
 }
 
@@ -19,19 +20,33 @@ const (
 func (p *pending) add(user, reply, request string) (remove func(), ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.waiting) >= maxPending || p.byUser[user] >= maxPendingByUser {
+	if p.people >= maxPending || p.byUser[user] >= maxPendingByUser {
 		return nil, false
 	}
 	p.waiting[reply] = request
+	p.people++
 	p.byUser[user]++
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		delete(p.waiting, reply)
+		p.people--
 		if p.byUser[user]--; p.byUser[user] == 0 {
 			delete(p.byUser, user)
 		}
 	}, true
+}
+
+// allow is add for a caller that counts by itself.
+func (p *pending) allow(reply, request string) (remove func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting[reply] = request
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.waiting, reply)
+	}
 }
 
 // request is the topic of what is answered on reply.

@@ -112,7 +112,7 @@ type request struct {
 func (e *Exchange) request(who Principal, device string, m mqtt.Message, wait time.Duration) (*request, error) {
 	q := &request{Exchange: e, message: m, began: time.Now(), answers: make(chan Received, 1), done: func() {}}
 	if m.ResponseTopic == "" {
-		q.own, q.message.ResponseTopic = true, "replies/"+e.Name+"/"+wire.NewID()
+		q.own, q.message.ResponseTopic = true, e.ReplyTopic(wire.NewID())
 	}
 	if len(m.Correlation) == 0 {
 		q.message.Correlation = make([]byte, 16)
@@ -139,15 +139,7 @@ func (e *Exchange) request(who Principal, device string, m mqtt.Message, wait ti
 // listened reports whether somebody who is connected has a subscription to a topic, or may have: of an external broker's
 // subscriptions the hub knows nothing.
 func (e *Exchange) listened(topic string) bool {
-	if e.Backend.Stats().Backend == BackendExternal {
-		return true
-	}
-	return slices.ContainsFunc(e.Backend.Clients(), func(c Client) bool {
-		return c.Connected && slices.ContainsFunc(c.Subscriptions, func(s Subscription) bool {
-			filter, ok := access.Unshared(s.Filter)
-			return ok && access.ContainsTopics(filter, topic)
-		})
-	})
+	return e.Listens(topic, func(Principal) bool { return true })
 }
 
 // take is given what comes on the response topic: the first that answers this request counts.

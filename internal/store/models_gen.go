@@ -82,6 +82,65 @@ type Grant struct {
 	ExpiresAt *int64
 }
 
+type HookRequest struct {
+	Number      int64
+	ID          string
+	SourceID    string
+	At          int64
+	Method      string
+	Path        string
+	Address     string
+	ContentType string
+	Bytes       int64
+	Key         string
+	Repeats     int64
+	State       string
+	Attempts    int64
+	NextAt      int64
+	Owner       string
+	ExpiresAt   *int64
+	Error       string
+	Topic       string
+	DeviceID    string
+	Plan        string
+	Status      *int64
+	AnswerType  string
+	Answer      []byte
+	ExitCode    *int64
+	TookMs      *int64
+	Headers     string
+	Body        []byte
+	Payload     []byte
+}
+
+type HookSeen struct {
+	SourceID  string
+	Key       string
+	RequestID string
+	At        int64
+	ExpiresAt int64
+}
+
+type HookSource struct {
+	ID        string
+	Slug      string
+	Name      string
+	Settings  string
+	Enabled   bool
+	Accepted  int64
+	LastAt    *int64
+	CreatedAt int64
+}
+
+type HookSourceSecret struct {
+	ID        string
+	SourceID  string
+	Sealed    string
+	Hint      string
+	CreatedAt int64
+	ExpiresAt *int64
+}
+
 type InstallCode struct {
 	ID            string
 	CodeHash      string

@@ -2716,7 +2716,10 @@ export interface components {
             methods?: ("GET" | "POST" | "PUT" | "PATCH")[];
             /** @description 1048576 at first */
             max_bytes?: number;
-            /** @description Requests a second; 20 at first */
+            /**
+             * Format: double
+             * @description Requests a second; 20 at first
+             */
             rate?: number;
             /** @description 50 at first */
             burst?: number;
@@ -2734,8 +2737,11 @@ export interface components {
         HookSourceChange: {
             name?: string;
             verify?: components["schemas"]["HookVerification"];
+            /** @description With another kind of verification, which takes a secret of its own; rotate changes that of the same kind */
+            secret?: string;
             methods?: ("GET" | "POST" | "PUT" | "PATCH")[];
             max_bytes?: number;
+            /** Format: double */
             rate?: number;
             burst?: number;
             dedupe?: components["schemas"]["HookDedupe"];
@@ -2758,6 +2764,7 @@ export interface components {
             secrets: components["schemas"]["HookSecret"][];
             methods: string[];
             max_bytes: number;
+            /** Format: double */
             rate: number;
             burst: number;
             dedupe: components["schemas"]["HookDedupe"];

@@ -1,0 +1,219 @@
+package incoming
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aditdev/adit/internal/mqtt"
+	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// publishWithin bounds one try to publish.
+const publishWithin = 10 * time.Second
+
+func (h *Hooks) publish(ctx context.Context, j *job) outcome {
+	ctx, cancel := context.WithTimeout(ctx, publishWithin)
+	defer cancel()
+	var err error
+	if j.question != nil {
+		err = j.question.ask(ctx, h.message(j))
+	} else {
+		err = h.Broker.Send(ctx, h.message(j), "hook "+j.sourceName)
+	}
+	switch wire.CodeOf(err) {
+	case wire.Invalid, wire.TooLarge, wire.Forbidden, wire.NotFound:
+		return outcome{err: err}
+	}
+	if err != nil {
+		return j.later(err)
+	}
+	return outcome{}
+}
+
+// Names of the user properties that say where a message comes from.
+const (
+	propertyID     = "hook-id"
+	propertySource = "hook-source"
+)
+
+// message is what a job publishes.
+func (h *Hooks) message(j *job) mqtt.Message {
+	p := j.plan
+	m := mqtt.Message{Topic: p.topic, Payload: j.payload(), QoS: byte(p.QoS), Retain: p.Retain, ContentType: p.ContentType,
+		UserProperties: []mqtt.UserProperty{{Name: propertyID, Value: j.id}, {Name: propertySource, Value: j.sourceName}}}
+	if p.Hops > 0 {
+		m.UserProperties = append(m.UserProperties, mqtt.UserProperty{Name: HeaderHops, Value: strconv.Itoa(p.Hops)})
+	}
+	if p.Encoding != "" {
+		m.UserProperties = append(m.UserProperties, mqtt.UserProperty{Name: "content-encoding", Value: wire.Printable(p.Encoding, 100)})
+	}
+	for _, u := range p.Properties {
+		m.UserProperties = append(m.UserProperties, mqtt.UserProperty{Name: u.Name, Value: u.Value})
+	}
+	if j.expires != nil {
+		m.Expiry = (store.Time(*j.expires).Sub(h.Now()) + time.Second - 1).Truncate(time.Second)
+	}
+	if j.question != nil {
+		m.ResponseTopic, m.Correlation = j.question.topic, []byte(j.id)
+	}
+	if p.Correlation == CorrelateEnvelope {
+		m.Payload, m.ContentType = envelope(j.id, m.ResponseTopic, m.Payload), "application/json"
+	}
+	return m
+}
+
+// envelope carries what MQTT 3.1.1 has no properties for. The payload is JSON where it is JSON, and text otherwise.
+func envelope(id, reply string, payload []byte) []byte {
+	e := struct {
+		ID      string          `json:"id"`
+		Reply   string          `json:"reply,omitempty"`
+		Payload json.RawMessage `json:"payload"`
+	}{ID: id, Reply: reply, Payload: payload}
+	if !json.Valid(payload) || !utf8.Valid(payload) {
+		e.Payload, _ = json.Marshal(strings.ToValidUTF8(string(payload), "\uFFFD")) // texts always marshal
+	}
+	text, err := json.Marshal(e)
+	if err != nil {
+		panic(err) // it was valid
+	}
+	return text
+}
+
+// commandWithin is how long the hub waits for the answer of a command: the device ends it before.
+const commandWithin = (wire.MaxRunSeconds + 15) * time.Second
+
+// command has the device run it, by the request's id: a device that has run it already says the same again.
+func (h *Hooks) command(ctx context.Context, j *job) outcome {
+	device := j.plan.device
+	if _, _, err := h.Devices.Find(ctx, device); err != nil {
+		if wire.CodeOf(err) == wire.NotFound {
+			return outcome{err: wire.Wrap(err, wire.NotFound, "The device was removed.")}
+		}
+		return j.later(err)
+	}
+	if !h.Devices.Online(device) {
+		h.absent.add(device)
+		if !h.Devices.Online(device) { // it may have come in between
+			return outcome{err: wire.Errorf(wire.Offline, "The device is not connected. It is run when the device comes."), again: absentAgain, free: true}
+		}
+	}
+	if !h.orders.take(device) {
+		return outcome{err: wire.Errorf(wire.RateLimited, "The device runs %d commands already.", wire.MaxRunsAtOnce), again: crowdedAgain, free: true}
+	}
+	defer h.orders.give(device)
+	ctx, cancel := context.WithTimeout(ctx, commandWithin)
+	defer cancel()
+	run := wire.Run{ID: j.id, Command: j.plan.Command, Arguments: j.plan.Arguments, Stdin: j.plan.payload}
+	result, err := h.Devices.Run(ctx, device, run)
+	switch wire.CodeOf(err) {
+	case wire.Invalid, wire.NotFound, wire.Forbidden, wire.Conflict, wire.TooLarge:
+		return outcome{err: err}
+	}
+	if err != nil {
+		return j.later(err)
+	}
+	return outcome{answer: commandAnswer(result)}
+}
+
+// commandAnswer is the JSON that a sender gets for a command.
+func commandAnswer(r wire.RunResult) *answer {
+	body, err := json.Marshal(struct {
+		ExitCode int    `json:"exit_code"`
+		Stdout   string `json:"stdout"`
+		Stderr   string `json:"stderr"`
+		Cut      bool   `json:"cut,omitempty"`
+		TimedOut bool   `json:"timed_out,omitempty"`
+	}{r.ExitCode, strings.ToValidUTF8(string(r.Stdout), "\uFFFD"), strings.ToValidUTF8(string(r.Stderr), "\uFFFD"), r.Cut, r.TimedOut})
+	if err != nil {
+		panic(err) // texts always marshal
+	}
+	return &answer{Status: http.StatusOK, ContentType: "application/json", Body: body, ExitCode: &r.ExitCode}
+}
+
+// absent are the devices that something waits for.
+type absent struct {
+	mu      sync.Mutex
+	devices map[string]bool
+}
+
+func (a *absent) add(device string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.devices[device] = true
+}
+
+// take reports whether something waits for a device, and forgets it.
+func (a *absent) take(device string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	waits := a.devices[device]
+	delete(a.devices, device)
+	return waits
+}
+
+// recallAbsent knows after a restart for which devices something waits.
+func (h *Hooks) recallAbsent(ctx context.Context) error {
+	devices, err := h.Store.Read().DevicesOfWaitingHooks(ctx)
+	for _, device := range devices {
+		h.absent.add(device)
+		if h.Devices.Online(device) {
+			h.arrived(device)
+		}
+	}
+	return err
+}
+
+// arrived makes due what waits for a device.
+func (h *Hooks) arrived(device string) {
+	if !h.absent.take(device) {
+		return
+	}
+	err := h.Store.WriteTogether(context.Background(), func(q *store.Queries) error {
+		_, err := q.WakeHookRequests(context.Background(), store.WakeHookRequestsParams{DeviceID: device, Now: h.millis()})
+		return err
+	})
+	if err != nil {
+		h.Log.Error("what waits for a device was not woken", "device", device, "cause", err)
+	}
+	h.rouse()
+}
+
+// lanes are slots, so many in all and so many of one key.
+type lanes struct {
+	mu       sync.Mutex
+	all, one int
+	taken    int
+	by       map[string]int
+}
+
+func newLanes(all, one int) *lanes { return &lanes{all: all, one: one, by: map[string]int{}} }
+
+func (l *lanes) take(key string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.taken >= l.all || l.by[key] >= l.one {
+		return false
+	}
+	l.taken++
+	l.by[key]++
+	return true
+}
+
+func (l *lanes) give(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.taken--
+	if l.by[key]--; l.by[key] == 0 {
+		delete(l.by, key)
+	}
+}
+
+var errSilent = errors.New("no answer came")

@@ -1,0 +1,68 @@
+package incoming
+
+import (
+	"errors"
+	"io"
+
+	"golang.org/x/sync/semaphore"
+)
+
+var (
+	errTooLong = errors.New("body too long")
+	errBusy    = errors.New("no memory left for bodies")
+)
+
+// hold is a share of the memory for bodies. It grows with what really comes: a sender that says much and sends nothing holds
+// nothing.
+type hold struct {
+	budget *semaphore.Weighted
+	bytes  int64
+}
+
+// more takes more, or nothing: whoever waited for it would keep what they have from others that wait.
+func (h *hold) more(n int64) bool {
+	if !h.budget.TryAcquire(n) {
+		return false
+	}
+	h.bytes += n
+	return true
+}
+
+func (h *hold) release() {
+	if h.bytes > 0 {
+		h.budget.Release(h.bytes)
+		h.bytes = 0
+	}
+}
+
+const firstRead = 4 << 10
+
+// readAll reads a body of at most max bytes. Errors: errTooLong, errBusy, and the reader's.
+func (h *hold) readAll(r io.Reader, max int64) ([]byte, error) {
+	limit := max + 1 // one byte too many tells
+	size := min(limit, firstRead)
+	if !h.more(size) {
+		return nil, errBusy
+	}
+	body := make([]byte, 0, size)
+	for {
+		n, err := r.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case int64(len(body)) > max:
+			return nil, errTooLong
+		case errors.Is(err, io.EOF):
+			return body, nil
+		case err != nil:
+			return nil, err
+		case len(body) < cap(body):
+			continue
+		}
+		grown := min(4*size, limit)
+		if !h.more(grown - size) {
+			return nil, errBusy
+		}
+		size = grown
+		body = append(make([]byte, 0, size), body...)
+	}
+}

@@ -1,0 +1,142 @@
+package incoming
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/aditdev/adit/internal/store"
+)
+
+// crowds are those that listen to sources. The database is their queue: who is slow falls behind, and loses nothing.
+type crowds struct {
+	mu sync.Mutex
+	by map[string]*crowd
+}
+
+type crowd struct {
+	listeners int
+	wake      chan struct{} // closed at the next request
+}
+
+// maxListeners bounds who listens to one source.
+const maxListeners = 16
+
+func (c *crowds) join(source string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	one := c.by[source]
+	if one == nil {
+		one = &crowd{wake: make(chan struct{})}
+		c.by[source] = one
+	}
+	if one.listeners >= maxListeners {
+		return false
+	}
+	one.listeners++
+	return true
+}
+
+func (c *crowds) leave(source string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if one := c.by[source]; one != nil {
+		if one.listeners--; one.listeners == 0 {
+			delete(c.by, source)
+		}
+	}
+}
+
+func (c *crowds) has(source string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.by[source] != nil
+}
+
+// tell says that a source has a new request.
+func (c *crowds) tell(source string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if one := c.by[source]; one != nil {
+		close(one.wake)
+		one.wake = make(chan struct{})
+	}
+}
+
+func (c *crowds) next(source string) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if one := c.by[source]; one != nil {
+		return one.wake
+	}
+	return nil
+}
+
+const (
+	listenPage = 8 // requests are read at once, whose bodies may be large
+	listenPoll = time.Second
+)
+
+// Listen yields the requests to a source after the one of that number, or after now where it is negative, in order, as they come,
+// until ctx ends. Errors: not_found, rate_limited.
+func (h *Hooks) Listen(ctx context.Context, ref string, after int64) (iter.Seq2[Detail, error], error) {
+	s, err := find(ctx, h.Store.Read(), ref)
+	if err != nil {
+		return nil, err
+	}
+	last, err := h.Store.Read().LastHookRequest(ctx, s.ID)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if after < 0 || after > last { // it may know requests of a hub that was since restored from a backup
+		after = last
+	}
+	if !h.crowds.join(s.ID) {
+		return nil, busy(time.Minute, "%d listen to this source already.", maxListeners)
+	}
+	return func(yield func(Detail, error) bool) {
+		defer h.crowds.leave(s.ID)
+		h.listen(ctx, s.ID, after, yield)
+	}, nil
+}
+
+func (h *Hooks) listen(ctx context.Context, source string, after int64, yield func(Detail, error) bool) {
+	poll := time.NewTicker(listenPoll) // another process may have taken one
+	defer poll.Stop()
+	for {
+		wake := h.crowds.next(source)
+		n, ok := h.forward(ctx, source, &after, yield)
+		switch {
+		case !ok:
+			return
+		case n == listenPage:
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-wake:
+		case <-poll.C:
+		}
+	}
+}
+
+// forward yields a page; ok is false where that was the end.
+func (h *Hooks) forward(ctx context.Context, source string, after *int64, yield func(Detail, error) bool) (n int, ok bool) {
+	rows, err := h.Store.Read().HookRequestsAfter(ctx, store.HookRequestsAfterParams{SourceID: source, After: *after, AtMost: listenPage})
+	if err != nil {
+		if ctx.Err() == nil {
+			yield(Detail{}, fmt.Errorf("listen: %w", err))
+		}
+		return 0, false
+	}
+	for _, row := range rows {
+		*after = row.Number
+		if !yield(h.detail(row), nil) {
+			return 0, false
+		}
+	}
+	return len(rows), true
+}

@@ -1,0 +1,312 @@
+package incoming
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aditdev/adit/internal/messaging"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// Request is one as it comes through the door.
+type Request struct {
+	Slug, Method, Host, Address string
+	URL                         *url.URL
+	Rest                        string // of the path, behind the slug
+	Header                      http.Header
+	Body                        io.Reader
+	Length                      int64 // of Body; -1: not said
+}
+
+// Answer is what goes back.
+type Answer struct {
+	Status      int
+	ContentType string
+	Body        []byte
+	Header      map[string]string
+}
+
+// Refusal is the Error for a request that was not accepted, with what HTTP says beside it.
+type Refusal struct {
+	Cause      *wire.Error
+	Status     int           // where it is another than the code's
+	RetryAfter time.Duration // 0: not said
+	Header     map[string]string
+}
+
+func (r *Refusal) Error() string { return r.Cause.Error() }
+func (r *Refusal) Unwrap() error { return r.Cause }
+
+// HeaderHops counts how often a message has left a hub as a webhook: a circle of hooks ends at MaxHops. HeaderDuplicate
+// says that the request came before.
+const (
+	HeaderHops      = "adit-hops"
+	HeaderDuplicate = "adit-duplicate"
+	MaxHops         = 8
+)
+
+// errNoSource is the same for what does not exist and what is disabled.
+var errNoSource = wire.Errorf(wire.NotFound, "There is nothing at this address.")
+
+// Receive takes a request. Who is refused gets an error, a *Refusal where HTTP needs to know more; what is kept already when
+// ctx ends is done all the same.
+func (h *Hooks) Receive(ctx context.Context, r Request) (Answer, error) {
+	s := h.lookup(r.Slug)
+	if s == nil {
+		return Answer{}, errNoSource
+	}
+	if r.Method == http.MethodOptions {
+		return s.allow(r.Header), nil
+	}
+	a, err := h.receive(ctx, s, r)
+	if err != nil && ctx.Err() == nil {
+		h.refused(ctx, s, err)
+	}
+	return a, err
+}
+
+// visit is a request on its way in.
+type visit struct {
+	*Hooks
+	*source
+	request Request
+	subject subject
+	began   time.Time
+	hops    int
+	wait    time.Duration
+	held    *hold
+	keys    []string // by which a repeat is told, the plain one first
+	plan    *plan
+}
+
+func (h *Hooks) receive(ctx context.Context, s *source, r Request) (Answer, error) {
+	v := &visit{Hooks: h, source: s, request: r, began: h.Now(), held: &hold{budget: h.budget}}
+	defer func() { v.held.release() }()
+	if err := v.admit(); err != nil {
+		return Answer{}, err
+	}
+	if err := v.read(); err != nil {
+		return Answer{}, err
+	}
+	replay, err := s.verify(r.Header, v.subject.Body, v.began)
+	if err != nil {
+		return Answer{}, err
+	}
+	if a, ok := v.challenge(); ok {
+		return a, nil
+	}
+	v.name(replay)
+	if id, err := v.seen(ctx); err != nil || id != "" {
+		return v.again(ctx, id, err)
+	}
+	if v.plan, err = h.plan(ctx, s, &v.subject); err != nil {
+		return Answer{}, err
+	}
+	v.plan.Hops, v.plan.WaitMS = v.hops, v.wait.Milliseconds()
+	if v.wait > 0 {
+		return v.acceptAndWait(ctx)
+	}
+	return v.accept(ctx)
+}
+
+// admit looks at all that is not the body.
+func (v *visit) admit() error {
+	var err error
+	if !contains(v.Methods, v.request.Method) {
+		return &Refusal{Cause: wire.Errorf(wire.Invalid, "This address takes %s.", strings.Join(v.Methods, ", ")), Status: http.StatusMethodNotAllowed,
+			Header: map[string]string{"Allow": strings.Join(append([]string{http.MethodOptions}, v.Methods...), ", ")}}
+	}
+	if v.hops, err = hopsOf(v.request.Header); err != nil {
+		return err
+	}
+	if turn := v.limit.ReserveN(v.began, 1); !turn.OK() || turn.DelayFrom(v.began) > 0 {
+		after := turn.DelayFrom(v.began)
+		turn.CancelAt(v.began)
+		return busy(max(after, time.Second), "This source takes %g requests a second.", v.Rate)
+	}
+	if v.full.Load() {
+		return busy(time.Minute, "Too many requests wait on this hub to be done.")
+	}
+	v.wait, err = parseWait(v.request.URL.Query())
+	return err
+}
+
+func contains(list []string, s string) bool {
+	for _, one := range list {
+		if one == s {
+			return true
+		}
+	}
+	return false
+}
+
+func busy(after time.Duration, format string, args ...any) error {
+	return &Refusal{Cause: wire.Errorf(wire.RateLimited, format, args...), RetryAfter: after}
+}
+
+// hopsOf reads how often what is behind a request has left a hub. One that goes in a circle ends here.
+func hopsOf(h http.Header) (int, error) {
+	text := h.Get(HeaderHops)
+	if text == "" {
+		return 0, nil
+	}
+	hops, err := strconv.Atoi(text)
+	if err != nil || hops < 0 || len(h.Values(HeaderHops)) > 1 {
+		return 0, wire.Errorf(wire.Invalid, "The header %s is not a number.", HeaderHops)
+	}
+	if hops > MaxHops {
+		return 0, &Refusal{Cause: wire.Errorf(wire.Conflict, "This request has passed %d hubs: it goes in a circle. Look which endpoint sends to which source.", hops),
+			Status: http.StatusLoopDetected}
+	}
+	return hops, nil
+}
+
+// MaxWait is how long a sender may wait: proxies in front cut longer ones.
+const MaxWait = 30 * time.Second
+
+// parseWait reads ?wait=5s.
+func parseWait(query url.Values) (time.Duration, error) {
+	text := query.Get("wait")
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 || d > MaxWait || len(query["wait"]) > 1 {
+		return 0, invalidField("wait", "How long to wait is a duration such as 5s, at most 30s.")
+	}
+	return d, nil
+}
+
+// read takes the body, as far as the source lets it.
+func (v *visit) read() error {
+	r := v.request
+	if r.Length > v.MaxBytes {
+		return v.tooLarge()
+	}
+	body, err := v.held.readAll(r.Body, v.MaxBytes)
+	switch {
+	case errors.Is(err, errTooLong):
+		return v.tooLarge()
+	case errors.Is(err, errBusy):
+		return busy(5*time.Second, "The hub is busy with other requests.")
+	case err != nil:
+		return wire.Wrap(err, wire.Invalid, "The body did not come whole.")
+	}
+	v.subject = subject{ID: "req_" + wire.NewID(), Source: v.ID, Method: r.Method, Path: r.Rest, Query: r.URL.Query(), Headers: keptHeaders(r.Header, r.Host),
+		ContentType: cleanType(r.Header.Get("Content-Type")), Encoding: r.Header.Get("Content-Encoding"), Body: body}
+	if v.needsInput() && !v.held.more(int64(len(body))) { // a copy of it goes to the transform
+		return busy(5*time.Second, "The hub is busy with other requests.")
+	}
+	return nil
+}
+
+func (v *visit) needsInput() bool {
+	return v.source.Transform != nil || isTemplate(v.Action.Topic) || len(v.Action.Arguments) > 0
+}
+
+func (v *visit) tooLarge() error {
+	return wire.Errorf(wire.TooLarge, "This source takes bodies of at most %d bytes.", v.MaxBytes)
+}
+
+// cleanType is a content type as MQTT and answers can carry it.
+func cleanType(text string) string {
+	if len(text) > 256 || strings.ContainsFunc(text, control) {
+		return ""
+	}
+	return strings.ToValidUTF8(text, "")
+}
+
+// challenge answers a provider that asks whether this is the right address (docs.slack.dev: url_verification).
+func (v *visit) challenge() (Answer, bool) {
+	if v.Verify.Kind != VerifySlack {
+		return Answer{}, false
+	}
+	var asked struct {
+		Type      string `json:"type"`
+		Challenge string `json:"challenge"`
+	}
+	if json.Unmarshal(v.subject.Body, &asked) != nil || asked.Type != "url_verification" {
+		return Answer{}, false
+	}
+	return Answer{Status: http.StatusOK, ContentType: "text/plain; charset=utf-8", Body: []byte(asked.Challenge)}, true
+}
+
+// allow answers CloudEvents' question whether it may send (HTTP 1.1 Web Hooks for Event Delivery §4). Who asks proves nothing by
+// it, and learns only that there is a source.
+func (s *source) allow(h http.Header) Answer {
+	a := Answer{Status: http.StatusOK, Header: map[string]string{"Allow": strings.Join(append([]string{http.MethodOptions}, s.Methods...), ", ")}}
+	origin := h.Get("WebHook-Request-Origin")
+	if origin == "" || len(origin) > 255 || !wire.IsWord(origin, ".-_:/[]") {
+		return a
+	}
+	a.Header["WebHook-Allowed-Origin"] = origin
+	a.Header["WebHook-Allowed-Rate"] = strconv.Itoa(max(1, int(s.Rate*60))) // in requests a minute
+	return a
+}
+
+// Fields that name a request at its sender, in the order in which they are asked.
+var idHeaders = []string{"webhook-id", "X-GitHub-Delivery", "X-Gitlab-Event-UUID", "X-Shopify-Webhook-Id", "ce-id", "Idempotency-Key"}
+
+// name finds by what a repeat of the request would be told: its id at the sender, and, where it was signed with a time, all that
+// was signed, which nobody can vary.
+func (v *visit) name(replay string) {
+	key := v.idInBody()
+	names := idHeaders
+	if v.Dedupe.Header != "" {
+		key, names = "", []string{v.Dedupe.Header}
+	}
+	for _, name := range names {
+		if value := v.request.Header.Get(name); key == "" && value != "" {
+			key = strings.ToLower(name) + " " + value
+		}
+	}
+	if len(key) > 300 || strings.ContainsFunc(key, control) {
+		key = ""
+	}
+	if key != "" && *v.Dedupe.Hours > 0 {
+		v.keys = append(v.keys, key)
+	}
+	if replay != "" && replay != key {
+		v.keys = append(v.keys, replay)
+	}
+}
+
+// idInBody is the id of the event where the provider signs one: a stranger cannot vary it, as they could a header.
+func (v *visit) idInBody() string {
+	field := map[string]string{VerifyStripe: "id", VerifySlack: "event_id"}[v.Verify.Kind]
+	if field == "" {
+		return ""
+	}
+	var members map[string]json.RawMessage
+	id := ""
+	if json.Unmarshal(v.subject.Body, &members) != nil || json.Unmarshal(members[field], &id) != nil || id == "" {
+		return ""
+	}
+	return v.Verify.Kind + " " + id
+}
+
+// remembered is how long a key counts: longer than a signature is good.
+func (v *visit) remembered() time.Duration {
+	return max(time.Duration(*v.Dedupe.Hours)*time.Hour, 3*v.Verify.tolerance())
+}
+
+// listening reports whether somebody is there who can answer.
+func (v *visit) listening() bool {
+	switch p := v.plan; p.Kind {
+	case ActionStore:
+		return v.crowds.has(v.ID)
+	case ActionCommand:
+		return v.Devices.Online(p.device)
+	default:
+		return v.Broker.Listens(p.topic, func(who messaging.Principal) bool {
+			return p.device == "" || who.Device == p.device || v.Action.Device == "" && who.Kind == messaging.KindApplication
+		})
+	}
+}

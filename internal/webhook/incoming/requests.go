@@ -1,0 +1,240 @@
+package incoming
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// Entry is a request as people see it.
+type Entry struct {
+	Number                   int64
+	ID, SourceID, SourceSlug string
+	At                       time.Time
+	Method, Path, Address    string
+	ContentType, Key, State  string
+	Bytes, Repeats, Attempts int64
+	NextAt                   *time.Time // of one that waits and is not worked on
+	Error, Topic, DeviceID   string
+	Status, TookMS           *int64
+}
+
+// Detail is an Entry with all that was kept.
+type Detail struct {
+	Entry
+	Headers       []Header
+	Body, Payload []byte
+	Answer        *Reply
+}
+
+// Reply is what was answered.
+type Reply struct {
+	Status      int
+	ContentType string
+	Body        []byte
+	ExitCode    *int
+}
+
+// Filter chooses requests; what is zero does not.
+type Filter struct {
+	Source, State string
+	Since, Until  *time.Time
+	Before        string // the Next of the page before
+	Limit         int
+}
+
+// Requests gives a page of them, the newest first, and what the next begins with; "" where there is none.
+func (h *Hooks) Requests(ctx context.Context, f Filter) (entries []Entry, next string, err error) {
+	p := store.ListHookRequestsParams{Until: math.MaxInt64, AtMost: int64(f.Limit) + 1}
+	if f.State != "" {
+		p.State = f.State
+	}
+	if f.Since != nil {
+		p.Since = store.Millis(*f.Since)
+	}
+	if f.Until != nil {
+		p.Until = store.Millis(*f.Until)
+	}
+	if f.Before != "" {
+		if p.Before, err = strconv.ParseInt(f.Before, 10, 64); err != nil || p.Before < 1 {
+			return nil, "", invalidField("before", "before is the next of another page.")
+		}
+	}
+	rows, err := h.rows(ctx, f.Source, p)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, row := range rows[:min(len(rows), f.Limit)] {
+		entries = append(entries, h.entry(row))
+	}
+	if len(rows) > f.Limit {
+		next = strconv.FormatInt(rows[f.Limit-1].Number, 10)
+	}
+	return entries, next, nil
+}
+
+func (h *Hooks) rows(ctx context.Context, source string, p store.ListHookRequestsParams) ([]store.ListHookRequestsRow, error) {
+	q := h.Store.Read()
+	if source == "" {
+		rows, err := q.ListHookRequests(ctx, p)
+		if err != nil {
+			return nil, fmt.Errorf("list requests: %w", err)
+		}
+		return rows, nil
+	}
+	s, err := find(ctx, q, source)
+	if err != nil {
+		return nil, err
+	}
+	of, err := q.ListHookRequestsOf(ctx, store.ListHookRequestsOfParams{SourceID: s.ID, Before: p.Before, State: p.State, Since: p.Since,
+		Until: p.Until, AtMost: p.AtMost})
+	if err != nil {
+		return nil, fmt.Errorf("list requests: %w", err)
+	}
+	rows := make([]store.ListHookRequestsRow, 0, len(of))
+	for _, row := range of {
+		rows = append(rows, store.ListHookRequestsRow(row))
+	}
+	return rows, nil
+}
+
+func (h *Hooks) entry(r store.ListHookRequestsRow) Entry {
+	e := Entry{Number: r.Number, ID: r.ID, SourceID: r.SourceID, At: store.Time(r.At), Method: r.Method, Path: r.Path, Address: r.Address,
+		ContentType: r.ContentType, Key: r.Key, State: r.State, Bytes: r.Bytes, Repeats: r.Repeats, Attempts: r.Attempts, Error: r.Error,
+		Topic: r.Topic, DeviceID: r.DeviceID, Status: r.Status, TookMS: r.TookMs}
+	if s := h.source(r.SourceID); s != nil {
+		e.SourceSlug = s.Slug
+	}
+	if r.State == stateWaiting && r.Owner == "" {
+		e.NextAt = new(store.Time(r.NextAt))
+	}
+	return e
+}
+
+// Request gives one with all that was kept, or fails with wire.NotFound.
+func (h *Hooks) Request(ctx context.Context, id string) (Detail, error) {
+	row, err := h.row(ctx, id)
+	if err != nil {
+		return Detail{}, err
+	}
+	return h.detail(row), nil
+}
+
+func (h *Hooks) row(ctx context.Context, id string) (store.HookRequest, error) {
+	row, err := h.Store.Read().GetHookRequest(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return row, wire.Errorf(wire.NotFound, "There is no such request, or it was removed since.")
+	}
+	if err != nil {
+		return row, fmt.Errorf("find request: %w", err)
+	}
+	return row, nil
+}
+
+func (h *Hooks) detail(r store.HookRequest) Detail {
+	d := Detail{Body: r.Body, Payload: r.Payload, Entry: h.entry(store.ListHookRequestsRow{Number: r.Number, ID: r.ID, SourceID: r.SourceID, At: r.At,
+		Method: r.Method, Path: r.Path, Address: r.Address, ContentType: r.ContentType, Bytes: r.Bytes, Key: r.Key, Repeats: r.Repeats, State: r.State,
+		Attempts: r.Attempts, NextAt: r.NextAt, Owner: r.Owner, Error: r.Error, Topic: r.Topic, DeviceID: r.DeviceID, Status: r.Status, TookMs: r.TookMs})}
+	if json.Unmarshal([]byte(r.Headers), &d.Headers) != nil {
+		d.Headers = nil
+	}
+	if r.Status != nil {
+		d.Answer = &Reply{Status: int(*r.Status), ContentType: r.AnswerType, Body: r.Answer}
+		if r.ExitCode != nil {
+			d.Answer.ExitCode = new(int(*r.ExitCode))
+		}
+	}
+	return d
+}
+
+// Answered gives the answer to a request whose sender waited too short, to whoever knows its id: 202 while there is none.
+func (h *Hooks) Answered(ctx context.Context, id string) (Answer, error) {
+	row, err := h.row(ctx, id)
+	switch {
+	case err != nil:
+		return Answer{}, err
+	case row.Status != nil:
+		return answerOf(row), nil
+	case row.State == stateFailed:
+		return Answer{}, &Refusal{Cause: wire.Errorf(wire.Conflict, "%s", row.Error), Status: http.StatusBadGateway}
+	}
+	return accepted(id), nil
+}
+
+// Replay does anew what the source does with a request, as the source is now, under the same id. Errors: not_found, conflict where it
+// waits still, and those of Receive for what its transform makes of it.
+func (h *Hooks) Replay(ctx context.Context, id string) (Entry, error) {
+	row, err := h.row(ctx, id)
+	if err != nil {
+		return Entry{}, err
+	}
+	s := h.source(row.SourceID)
+	if s == nil {
+		return Entry{}, wire.Errorf(wire.NotFound, "Its source was removed.")
+	}
+	p, err := h.plan(ctx, s, subjectOf(row))
+	if err != nil {
+		return Entry{}, err
+	}
+	change := store.ReplayHookRequestParams{ID: id, NextAt: h.millis(), Topic: p.topic, DeviceID: p.device, Plan: p.text(), Payload: p.payload}
+	if s.ExpiresSeconds > 0 {
+		change.ExpiresAt = new(store.Millis(h.Now().Add(time.Duration(s.ExpiresSeconds) * time.Second)))
+	}
+	if p.Kind == ActionStore {
+		return Entry{}, wire.Errorf(wire.Conflict, "Its source only keeps requests: there is nothing to do again.")
+	}
+	n := int64(0)
+	err = h.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {
+		n, err = q.ReplayHookRequest(ctx, change)
+		return err
+	})
+	switch {
+	case err != nil:
+		return Entry{}, fmt.Errorf("replay request: %w", err)
+	case n == 0:
+		return Entry{}, wire.Errorf(wire.Conflict, "It waits to be done already.")
+	}
+	h.rouse()
+	d, err := h.Request(ctx, id)
+	return d.Entry, err
+}
+
+// subjectOf is a kept request as transforms see it.
+func subjectOf(row store.HookRequest) *subject {
+	r := &subject{ID: row.ID, Source: row.SourceID, Method: row.Method, ContentType: row.ContentType, Body: row.Body}
+	path, query, _ := strings.Cut(row.Path, "?")
+	r.Path = path
+	r.Query, _ = url.ParseQuery(query) // as far as it can be read, as at the door
+	_ = json.Unmarshal([]byte(row.Headers), &r.Headers)
+	for _, field := range r.Headers {
+		if strings.EqualFold(field.Name, "Content-Encoding") {
+			r.Encoding = field.Value
+		}
+	}
+	return r
+}
+
+// GiveAnswer is that of whoever listens to a source that only keeps requests. Errors: not_found, invalid, conflict.
+func (h *Hooks) GiveAnswer(ctx context.Context, id string, r Reply) error {
+	row, err := h.row(ctx, id)
+	if err != nil {
+		return err
+	}
+	if s := h.source(row.SourceID); s == nil || s.Action.Kind != ActionStore {
+		return wire.Errorf(wire.Conflict, "A device answers this request, nobody else.")
+	}
+	if r.Status < 200 || r.Status > 599 {
+		return invalidField("status", "A status is 200 to 599.")
+	}
+	return h.answered(ctx, id, store.Time(row.At), &answer{Status: r.Status, ContentType: cleanType(r.ContentType), Body: r.Body, ExitCode: r.ExitCode})
+}

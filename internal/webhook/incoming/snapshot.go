@@ -1,0 +1,168 @@
+package incoming
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// snapshot is every source, ready to take requests: the door asks no database to know one.
+type snapshot struct {
+	version string
+	bySlug  map[[32]byte]*source // by hash, so that no comparison tells how much of a slug is right
+	byID    map[string]*source
+}
+
+// source is one in a snapshot.
+type source struct {
+	ID, Slug, Name string
+	Settings
+	enabled bool
+	secrets []secret
+	parts   []part // of what kind hmac signs
+	limit   *rate.Limiter
+	tally   *tally
+}
+
+type secret struct {
+	text    string
+	expires time.Time // zero: never
+}
+
+// tally is what is counted of a source in memory; snapshots hand it on.
+type tally struct {
+	mu sync.Mutex
+	Figures
+	told, untold int64 // when hook.refused was written last, in milliseconds, and how many were refused since
+}
+
+// Reload reads the sources anew.
+func (h *Hooks) Reload(ctx context.Context) error {
+	h.reload.Lock()
+	defer h.reload.Unlock()
+	q := h.Store.Read()
+	version, err := q.GetSetting(ctx, versionOfSources)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("read sources: %w", err)
+	}
+	rows, err := q.HookSources(ctx)
+	if err != nil {
+		return fmt.Errorf("read sources: %w", err)
+	}
+	secrets, err := q.HookSourceSecrets(ctx)
+	if err != nil {
+		return fmt.Errorf("read sources: %w", err)
+	}
+	next := &snapshot{version: version, bySlug: map[[32]byte]*source{}, byID: map[string]*source{}}
+	for _, row := range rows {
+		s := h.ready(row)
+		next.bySlug[sha256.Sum256([]byte(s.Slug))], next.byID[s.ID] = s, s
+	}
+	for _, row := range secrets {
+		plain, err := h.Sealer.Open(sealName(row.ID), row.Sealed)
+		if err != nil {
+			return fmt.Errorf("read sources: %w", err)
+		}
+		opens := secret{text: string(plain)}
+		if row.ExpiresAt != nil {
+			opens.expires = store.Time(*row.ExpiresAt)
+		}
+		if s := next.byID[row.SourceID]; s != nil {
+			s.secrets = append(s.secrets, opens)
+		}
+	}
+	h.known.Store(next)
+	return nil
+}
+
+func (h *Hooks) ready(row store.HookSource) *source {
+	s := &source{ID: row.ID, Slug: row.Slug, Name: row.Name, Settings: settingsOf(row), enabled: row.Enabled}
+	if s.Verify.Kind == VerifyHMAC {
+		s.parts, _ = s.Verify.parts() // checked when it was written
+	}
+	if old := h.source(row.ID); old != nil {
+		s.limit, s.tally = old.limit, old.tally
+		s.limit.SetLimit(rate.Limit(s.Rate))
+		s.limit.SetBurst(s.Burst)
+		return s
+	}
+	s.limit, s.tally = rate.NewLimiter(rate.Limit(s.Rate), s.Burst), &tally{}
+	return s
+}
+
+// source is the one of an id; nil where there is none.
+func (h *Hooks) source(id string) *source {
+	if known := h.known.Load(); known != nil {
+		return known.byID[id]
+	}
+	return nil
+}
+
+// lookup finds a source that takes requests; it costs the same whether there is one.
+func (h *Hooks) lookup(slug string) *source {
+	if s := h.known.Load().bySlug[sha256.Sum256([]byte(slug))]; s != nil && s.enabled {
+		return s
+	}
+	return nil
+}
+
+// follow reads the sources anew when another process changed them.
+func (h *Hooks) follow(ctx context.Context) error {
+	return h.Store.Follow(ctx, func(ctx context.Context) error {
+		version, err := h.Store.Read().GetSetting(ctx, versionOfSources)
+		if errors.Is(err, store.ErrNotFound) || err == nil && version == h.known.Load().version {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("follow sources: %w", err)
+		}
+		return h.Reload(ctx)
+	})
+}
+
+func (h *Hooks) figures(id string) Figures {
+	s := h.source(id)
+	if s == nil {
+		return Figures{}
+	}
+	s.tally.mu.Lock()
+	defer s.tally.mu.Unlock()
+	return s.tally.Figures
+}
+
+// tellEvery is how often refused requests of one source are worth an event, in milliseconds.
+const tellEvery = 60_000
+
+// refused counts a request that was not accepted, and says so now and then.
+func (h *Hooks) refused(ctx context.Context, s *source, cause error) {
+	now, reason := h.Now(), wire.Printable(wire.MessageOf(cause), 300)
+	t := s.tally
+	t.mu.Lock()
+	t.Refused++
+	t.LastRefused, t.LastRefusedAt = reason, &now
+	t.untold++
+	count := t.untold
+	tell := store.Millis(now)-t.told >= tellEvery
+	if tell {
+		t.told, t.untold = store.Millis(now), 0
+	}
+	t.mu.Unlock()
+	if !tell {
+		return
+	}
+	err := h.Store.WriteTogether(ctx, func(q *store.Queries) error {
+		return h.Events.Write(ctx, q, events.Event{Type: events.HookRefused, Data: events.Data{"source": s.ID, "reason": reason, "count": count}})
+	})
+	if err != nil {
+		h.Log.Debug("refused request not told", "source", s.ID, "cause", err)
+	}
+}

@@ -1,0 +1,321 @@
+package incoming
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/aditdev/adit/internal/messaging"
+	"github.com/aditdev/adit/internal/mqtt"
+	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// awaited are the requests whose senders wait, by id.
+type awaited struct {
+	mu      sync.Mutex
+	waiting map[string]*waiter
+	asked   int // questions that are still followed
+}
+
+func (a *awaited) count(n int) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asked += n
+	return a.asked
+}
+
+// waiter is one of them; repeats wait with the first.
+type waiter struct {
+	done   chan struct{} // closed when answer or err is set
+	answer *answer
+	err    error
+	users  int
+}
+
+// enter waits for a request; only joins one that is waited for already.
+func (a *awaited) enter(id string, only bool) *waiter {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := a.waiting[id]
+	if w == nil {
+		if only {
+			return nil
+		}
+		w = &waiter{done: make(chan struct{})}
+		a.waiting[id] = w
+	}
+	w.users++
+	return w
+}
+
+func (a *awaited) leave(id string, w *waiter) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if w.users--; w.users == 0 && a.waiting[id] == w {
+		delete(a.waiting, id)
+	}
+}
+
+// resolve tells those who wait. The first answer counts.
+func (a *awaited) resolve(id string, got *answer, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := a.waiting[id]
+	if w == nil {
+		return
+	}
+	w.answer, w.err = got, err
+	close(w.done)
+	delete(a.waiting, id)
+}
+
+// answer is what came back for a request.
+type answer struct {
+	Status      int
+	ContentType string
+	Body        []byte
+	ExitCode    *int
+}
+
+func (a *answer) params(id string, took time.Duration) store.AnswerHookRequestParams {
+	p := store.AnswerHookRequestParams{ID: id, Status: new(int64(a.Status)), AnswerType: a.ContentType, Answer: notNil(a.Body), TookMs: new(took.Milliseconds())}
+	if a.ExitCode != nil {
+		p.ExitCode = new(int64(*a.ExitCode))
+	}
+	return p
+}
+
+func answerOf(row store.HookRequest) Answer {
+	return Answer{Status: int(*row.Status), ContentType: row.AnswerType, Body: row.Answer, Header: map[string]string{"Location": "/hook/requests/" + row.ID}}
+}
+
+// laneOf is by what waiting senders are counted.
+func (p *plan) lane(source string) string {
+	switch {
+	case p.device != "":
+		return p.device
+	case p.topic != "":
+		return "topic " + p.topic
+	}
+	return source
+}
+
+// acceptAndWait keeps the request, has it done, and waits for the answer.
+func (v *visit) acceptAndWait(ctx context.Context) (Answer, error) {
+	if !v.listening() {
+		if v.Offline == OfflineRefuse {
+			return Answer{}, &Refusal{Cause: wire.Errorf(wire.Offline, "Nobody is there who could answer. The request was not kept."), RetryAfter: 10 * time.Second}
+		}
+		v.wait, v.plan.WaitMS = 0, 0
+		return v.accept(ctx)
+	}
+	lane := v.plan.lane(v.ID)
+	if !v.slots.take(lane) {
+		return Answer{}, busy(2*time.Second, "Too many requests wait for answers: %d may, and %d on one device.", maxWaiting, maxWaitingOn)
+	}
+	defer v.slots.give(lane)
+	if v.plan.Kind == ActionStore {
+		return v.storeAndWait(ctx)
+	}
+	select {
+	case v.work <- struct{}{}:
+	case <-time.After(time.Second):
+		return Answer{}, busy(2*time.Second, "The hub is busy with other requests.")
+	case <-ctx.Done():
+		return Answer{}, ctx.Err()
+	}
+	owner, id := v.newOwner(), v.subject.ID
+	w := v.awaited.enter(id, false)
+	defer v.awaited.leave(id, w)
+	if err := v.keep(ctx, stateWaiting, owner); err != nil {
+		<-v.work
+		return v.again(ctx, "", err)
+	}
+	j := v.job(owner)
+	if j.plan.Kind == ActionPublish {
+		j.question = v.Hooks.question(j, v.wait)
+	}
+	v.start(j)
+	return v.await(ctx, id, w)
+}
+
+func (v *visit) storeAndWait(ctx context.Context) (Answer, error) {
+	id := v.subject.ID
+	w := v.awaited.enter(id, false)
+	defer v.awaited.leave(id, w)
+	if err := v.keep(ctx, stateDone, ""); err != nil {
+		return v.again(ctx, "", err)
+	}
+	v.crowds.tell(v.ID)
+	return v.await(ctx, id, w)
+}
+
+// join waits with the first sender of the same request; otherwise is the answer where nobody does.
+func (v *visit) join(ctx context.Context, id string, otherwise Answer) (Answer, error) {
+	w := v.awaited.enter(id, true)
+	if w == nil {
+		return otherwise, nil
+	}
+	defer v.awaited.leave(id, w)
+	return v.await(ctx, id, w)
+}
+
+// await waits as long as the sender does.
+func (v *visit) await(ctx context.Context, id string, w *waiter) (Answer, error) {
+	v.held.release()
+	patience := time.NewTimer(v.wait)
+	defer patience.Stop()
+	select {
+	case <-w.done:
+	case <-patience.C:
+		return Answer{}, &Refusal{Cause: wire.Wrap(errSilent, wire.Offline, "The request %s was kept, and no answer came in time. One that comes later is at Location.", id),
+			Status: http.StatusGatewayTimeout, Header: map[string]string{"Location": "/hook/requests/" + id, "Adit-Request": id}}
+	case <-ctx.Done():
+		return Answer{}, ctx.Err()
+	}
+	switch {
+	case errors.Is(w.err, errExpired):
+		return Answer{}, &Refusal{Cause: wire.Errorf(wire.Offline, "The request %s was kept, and not done in time.", id), Status: http.StatusGatewayTimeout,
+			Header: map[string]string{"Location": "/hook/requests/" + id}}
+	case w.err != nil: // of the device, not of the request: a sender must not read it as 404 or 400 of the hub
+		return Answer{}, &Refusal{Cause: wire.Errorf(wire.CodeOf(w.err), "%s", wire.MessageOf(w.err)), Status: http.StatusBadGateway}
+	}
+	a := w.answer
+	return Answer{Status: a.Status, ContentType: a.ContentType, Body: a.Body, Header: map[string]string{"Location": "/hook/requests/" + id}}, nil
+}
+
+// question is a message that is answered by MQTT.
+type question struct {
+	hooks   *Hooks
+	id      string
+	topic   string
+	mode    string
+	from    string
+	began   time.Time
+	wait    time.Duration
+	answers chan messaging.Received
+}
+
+// Late answers are taken for lateFor, of so many requests.
+const (
+	lateFor = 10 * time.Minute
+	maxLate = 1024
+)
+
+func (h *Hooks) question(j *job, wait time.Duration) *question {
+	q := &question{hooks: h, id: j.id, topic: h.Broker.ReplyTopic(j.id), mode: j.plan.Correlation, from: "hook " + j.sourceName, began: j.at, wait: wait,
+		answers: make(chan messaging.Received, 1)}
+	if q.mode == CorrelateTopic {
+		q.topic = "devices/" + j.plan.deviceName + "/replies/" + j.id
+	}
+	return q
+}
+
+// ask publishes, and leaves a goroutine that waits for the answer.
+func (q *question) ask(ctx context.Context, m mqtt.Message) error {
+	end, err := q.hooks.Broker.Ask(ctx, m, q.from, q.take)
+	if err != nil {
+		return err
+	}
+	if !q.hooks.begin(func(ctx context.Context) { defer end(); q.follow(ctx) }) {
+		end()
+	}
+	return nil
+}
+
+// take is given what comes on the response topic. It is nobody else's, so that older devices need no correlation data.
+func (q *question) take(r messaging.Received) {
+	if len(r.Correlation) > 0 && string(r.Correlation) != q.id {
+		return
+	}
+	select {
+	case q.answers <- r:
+	default: // the first counts
+	}
+}
+
+func (q *question) follow(ctx context.Context) {
+	patience := q.wait
+	if q.hooks.awaited.count(1) <= maxLate {
+		patience += lateFor
+	}
+	defer q.hooks.awaited.count(-1)
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case r := <-q.answers:
+		if err := q.hooks.answered(ctx, q.id, q.began, answerFrom(r, q.id, q.mode)); err != nil {
+			q.hooks.Log.Error("answer to a hook not kept", "request", q.id, "cause", err)
+		}
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// answered keeps an answer and tells whoever waits. Conflict says that there is one already.
+func (h *Hooks) answered(ctx context.Context, id string, began time.Time, a *answer) error {
+	var n int64
+	err := h.Store.WriteTogether(context.WithoutCancel(ctx), func(q *store.Queries) (err error) {
+		n, err = q.AnswerHookRequest(ctx, a.params(id, h.Now().Sub(began)))
+		return err
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("keep answer: %w", err)
+	case n == 0:
+		return wire.Errorf(wire.Conflict, "This request was answered already.")
+	}
+	h.awaited.resolve(id, a, nil)
+	return nil
+}
+
+// answerFrom reads what a device published. Its status is the user property `status`.
+func answerFrom(r messaging.Received, id, mode string) *answer {
+	a := &answer{Status: http.StatusOK, ContentType: cleanType(r.ContentType), Body: r.Payload}
+	for _, u := range r.UserProperties {
+		if u.Name == "status" {
+			a.setStatus(u.Value)
+		}
+	}
+	if mode == CorrelateEnvelope {
+		a.unwrap(id)
+	}
+	return a
+}
+
+func (a *answer) setStatus(text string) {
+	if n, err := strconv.Atoi(text); err == nil && n >= 200 && n <= 599 {
+		a.Status = n
+	}
+}
+
+// unwrap reads an answer that is an envelope itself, {"id", "payload"} with "status" and "content_type" where they are wanted. Anything
+// else is the answer as it is: its topic says to what.
+func (a *answer) unwrap(id string) {
+	var e struct {
+		ID          string          `json:"id"`
+		Payload     json.RawMessage `json:"payload"`
+		Status      int             `json:"status"`
+		ContentType string          `json:"content_type"`
+	}
+	if json.Unmarshal(a.Body, &e) != nil || e.ID != id || e.Payload == nil {
+		return
+	}
+	a.Body, a.ContentType = e.Payload, "application/json"
+	var text string
+	if json.Unmarshal(e.Payload, &text) == nil && e.Payload[0] == '"' {
+		a.Body, a.ContentType = []byte(text), "text/plain; charset=utf-8"
+	}
+	if e.Status >= 200 && e.Status <= 599 {
+		a.Status = e.Status
+	}
+	if kind := cleanType(e.ContentType); kind != "" {
+		a.ContentType = kind
+	}
+}
