@@ -204,7 +204,7 @@ func (f *hookFlags) attempt(a api.HookAttempt) {
 	if a.Status == nil {
 		return
 	}
-	f.say("< %d %s", *a.Status, http.StatusText(*a.Status))
+	f.say("< %d", *a.Status)
 	if a.ResponseHeaders != nil {
 		f.headers("< ", *a.ResponseHeaders)
 	}

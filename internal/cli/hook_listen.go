@@ -30,7 +30,7 @@ it is cut, and goes on there.
   --json          one JSON object on each line
 
 Example:
-  adit hook source create --slug dev --verify none --store
+  adit hook source create --slug dev --verify github --store
   adit hook listen dev --forward http://localhost:3000/webhooks
 `
 

@@ -48,7 +48,7 @@ hub makes is printed once.
 
 Examples:
   adit hook source create --slug garage --verify bearer --publish 'cmds/kitchen/{{ .body.door }}'
-  adit hook source create --slug front --verify none --command kitchen:open-door --arg 'door={{ .body.door }}'
+  adit hook source create --verify none --command kitchen:open-door --arg 'door={{ .body.door }}'
   adit hook source create --slug dev --verify github --secret-stdin --store
 `
 
