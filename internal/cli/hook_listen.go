@@ -42,7 +42,8 @@ type listener struct {
 	target *url.URL
 	client *http.Client // of target
 	once   bool
-	mirror bool // the source's sender is answered by a device, not by us
+	pause  time.Duration // before the hub is asked again
+	mirror bool          // the source's sender is answered by a device, not by us
 }
 
 // errShown ends a listener that is to show one request.
@@ -54,7 +55,7 @@ func listenHook(ctx context.Context, args []string, stdio command.Stdio) error {
 	if err := f.read(args, 1, 1); err != nil {
 		return err
 	}
-	l := &listener{hookFlags: f, source: f.Arg(0), once: *once}
+	l := &listener{hookFlags: f, source: f.Arg(0), once: *once, pause: listenPause}
 	if *forward != "" {
 		if err := l.sendTo(*forward); err != nil {
 			return err
@@ -82,7 +83,7 @@ func (l *listener) run(ctx context.Context) error {
 		}
 		l.note("The hub is away: %s. Trying again.", command.Message(err))
 		select {
-		case <-time.After(listenPause):
+		case <-time.After(l.pause):
 		case <-ctx.Done():
 			return nil
 		}
@@ -212,11 +213,12 @@ func (l *listener) request(ctx context.Context, d api.HookRequestDetail) (*http.
 	to := *l.target
 	path, extra, _ := strings.Cut(d.Request.Path, "?")
 	if path != "" {
-		joined, err := url.Parse(strings.TrimSuffix(to.EscapedPath(), "/") + "/" + strings.TrimPrefix(path, "/"))
-		if err != nil {
-			return nil, err
+		path = strings.TrimSuffix(to.EscapedPath(), "/") + "/" + strings.TrimPrefix(path, "/")
+		if plain, err := url.PathUnescape(path); err == nil {
+			to.Path, to.RawPath = plain, path // as it came, where that is how a path can be written
+		} else {
+			to.Path, to.RawPath = path, ""
 		}
-		to.Path, to.RawPath = joined.Path, joined.RawPath
 	}
 	to.RawQuery = strings.Trim(to.RawQuery+"&"+extra, "&")
 	r, err := http.NewRequestWithContext(ctx, d.Request.Method, to.String(), bytes.NewReader(d.Body))

@@ -5232,7 +5232,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description An endless stream of `id`, `event` (request) and `data` (a HookRequestDetail) */
+            /** @description An endless stream of `id`, `event` (request) and `data` (a HookRequestDetail); the first `id` stands alone, and is where to go on */
             200: {
                 headers: {
                     [name: string]: unknown;
