@@ -178,7 +178,7 @@ func showDelivery(ctx context.Context, args []string, stdio command.Stdio) error
 		return err
 	}
 	d := got.Delivery
-	f.say("%s to %s: %s, %s after %d attempts", d.ID, d.EndpointName, d.Type, deliveryState(d), d.Attempts)
+	f.say("%s to %s: %s, %s, attempts: %d", d.ID, d.EndpointName, d.Type, deliveryState(d), d.Attempts)
 	f.say("  message   %s", d.MessageID)
 	if d.NextAt != nil {
 		f.say("  next      %s", local(*d.NextAt))
@@ -270,10 +270,10 @@ func replay(ctx context.Context, args []string, stdio command.Stdio) error {
 		return err
 	}
 	if *dry {
-		f.say("%d messages would be sent again.", got.Count)
+		f.say("Messages that would be sent again: %d", got.Count)
 		return nil
 	}
-	f.say("%d messages are sent again.", got.Count)
+	f.say("Messages that are sent again: %d", got.Count)
 	return nil
 }
 

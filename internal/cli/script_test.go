@@ -361,15 +361,16 @@ func (w *world) params(files string) testscript.Params {
 			"port": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], freePort(w.t))
 			},
-			"status":  wantStatus,
-			"serve":   serve,
-			"posts":   posts,
-			"records": records,
-			"urls":    urls,
-			"fetches": fetches,
-			"connect": connect,
-			"shows":   shows,
-			"replace": replace,
+			"status":   wantStatus,
+			"serve":    serve,
+			"posts":    posts,
+			"records":  records,
+			"urls":     urls,
+			"delivery": delivery,
+			"fetches":  fetches,
+			"connect":  connect,
+			"shows":    shows,
+			"replace":  replace,
 			"await-file": func(ts *testscript.TestScript, _ bool, args []string) {
 				await(w.t, args[0], func() bool {
 					info, err := os.Lstat(ts.MkAbs(args[0]))
@@ -452,6 +453,13 @@ func urls(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &made))
 	ts.Setenv(args[1], made.Source.URL)
 	ts.Setenv("SLUG", made.Source.Slug)
+}
+
+// delivery is `delivery FILE VAR`: the id of the first delivery of a list in JSON is put in VAR.
+func delivery(ts *testscript.TestScript, _ bool, args []string) {
+	var all []struct{ ID string }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &all))
+	ts.Setenv(args[1], all[0].ID)
 }
 
 // posts is `posts URL BODY PATTERN`: the answer is that, status and text, within the test's patience.

@@ -17,9 +17,9 @@ const (
 	maxWorkers = 2
 	// greetWithin is how long a new worker has to say that it is there; a busy machine starts programs slowly.
 	greetWithin = 10 * time.Second
-	// grace is what a worker has beside MaxTime until it is killed: it reads its input in it, and it is what a busy machine makes
-	// of 100 ms.
-	grace = 2 * time.Second
+	// grace is what a worker has beside MaxTime until it is killed: in it, it reads its input, and a busy machine makes more of
+	// 100 ms of processor time. A program that takes longer ends long before, by the worker itself.
+	grace = 5 * time.Second
 	// defaultIdle is how long a worker that nobody needs stays.
 	defaultIdle = 5 * time.Minute
 )
