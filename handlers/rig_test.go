@@ -299,9 +299,15 @@ func (r *rig) enrol(name string) store.Device {
 // connect runs the tunnel of a device's agent until the test ends. Its streams reach whatever address they name.
 func (r *rig) connect(name string) *carrier.Pool {
 	r.t.Helper()
+	return r.connectAs(name, anyAddress{})
+}
+
+// connectAs is connect for a device that does as handler says.
+func (r *rig) connectAs(name string, handler carrier.Handler) *carrier.Pool {
+	r.t.Helper()
 	id := r.device[name].ID
 	pool := carrier.New(carrier.Config{Log: r.Log, URL: r.url, Device: id, Key: r.keys[id], HubKeys: []ed25519.PublicKey{r.Devices.Keys().Current.Public().(ed25519.PublicKey)},
-		Instance: wire.Instance{Counter: 1, Random: wire.NewID()}, AgentVersion: "test", Handler: anyAddress{}})
+		Instance: wire.Instance{Counter: 1, Random: wire.NewID()}, AgentVersion: "test", Handler: handler})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = pool.Run(ctx) })

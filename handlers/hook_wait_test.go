@@ -1,0 +1,337 @@
+package handlers
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aditdev/adit/internal/messaging"
+	"github.com/aditdev/adit/internal/mqtt"
+	"github.com/aditdev/adit/internal/sshdtest"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// opensslHMAC is an HMAC-SHA256 in hex by somebody else's code.
+func opensslHMAC(t *testing.T, key, message string) string {
+	t.Helper()
+	cmd := exec.Command("openssl", "dgst", "-sha256", "-hmac", key, "-r")
+	cmd.Stdin = strings.NewReader(message)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("openssl: %v", err)
+	}
+	sum, _, _ := strings.Cut(string(out), " ")
+	return sum
+}
+
+// mosquitto gives arguments with which mosquitto's clients speak as a device.
+func (r *rig) mosquitto(device string) []string {
+	r.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	r.must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var listening sync.WaitGroup
+	listening.Go(func() { _ = r.MQTT.Listen(ctx, l) })
+	r.t.Cleanup(func() { cancel(); listening.Wait() })
+	c, password, err := r.MQTT.Registry.CreateCredential(r.t.Context(), "test", messaging.CredentialRequest{Kind: messaging.KindDevice, Device: device})
+	r.must(err)
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return []string{"-h", "127.0.0.1", "-p", port, "-u", c.Username, "-P", password}
+}
+
+// responder runs mosquitto_sub, and for each line of it what answer says with mosquitto_pub. It returns when the hub knows the subscription.
+func (r *rig) responder(args []string, topic, version, format string, answer func(line string) []string) {
+	r.t.Helper()
+	sub := exec.Command("mosquitto_sub", append(args, "-V", version, "-t", topic, "-q", "1", "-F", format)...)
+	out, err := sub.StdoutPipe()
+	r.must(err)
+	r.must(sub.Start())
+	var answering sync.WaitGroup
+	answering.Go(func() {
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			pub := append(append([]string{}, args...), append([]string{"-V", version, "-q", "1"}, answer(lines.Text())...)...)
+			if text, err := exec.Command("mosquitto_pub", pub...).CombinedOutput(); err != nil {
+				r.t.Errorf("mosquitto_pub: %v\n%s", err, text)
+			}
+		}
+	})
+	r.t.Cleanup(func() { _ = sub.Process.Kill(); answering.Wait(); _ = sub.Wait() })
+	r.listened(topic)
+}
+
+// listened waits until somebody is subscribed.
+func (r *rig) listened(topic string) {
+	r.t.Helper()
+	r.becomes(func() bool { return r.MQTT.Listens(topic, func(messaging.Principal) bool { return true }) })
+}
+
+// A device that speaks MQTT 5 answers by response topic and correlation data, one of 3.1.1 by the envelope, or on a topic of its own.
+func TestHookWaitsForMosquitto(t *testing.T) {
+	t.Parallel()
+	sshdtest.NeedTools(t, "mosquitto_pub", "mosquitto_sub")
+	r := newRig(t)
+	args := r.mosquitto("kitchen")
+	r.responder(args, "cmds/kitchen/v5", "5", "%R %D %p", func(line string) []string {
+		f := strings.SplitN(line, " ", 3)
+		return []string{"-t", f[0], "-m", "heard " + f[2], "-D", "publish", "correlation-data", f[1], "-D", "publish", "content-type", "text/x-door",
+			"-D", "publish", "user-property", "status", "201"}
+	})
+	r.responder(args, "cmds/kitchen/old", "311", "%p", func(line string) []string {
+		var e struct {
+			ID, Reply string
+			Payload   json.RawMessage
+		}
+		if err := json.Unmarshal([]byte(line), &e); err != nil || e.Reply == "" {
+			t.Errorf("no envelope: %s", line)
+		}
+		return []string{"-t", e.Reply, "-m", fmt.Sprintf(`{"id":%q,"status":418,"payload":{"heard":%s}}`, e.ID, e.Payload)}
+	})
+	r.responder(args, "cmds/kitchen/topic/+", "311", "%t %p", func(line string) []string {
+		topic, payload, _ := strings.Cut(line, " ")
+		return []string{"-t", "devices/kitchen/replies/" + topic[strings.LastIndex(topic, "/")+1:], "-m", "plain " + payload}
+	})
+	for _, row := range []struct {
+		action     object
+		status     int
+		kind, want string
+	}{
+		{object{"kind": "publish", "topic": "cmds/kitchen/v5"}, 201, "text/x-door", `heard {"door":"open"}`},
+		{object{"kind": "publish", "topic": "cmds/kitchen/old", "correlation": "envelope"}, 418, "application/json", `{"heard":{"door":"open"}}`},
+		{object{"kind": "publish", "topic": "cmds/kitchen/topic/{{.id}}", "correlation": "topic"}, 200, "application/octet-stream", `plain {"door":"open"}`},
+	} {
+		path, _ := r.openSource(row.action)
+		got := r.do("", "POST", path+"?wait=8s", object{"door": "open"}, "Idempotency-Key", "k1")
+		if got.status != row.status || got.header.Get("Content-Type") != row.kind || got.body != row.want {
+			t.Errorf("%v: %d %s %s", row.action, got.status, got.header.Get("Content-Type"), got.body)
+		}
+		again := r.do("", "POST", path+"?wait=8s", object{"door": "open"}, "Idempotency-Key", "k1")
+		if again.status != row.status || again.body != row.want || again.header.Get("adit-duplicate") != "true" {
+			t.Errorf("a repeat of %v: %d %s", row.action, again.status, again.body)
+		}
+	}
+}
+
+// Nobody there is 503 at once, silence is 504 in time, and an answer that comes late is kept for whoever has the id.
+func TestHookOfflineSilentAndLate(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	path, made := r.openSource(object{"kind": "publish", "topic": "cmds/kitchen/door"})
+	began := time.Now()
+	if got := r.do("", "POST", path+"?wait=5s", "x"); got.status != 503 || got.header.Get("Retry-After") == "" || time.Since(began) > 2*time.Second {
+		t.Errorf("offline: %d after %v\n%s", got.status, time.Since(began), got.body)
+	}
+	var page HookRequestPage
+	r.call("admin", "GET", v1("hooks/requests"), nil, 200, &page)
+	if len(page.Requests) != 0 {
+		t.Errorf("what was refused was kept: %+v", page)
+	}
+	r.call("admin", "PATCH", v1("hooks/sources/%s", made.Source.ID), object{"offline": "queue"}, 200, nil)
+	r.accepted(r.do("", "POST", path+"?wait=5s", "x"))
+
+	c, password, err := r.MQTT.Registry.CreateCredential(t.Context(), "test", messaging.CredentialRequest{Kind: messaging.KindDevice, Device: "kitchen"})
+	r.must(err)
+	device, got, err := r.speak(mqtt.Options{ClientID: "door", Username: c.Username, Password: password, Clean: true})
+	r.must(err)
+	r.subscribe(device, "cmds/kitchen/door")
+	silent := r.do("", "POST", path+"?wait=300ms", "x")
+	location := silent.header.Get("Location")
+	id := location[strings.LastIndex(location, "/")+1:]
+	if silent.status != 504 || !strings.Contains(silent.body, id) || !strings.HasPrefix(id, "req_") {
+		t.Fatalf("silent: %d %q %s", silent.status, location, silent.body)
+	}
+	if wait := r.do("", "GET", location, nil); wait.status != 202 {
+		t.Errorf("before the answer: %d", wait.status)
+	}
+	m := next(t, got)
+	r.must(device.Publish(t.Context(), mqtt.Message{Topic: m.ResponseTopic, Correlation: m.Correlation, Payload: []byte("late"), QoS: 1}))
+	r.becomes(func() bool { late := r.do("", "GET", location, nil); return late.status == 200 && late.body == "late" })
+	if d := r.hookRequest(id); d.Answer == nil || string(*d.Answer.Body) != "late" || d.Request.State != "done" {
+		t.Errorf("%+v", d)
+	}
+}
+
+// Only who may receive the request may answer it.
+func TestHookAnswerOfAStranger(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	path, _ := r.openSource(object{"kind": "publish", "topic": "cmds/kitchen/door"})
+	speakAs := func(name string) (*mqtt.Client, <-chan mqtt.Message) {
+		c, password, err := r.MQTT.Registry.CreateCredential(t.Context(), "test", messaging.CredentialRequest{Kind: messaging.KindDevice, Device: name})
+		r.must(err)
+		client, got, err := r.speak(mqtt.Options{Version: mqtt.V5, ClientID: name, Username: c.Username, Password: password, Clean: true})
+		r.must(err)
+		return client, got
+	}
+	kitchen, got := speakAs("kitchen")
+	shed, _ := speakAs("shed")
+	r.subscribe(kitchen, "cmds/kitchen/door")
+	answered := make(chan reply, 1)
+	go func() { answered <- r.do("", "POST", path+"?wait=8s", "x") }()
+	m := next(t, got)
+	_ = shed.Publish(t.Context(), mqtt.Message{Topic: m.ResponseTopic, Correlation: m.Correlation, Payload: []byte("forged"), QoS: 1})
+	r.must(kitchen.Publish(t.Context(), mqtt.Message{Topic: m.ResponseTopic, Correlation: m.Correlation, Payload: []byte("true"), QoS: 1}))
+	if got := <-answered; got.body != "true" {
+		t.Errorf("answered %s", got.body)
+	}
+}
+
+// Eight wait on a device, the ninth is told to come again; whoever goes away makes room.
+func TestHookWaitingIsBounded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	path, _ := r.openSource(object{"kind": "publish", "topic": "cmds/kitchen/door"})
+	c, password, err := r.MQTT.Registry.CreateCredential(t.Context(), "test", messaging.CredentialRequest{Kind: messaging.KindDevice, Device: "kitchen"})
+	r.must(err)
+	device, got, err := r.speak(mqtt.Options{ClientID: "door", Username: c.Username, Password: password, Clean: true})
+	r.must(err)
+	r.subscribe(device, "cmds/kitchen/door")
+	ctx, goAway := context.WithCancel(t.Context())
+	var waiting sync.WaitGroup
+	for range 8 {
+		waiting.Go(func() {
+			req, err := http.NewRequestWithContext(ctx, "POST", r.url+path+"?wait=20s", strings.NewReader("x"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if res, err := http.DefaultTransport.RoundTrip(req); err == nil {
+				t.Errorf("answered %d", res.StatusCode)
+				_ = res.Body.Close()
+			}
+		})
+	}
+	for range 8 {
+		next(t, got)
+	}
+	if ninth := r.do("", "POST", path+"?wait=1s", "x"); ninth.status != 429 || ninth.header.Get("Retry-After") == "" {
+		t.Errorf("the ninth: %d", ninth.status)
+	}
+	goAway()
+	waiting.Wait()
+	r.becomes(func() bool { return r.do("", "POST", path+"?wait=10ms", "x").status == 504 })
+}
+
+// runs is a device that runs commands; it remembers ids.
+type runs struct {
+	anyAddress
+	mu   sync.Mutex
+	runs map[string]int
+}
+
+func (d *runs) Call(_ context.Context, method string, params json.RawMessage) (any, error) {
+	var run wire.Run
+	if err := json.Unmarshal(params, &run); err != nil || method != wire.MethodRun {
+		return nil, wire.Errorf(wire.NotFound, "none")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.runs[run.ID]++
+	if run.Command != "door" {
+		return nil, wire.Errorf(wire.NotFound, "This device has no command %s.", run.Command)
+	}
+	return wire.RunResult{ExitCode: 3, Stdout: []byte("door " + run.Arguments["to"]), Stderr: []byte("creaks")}, nil
+}
+
+// A command waits for its device, runs by the request's id, and its exit status is an answer.
+func TestHookRunsCommand(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	action := object{"kind": "command", "device": "kitchen", "command": "door", "arguments": object{"to": "{{.body.door}}"}}
+	path, _ := r.openSource(action)
+	if got := r.do("", "POST", path+"?wait=5s", object{"door": "open"}); got.status != 503 {
+		t.Fatalf("offline: %d %s", got.status, got.body)
+	}
+	early := r.accepted(r.do("", "POST", path, object{"door": "early"}))
+	device := &runs{runs: map[string]int{}}
+	r.connectAs("kitchen", device)
+	if d := r.hookState(early.ID, "done"); d.Answer == nil || d.Answer.ExitCode == nil || *d.Answer.ExitCode != 3 {
+		t.Errorf("what waited for the device: %+v", d)
+	}
+	got := r.do("", "POST", path+"?wait=5s", object{"door": "open"})
+	if want := `{"exit_code":3,"stdout":"door open","stderr":"creaks"}`; got.status != 200 || strings.TrimSpace(got.body) != want {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	action["command"] = "window"
+	path, _ = r.openSource(action)
+	if got := r.do("", "POST", path+"?wait=5s", object{"door": "open"}); got.status != 502 || !strings.Contains(got.body, "no command window") {
+		t.Errorf("no such command: %d %s", got.status, got.body)
+	}
+}
+
+// Whoever listens gets each request in order, also what came while it was away, and answers those that wait.
+func TestHookListen(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	path, made := r.openSource(object{"kind": "store"})
+	if got := r.do("", "POST", path+"?wait=1s", "x"); got.status != 503 {
+		t.Errorf("nobody listens: %d", got.status)
+	}
+	listen := func(after string) (<-chan HookRequestDetail, <-chan string) {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", r.url+v1("hooks/sources/%s/listen", made.Source.ID), nil)
+		r.must(err)
+		req.Header.Set("Authorization", "Bearer "+r.tokens["admin"])
+		req.Header.Set("Last-Event-ID", after)
+		res, err := http.DefaultTransport.RoundTrip(req)
+		r.must(err)
+		t.Cleanup(func() { _ = res.Body.Close() })
+		heard, ids := make(chan HookRequestDetail, 10), make(chan string, 10)
+		reader := bufio.NewReader(res.Body)
+		if line, err := reader.ReadString('\n'); line != ": live\n" {
+			t.Fatal(line, err)
+		}
+		go readEvents(reader, heard, ids)
+		return heard, ids
+	}
+	heard, ids := listen("")
+	answered := make(chan reply, 1)
+	go func() { answered <- r.do("", "POST", path+"/a?wait=8s", "one") }()
+	one := <-heard
+	if string(one.Body) != "one" {
+		t.Fatalf("%+v", one)
+	}
+	answer := object{"status": 203, "content_type": "text/javascript", "body": []byte("done")}
+	r.call("admin", "POST", v1("hooks/requests/%s/answer", one.Request.ID), answer, 204, nil)
+	r.call("admin", "POST", v1("hooks/requests/%s/answer", one.Request.ID), answer, 409, nil)
+	if got := <-answered; got.status != 203 || got.body != "done" || got.header.Get("Content-Type") != "text/plain; charset=utf-8" ||
+		!strings.Contains(got.header.Get("Content-Security-Policy"), "sandbox") {
+		t.Errorf("answer %d %s %v", got.status, got.body, got.header)
+	}
+	for _, text := range []string{"two", "three"} {
+		r.accepted(r.do("", "POST", path, text))
+		if got := <-heard; string(got.Body) != text {
+			t.Errorf("heard %s, want %s", got.Body, text)
+		}
+	}
+	again, _ := listen(<-ids)
+	for _, text := range []string{"two", "three"} {
+		if got := <-again; string(got.Body) != text {
+			t.Errorf("after it came back: %s, want %s", got.Body, text)
+		}
+	}
+}
+
+func readEvents(r *bufio.Reader, heard chan<- HookRequestDetail, ids chan<- string) {
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return
+		}
+		if id, ok := strings.CutPrefix(line, "id: "); ok {
+			ids <- strings.TrimSpace(id)
+		}
+		if data, ok := strings.CutPrefix(line, "data: "); ok {
+			var d HookRequestDetail
+			if json.Unmarshal([]byte(data), &d) == nil {
+				heard <- d
+			}
+		}
+	}
+}
