@@ -24,7 +24,7 @@ const endpointUsage = `Usage: adit hook endpoint [list]
 Where the hub sends events and MQTT messages. NAME is an endpoint's name or id. The secret is printed once, when it is made.
 resume also lets one begin again that the hub disabled.
 
-  --event TYPE       of events, as device.online or device.*; may be repeated
+  --event TYPE       of events, as device.online or device.*; may be repeated. All events, without it and --topic
   --topic FILTER     of MQTT messages; may be repeated
   --device DEVICE    only of this device, or tag:NAME; may be repeated
   --name NAME        made from the URL otherwise
@@ -142,9 +142,6 @@ func createEndpoint(ctx context.Context, args []string, stdio command.Stdio) err
 		return err
 	}
 	f.say("%s (%s) -> %s", made.Endpoint.Name, made.Endpoint.ID, made.Endpoint.URL)
-	if len(made.Endpoint.Events)+len(made.Endpoint.Topics) == 0 {
-		f.note("It gets nothing yet: `adit hook endpoint change %s --event 'device.*'` says what.", made.Endpoint.Name)
-	}
 	switch {
 	case made.Secret != nil:
 		f.showSecret(*made.Secret)
