@@ -47,15 +47,20 @@ func runHook(ctx context.Context, args []string, stdio command.Stdio) error {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") && !strings.HasPrefix(args[0], "-h") && !strings.HasPrefix(args[0], "--h") {
 		return listHooks(ctx, args, stdio)
 	}
-	return command.Dispatch(ctx, "adit hook", hookUsage, []command.Command{
+	return command.Dispatch(ctx, "adit hook", hookUsage, HookCommands(), args, stdio)
+}
+
+// HookCommands are the rows below `adit hook`.
+func HookCommands() []command.Command {
+	return []command.Command{
 		{Name: "list", Usage: hookUsage, Run: listHooks},
-		{Name: "endpoint", Run: runEndpoint}, {Name: "source", Run: runSource},
+		{Name: "endpoint", Usage: endpointUsage, Run: runEndpoint}, {Name: "source", Usage: sourceUsage, Run: runSource},
 		{Name: "create", Usage: endpointUsage, Run: createEndpoint},
 		{Name: "deliveries", Usage: deliveriesUsage, Run: listDeliveries}, {Name: "delivery", Usage: deliveriesUsage, Run: showDelivery},
 		{Name: "replay", Usage: replayUsage, Run: replay}, {Name: "cancel", Usage: replayUsage, Run: cancelDeliveries},
 		{Name: "requests", Usage: requestsUsage, Run: listRequests}, {Name: "request", Usage: requestsUsage, Run: showRequest},
 		{Name: "listen", Usage: listenUsage, Run: listenHook},
-	}, args, stdio)
+	}
 }
 
 // hookRows dispatches below `adit hook endpoint` and `source`; without a word it is the list.
