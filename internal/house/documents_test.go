@@ -83,7 +83,7 @@ func TestCommandsThatAreNamedExist(t *testing.T) {
 	if count < 50 {
 		t.Errorf("only %d commands were found", count)
 	}
-	for _, wrong := range []string{"shel kitchen", "shell --rescue", "agent statuss", "agent status --jason", "ssh --x kitchen -- ls --all"} {
+	for _, wrong := range []string{"shel kitchen", "shell --rescue", "agent statuss", "agent status --jason", "hook endpint", "hook listen --forwrd x", "ssh --x kitchen -- ls --all"} {
 		if wrongCommand(wrong) == "" {
 			t.Errorf("`adit %s` passes", wrong)
 		}
@@ -101,6 +101,11 @@ func wrongCommand(line string) string {
 			return ""
 		}
 		table = agent.Commands()
+	case "hook":
+		if name, rest, _ = strings.Cut(rest, " "); name == "" || strings.HasPrefix(name, "-") {
+			return ""
+		}
+		table = cli.HookCommands()
 	case "tunnel", "enroll": // begin what docs/protocol.md has signed
 		if strings.HasPrefix(rest, "v1 ") {
 			return ""
