@@ -217,7 +217,7 @@ func (h *hub) handler(stopping context.Context) (http.Handler, error) {
 		Hub: dist.Hub{URL: h.config.URLs[0].String()}}
 	return handlers.New(handlers.Options{Config: h.config, Version: command.Version(), Log: h.log, Now: time.Now, Store: h.store,
 		Gate: h.gate, Accounts: h.accounts, Events: h.events, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Shells: h.shells, Ports: h.ports, MQTT: h.mqtt, HooksIn: h.hooksIn, Install: install,
-		RootPasswords: h.rootPasswords, Updates: h.updates,
+		RootPasswords: h.rootPasswords, Transforms: h.transforms, Updates: h.updates,
 		Site: static.Files(), SSH: h.sshGate.Serve, GateKey: h.gateKey.PublicKey(), Stopping: stopping})
 }
 

@@ -21,7 +21,7 @@ import (
 )
 
 func main() {
-	transform.WorkIfAsked()
+	transform.WorkIfAsked() // the hub starts itself as a worker for programs of people
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	status := run(ctx, program{
 		args: os.Args[1:], environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,

@@ -8,7 +8,6 @@ import (
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/webhook/incoming"
-	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
 )
@@ -17,9 +16,8 @@ import (
 func (r *rig) hooksIn(ctx context.Context, o *Options) {
 	sealer, err := seal.New(seal.NewSecret())
 	r.must(err)
-	r.transforms = transform.NewPool(transform.Options{Log: o.Log})
 	o.HooksIn, err = incoming.New(ctx, incoming.Options{Log: o.Log, Now: time.Now, Store: o.Store, Sealer: sealer, Events: o.Events, URL: r.url,
-		Broker: o.MQTT, Transforms: r.transforms, Devices: rigDevices{store: o.Store, tunnel: o.Tunnel},
+		Broker: o.MQTT, Transforms: o.Transforms, Devices: rigDevices{store: o.Store, tunnel: o.Tunnel},
 		Retention: func(context.Context) incoming.Retention { return incoming.DefaultRetention }})
 	r.must(err)
 }

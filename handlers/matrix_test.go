@@ -102,6 +102,7 @@ func matrix(t *testing.T) map[string]line {
 		"GET /api/v1/mqtt/clients":                         {nil, persons(200)},
 		"DELETE /api/v1/mqtt/clients/:mqtt_client":         {nil, managers(404)},
 		"GET /api/v1/mqtt/tap":                             {nil, persons(200)},
+		"POST /api/v1/hooks/try":                           {object{"transform": object{"kind": "jq", "text": ".a"}, "input": object{"a": 1}}, managers(200)},
 		"POST /api/v1/mqtt/publish":                        {object{"topic": "cmds/kitchen/x"}, [7]int{401, 401, 401, 403, 403, 403, 200}},
 		"GET /api/v1/mqtt/retained":                        {nil, persons(200)},
 		"POST /api/v1/mqtt/retained/clear":                 {object{"filter": "none"}, persons(200)},
@@ -219,6 +220,7 @@ var narrow = map[string]access.Scope{
 	"GET /api/v1/hooks/requests":                    access.ScopeRead,
 	"GET /api/v1/hooks/requests/:hook_request":      access.ScopeRead,
 
+	"POST /api/v1/hooks/try":                       access.ScopeRead,
 	"POST /api/v1/mqtt/publish":                    access.ScopeConnect,
 	"POST /api/v1/mqtt/retained/clear":             access.ScopeConnect,
 	"POST /api/v1/mqtt/templates":                  access.ScopeConnect,

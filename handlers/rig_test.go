@@ -63,8 +63,6 @@ type rig struct {
 	device map[string]store.Device
 	keys   map[string]ed25519.PrivateKey // of devices, by id
 	log    *syncBuffer
-
-	transforms *transform.Pool
 }
 
 // syncBuffer is a log that tests read while the hub writes.
@@ -152,6 +150,7 @@ func (r *rig) options() Options {
 	o.Ports = ports.New(ports.Options{Log: log, Store: st, Gate: gate, Events: o.Events, Now: time.Now, Dial: o.Tunnel.Dial,
 		Range: o.Config.TCPPorts})
 	r.mqtt(ctx, &o)
+	o.Transforms = transform.NewPool(transform.Options{Log: o.Log})
 	r.hooksIn(ctx, &o)
 	o.Install = &Install{Dist: dist.From(fstest.MapFS{}), Hub: dist.Hub{URL: r.url}, Key: o.Devices.FingerprintFor, Steps: o.Devices}
 	o.Site = fstest.MapFS{
@@ -165,7 +164,7 @@ func (r *rig) options() Options {
 	o.GateKey, o.SSH = newSSHSigner(r.t).PublicKey(), sayBack
 	stopping, stop := context.WithCancel(ctx)
 	o.Stopping = stopping
-	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Updates.Run, o.HooksIn.Run, r.transforms.Run)
+	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Transforms.Run, o.Updates.Run, o.HooksIn.Run)
 	return o
 }
 

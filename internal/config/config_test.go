@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -36,6 +37,25 @@ func TestDevListensOnLoopbackOnly(t *testing.T) {
 	}
 }
 
+// Where webhooks may go is opened by name, or on a laptop for the laptop itself.
+func TestWebhookAllow(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		value string
+		dev   bool
+		want  string
+	}{
+		{"", false, "[]"}, {"", true, "[127.0.0.0/8 ::1/128]"}, {"10.1.2.3", true, "[10.1.2.3/32]"},
+		{"loopback,192.168.1.0/24 fd12::1", false, "[127.0.0.0/8 ::1/128 192.168.1.0/24 fd12::1/128]"},
+		{"private", false, "[10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7 100.64.0.0/10]"},
+	} {
+		c, err := Load(env("ADIT_WEBHOOK_ALLOW="+test.value), test.dev)
+		if got := fmt.Sprint(c.WebhookAllow); err != nil || got != test.want {
+			t.Errorf("%q: %s %v", test.value, got, err)
+		}
+	}
+}
+
 // Rule 9: what is missing, empty or misspelled keeps the hub from starting.
 func TestLoadFailsClosed(t *testing.T) {
 	t.Parallel()
@@ -62,6 +82,7 @@ func TestLoadFailsClosed(t *testing.T) {
 		"port":              {env("PORT=http"), "no port number"},
 		"port out of range": {env("PORT=70000"), "no port number"},
 		"proxies":           {env("ADIT_TRUSTED_PROXIES=everybody"), "neither loopback nor private"},
+		"webhooks":          {env("ADIT_WEBHOOK_ALLOW=intranet"), "ADIT_WEBHOOK_ALLOW: \"intranet\" is no address"},
 		"ssh address":       {env("ADIT_SSH_ADDR=2222"), "no address to listen on"},
 		"ssh port":          {env("ADIT_SSH_ADDR=:ssh"), "no address to listen on"},
 		"log":               {env("ADIT_LOG=loud"), "no level"},

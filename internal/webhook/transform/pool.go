@@ -17,9 +17,9 @@ const (
 	maxWorkers = 2
 	// greetWithin is how long a new worker has to say that it is there; a busy machine starts programs slowly.
 	greetWithin = 10 * time.Second
-	// grace is what a worker has beside MaxTime until it is killed: it reads its input in it, and it is what a busy machine makes
-	// of 100 ms.
-	grace = 2 * time.Second
+	// grace is what a worker has beside MaxTime until it is killed: in it, it reads its input, and a busy machine makes more of
+	// 100 ms of processor time. A program that takes longer ends long before, by the worker itself.
+	grace = 5 * time.Second
 	// defaultIdle is how long a worker that nobody needs stays.
 	defaultIdle = 5 * time.Minute
 )
@@ -59,10 +59,12 @@ func NewPool(o Options) *Pool {
 	return &Pool{o: o, turns: make(chan struct{}, o.Workers)}
 }
 
+const procSelf = "/proc/self/exe"
+
 // self is this very program, also where its file was replaced by an update.
 func self() string {
-	if _, err := os.Stat("/proc/self/exe"); err == nil {
-		return "/proc/self/exe"
+	if _, err := os.Stat(procSelf); err == nil {
+		return procSelf
 	}
 	path, err := os.Executable()
 	if err != nil {
@@ -211,6 +213,9 @@ func start(command []string) (*process, error) {
 		return nil, notStarted(errors.Join(err, theirIn.Close(), in.Close()))
 	}
 	w := &process{cmd: exec.Command(command[0], command[1:]...), in: in, out: out, said: &head{}, alive: true}
+	if command[0] == procSelf {
+		w.cmd.Args[0] = os.Args[0] // what lists of processes show
+	}
 	w.cmd.Env = []string{} // nil would be ours
 	w.cmd.Dir = "/"
 	w.cmd.Stdin, w.cmd.Stdout, w.cmd.Stderr = theirIn, theirOut, w.said

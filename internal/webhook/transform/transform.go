@@ -19,7 +19,7 @@ import (
 // What a transform may take.
 const (
 	MaxText   = 8 << 10                // bytes of a program or template
-	MaxInput  = 4 << 20                // bytes of the input, as JSON
+	MaxInput  = 2 << 20                // bytes of the input, as JSON: the largest takes a worker a second to read
 	MaxOutput = 1 << 20                // bytes of what comes out
 	MaxTime   = 100 * time.Millisecond // processor time, beside reading the input
 	MaxMemory = 256 << 20              // bytes beyond what an idle worker has
