@@ -169,6 +169,7 @@ func (h *hub) start(background, stopping context.Context, http func() error, raw
 	}
 	p.run("transforms", func() error { return h.transforms.Run(background) })
 	p.run("hooks in", func() error { return h.hooksIn.Run(stopping) })
+	p.run("webhooks", func() error { return h.outgoing.Run(stopping) })
 	p.run("ports", func() error { return h.ports.Run(stopping) })
 	p.run("http", http)
 	return p

@@ -26,6 +26,7 @@ import (
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/updates"
 	"github.com/aditdev/adit/internal/webhook/incoming"
+	"github.com/aditdev/adit/internal/webhook/outgoing"
 	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/tunnelhub"
 )
@@ -49,6 +50,7 @@ type Options struct {
 	HooksIn  *incoming.Hooks
 	Install  *Install
 
+	Outgoing      *outgoing.Outbox
 	RootPasswords *rootpassword.Vault
 	Transforms    *transform.Pool
 	Updates       *updates.Updates

@@ -11,6 +11,7 @@ import (
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/webhook/incoming"
+	"github.com/aditdev/adit/internal/webhook/outgoing"
 )
 
 // callers are the columns of the permission matrix. "device" shows its key as if it were a token; "other" is an operator
@@ -131,21 +132,33 @@ func matrix(t *testing.T) map[string]line {
 		"POST /api/v1/hooks/requests/:hook_request/replay": {nil, managers(404)},
 		"POST /api/v1/hooks/requests/:hook_request/answer": {object{"status": 200}, managers(404)},
 
-		"GET /hook/:hook_source":           {nil, everybody(405)},
-		"HEAD /hook/:hook_source":          {nil, everybody(405)},
-		"POST /hook/:hook_source":          {object{}, everybody(401)}, // what the source verifies is the permission
-		"PUT /hook/:hook_source":           {object{}, everybody(405)},
-		"PATCH /hook/:hook_source":         {object{}, everybody(405)},
-		"DELETE /hook/:hook_source":        {nil, everybody(405)},
-		"OPTIONS /hook/:hook_source":       {nil, everybody(200)},
-		"GET /hook/:hook_source/*":         {nil, everybody(405)},
-		"HEAD /hook/:hook_source/*":        {nil, everybody(405)},
-		"POST /hook/:hook_source/*":        {object{}, everybody(401)},
-		"PUT /hook/:hook_source/*":         {object{}, everybody(405)},
-		"PATCH /hook/:hook_source/*":       {object{}, everybody(405)},
-		"DELETE /hook/:hook_source/*":      {nil, everybody(405)},
-		"OPTIONS /hook/:hook_source/*":     {nil, everybody(200)},
-		"GET /hook/requests/:hook_request": {nil, everybody(404)}, // the id is the permission
+		"GET /hook/:hook_source":                              {nil, everybody(405)},
+		"HEAD /hook/:hook_source":                             {nil, everybody(405)},
+		"POST /hook/:hook_source":                             {object{}, everybody(401)}, // what the source verifies is the permission
+		"PUT /hook/:hook_source":                              {object{}, everybody(405)},
+		"PATCH /hook/:hook_source":                            {object{}, everybody(405)},
+		"DELETE /hook/:hook_source":                           {nil, everybody(405)},
+		"OPTIONS /hook/:hook_source":                          {nil, everybody(200)},
+		"GET /hook/:hook_source/*":                            {nil, everybody(405)},
+		"HEAD /hook/:hook_source/*":                           {nil, everybody(405)},
+		"POST /hook/:hook_source/*":                           {object{}, everybody(401)},
+		"PUT /hook/:hook_source/*":                            {object{}, everybody(405)},
+		"PATCH /hook/:hook_source/*":                          {object{}, everybody(405)},
+		"DELETE /hook/:hook_source/*":                         {nil, everybody(405)},
+		"OPTIONS /hook/:hook_source/*":                        {nil, everybody(200)},
+		"GET /hook/requests/:hook_request":                    {nil, everybody(404)}, // the id is the permission
+		"GET /api/v1/hooks/endpoints":                         {nil, managers(200)},
+		"POST /api/v1/hooks/endpoints":                        {object{"url": "http://127.0.0.1:9/x"}, managers(201)},
+		"GET /api/v1/hooks/endpoints/:hook_endpoint":          {nil, managers(200)},
+		"PATCH /api/v1/hooks/endpoints/:hook_endpoint":        {object{"rate": 1}, managers(200)},
+		"DELETE /api/v1/hooks/endpoints/:hook_endpoint":       {nil, managers(204)},
+		"POST /api/v1/hooks/endpoints/:hook_endpoint/rotate":  {object{}, managers(200)},
+		"POST /api/v1/hooks/endpoints/:hook_endpoint/test":    {nil, managers(201)},
+		"GET /api/v1/hooks/deliveries":                        {nil, managers(200)},
+		"POST /api/v1/hooks/deliveries/replay":                {object{"endpoint": "none"}, managers(404)},
+		"GET /api/v1/hooks/deliveries/:hook_delivery":         {nil, managers(404)},
+		"POST /api/v1/hooks/deliveries/:hook_delivery/replay": {nil, managers(404)},
+		"POST /api/v1/hooks/deliveries/:hook_delivery/cancel": {nil, managers(404)},
 
 		"GET /mqtt":   {nil, everybody(101)}, // a stranger gets no further than CONNECT
 		"GET /tunnel": {nil, everybody(101)}, // a stranger gets no further than hello
@@ -219,6 +232,11 @@ var narrow = map[string]access.Scope{
 	"GET /api/v1/hooks/sources/:hook_source/listen": access.ScopeRead,
 	"GET /api/v1/hooks/requests":                    access.ScopeRead,
 	"GET /api/v1/hooks/requests/:hook_request":      access.ScopeRead,
+
+	"GET /api/v1/hooks/endpoints":                 access.ScopeRead,
+	"GET /api/v1/hooks/endpoints/:hook_endpoint":  access.ScopeRead,
+	"GET /api/v1/hooks/deliveries":                access.ScopeRead,
+	"GET /api/v1/hooks/deliveries/:hook_delivery": access.ScopeRead,
 
 	"POST /api/v1/hooks/try":                       access.ScopeRead,
 	"POST /api/v1/mqtt/publish":                    access.ScopeConnect,
@@ -336,6 +354,12 @@ func (r *rig) fillMade(p string) string {
 		r.must(err)
 		p = strings.ReplaceAll(p, ":hook_source", s.Slug)
 	}
-	p = strings.NewReplacer(":hook_request", "req_none", ":mqtt_client", "none", ":mqtt_template", "mqm_none").Replace(p)
+	if strings.Contains(p, ":hook_endpoint") {
+		address := "http://127.0.0.1:9/" + store.NewID("x")
+		e, _, err := r.Outgoing.Create(ctx, r.principal("owner"), outgoing.Spec{URL: &address})
+		r.must(err)
+		p = strings.ReplaceAll(p, ":hook_endpoint", e.ID)
+	}
+	p = strings.NewReplacer(":hook_delivery", "del_none", ":hook_request", "req_none", ":mqtt_client", "none", ":mqtt_template", "mqm_none").Replace(p)
 	return strings.NewReplacer(":shell_id", "shl_none", ":key_id", "key_none", ":stream_id", "1").Replace(p)
 }
