@@ -19,7 +19,7 @@ func decodeAs[T any](r *rig, body []byte) (v T) {
 	return v
 }
 
-// An endpoint by the API: made, tested, delivered to from MQTT, shown, changed, rotated, replayed, counted, removed; its secret is shown once.
+// An endpoint by the API: made, tested, delivered to from MQTT, shown, changed, rotated, replayed, counted, removed; its secret is shown once. Long because it is one life, from its beginning to its end.
 func TestHookEndpoints(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
