@@ -122,7 +122,7 @@ type rig struct {
 func start(t testing.TB) *rig { return startIn(t, t.TempDir(), newPolicy()) }
 
 // startIn runs a broker on a database; an empty dir has none.
-func startIn(t testing.TB, dir string, p *policy) *rig {
+func startIn(t testing.TB, dir string, p *policy, change ...func(*Options)) *rig {
 	t.Helper()
 	r := &rig{policy: p, dir: dir}
 	var err error
@@ -131,7 +131,11 @@ func startIn(t testing.TB, dir string, p *policy) *rig {
 			t.Fatal(err)
 		}
 	}
-	r.Broker, err = New(t.Context(), Options{Access: p, Store: r.store, Log: slog.New(slog.DiscardHandler)})
+	o := Options{Access: p, Store: r.store, Log: slog.New(slog.DiscardHandler)}
+	for _, f := range change {
+		f(&o)
+	}
+	r.Broker, err = New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

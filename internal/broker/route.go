@@ -40,7 +40,7 @@ func (b *Broker) route(m *message) fate {
 
 // wanted asks the Taker. $SYS is nobody's.
 func (b *Broker) wanted(m *message) (wanted, room bool) {
-	if b.taker == nil || strings.HasPrefix(m.Topic, "$") {
+	if b.taker == nil || !b.taker.Wanting() || strings.HasPrefix(m.Topic, "$") {
 		return false, true
 	}
 	return b.taker.Wants(m.received())

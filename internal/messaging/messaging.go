@@ -73,6 +73,8 @@ type Received struct {
 // Taker keeps messages on its own account too, in the transaction that keeps what they cause: what the broker acknowledges, it has.
 // Its methods must not call the broker; Wants and Taken must not wait.
 type Taker interface {
+	// Wanting reports whether anything is wanted at all: where not, a message costs nothing more.
+	Wanting() bool
 	// Wants is asked of each message, before anything becomes of it, and reserves room. Without room the message must be refused.
 	Wants(m Received) (wanted, room bool)
 	// Take writes those that were wanted.

@@ -79,7 +79,7 @@ func New(o Options) (*Broker, error) {
 	b.started = b.now()
 	b.hub = newHubClient(b)
 	if o.Taker != nil && o.Store != nil {
-		b.takes = &takingClient{b: b, store: o.Store, taker: o.Taker, session: mqtt.NewSession(nil)}
+		b.takes = &takingClient{b: b, store: o.Store, taker: o.Taker}
 	}
 	return b, nil
 }

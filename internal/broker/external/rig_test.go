@@ -95,12 +95,16 @@ type rig struct {
 	stop   func()
 }
 
-func start(t *testing.T, engine string) *rig {
+func start(t *testing.T, engine string, change ...func(*Options)) *rig {
 	t.Helper()
 	r := &rig{policy: newPolicy()}
 	var err error
-	r.Broker, err = New(Options{URL: &url.URL{Scheme: "mqtt", User: url.UserPassword("adit_hub", "pw"), Host: engine}, Name: "h", Access: r.policy,
-		Log: slog.New(slog.DiscardHandler)})
+	o := Options{URL: &url.URL{Scheme: "mqtt", User: url.UserPassword("adit_hub", "pw"), Host: engine}, Name: "h", Access: r.policy,
+		Log: slog.New(slog.DiscardHandler)}
+	for _, f := range change {
+		f(&o)
+	}
+	r.Broker, err = New(o)
 	if err != nil {
 		t.Fatal(err)
 	}

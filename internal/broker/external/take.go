@@ -22,10 +22,9 @@ const (
 // is away waits there. A message is acknowledged when it is on disk. What finds no room is not acknowledged until there is: the
 // broker keeps it, and all behind it.
 type takingClient struct {
-	b       *Broker
-	store   *store.Store
-	taker   messaging.Taker
-	session *mqtt.Session
+	b     *Broker
+	store *store.Store
+	taker messaging.Taker
 }
 
 // arrival is a message that awaits its acknowledgement.
@@ -34,8 +33,15 @@ type arrival struct {
 	ack func()
 }
 
-// run keeps the connection up until ctx ends, where the Taker wants anything, or did.
+// run keeps the connection up until ctx ends, from when the Taker wants anything.
 func (t *takingClient) run(ctx context.Context) {
+	for changed := t.taker.FiltersChanged(); len(t.taker.Filters()) == 0; changed = t.taker.FiltersChanged() {
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
 		began := time.Now()
 		err := t.connected(ctx)
@@ -93,7 +99,8 @@ func (t *takingClient) connect(ctx context.Context, arrivals chan<- arrival) (*m
 		return nil, t.b.problem(err)
 	}
 	client, err := mqtt.NewClient(ctx, conn, mqtt.Options{Version: mqtt.V5, ClientID: "hub:" + t.b.name + ":webhooks", Username: t.b.username, Password: t.b.password,
-		SessionExpiry: takeExpiry, KeepAlive: hubKeepAlive, Inflight: hubInflight, Session: t.session,
+		SessionExpiry: takeExpiry, KeepAlive: hubKeepAlive, Inflight: hubInflight, Session: mqtt.NewSession(nil), // what was not acknowledged comes anew
+
 		OnPublish: func(p *mqtt.Publish, ack func()) {
 			a := arrival{m: messaging.Received{Message: p.Message(), At: t.b.now()}, ack: ack}
 			arrivals <- a // as many as may be under way

@@ -172,6 +172,9 @@ func (o *Outbox) refuse(ctx context.Context, q *store.Queries, e *endpoint) erro
 
 var _ messaging.Taker = (*Outbox)(nil)
 
+// Wanting implements messaging.Taker.
+func (o *Outbox) Wanting() bool { return o.table.Load().topics }
+
 // Wants implements messaging.Taker.
 func (o *Outbox) Wants(m messaging.Received) (wanted, room bool) {
 	t := o.table.Load()

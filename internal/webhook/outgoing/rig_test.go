@@ -3,11 +3,14 @@ package outgoing
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -266,4 +269,21 @@ func status(code int, header ...string) http.HandlerFunc {
 		}
 		w.WriteHeader(code)
 	}
+}
+
+const minute = time.Minute
+
+func received(topic, payload, contentType string) messaging.Received {
+	m := message(topic, payload)
+	m.ContentType = contentType
+	return m
+}
+
+// fieldsOf are the fields that an error names.
+func fieldsOf(err error) string {
+	e, ok := errors.AsType[*wire.Error](err)
+	if !ok {
+		return ""
+	}
+	return strings.Join(slices.Collect(maps.Keys(e.Fields)), " ")
 }
