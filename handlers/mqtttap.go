@@ -141,8 +141,9 @@ func (s *tapStream) beat(ctx context.Context, gone context.CancelCauseFunc) {
 func apiMQTTMessage(s messaging.Sample) MQTTMessage {
 	out := MQTTMessage{Topic: s.Topic, PayloadBase64: base64.StdEncoding.EncodeToString(s.Payload), Bytes: s.Bytes, Qos: int(s.QoS), Retain: s.Retain,
 		At: s.At.UTC(), From: some(s.From), ContentType: some(s.ContentType), ResponseTopic: some(s.ResponseTopic)}
-	if len(s.Correlation) > 0 {
-		out.CorrelationBase64 = some(base64.StdEncoding.EncodeToString(s.Correlation))
+	if s.Correlation != nil { // an empty one is one
+		text := base64.StdEncoding.EncodeToString(s.Correlation)
+		out.CorrelationBase64 = &text
 	}
 	if s.Expiry > 0 {
 		at := s.At.Add(s.Expiry).UTC()

@@ -258,3 +258,33 @@ func (b *Broker) message(topic, payload string) {
 	defer b.mu.Unlock()
 	b.route(newMessage(mqtt.Message{Topic: topic, Payload: []byte(payload), QoS: 1, Retain: true}, b.now(), "", key{}))
 }
+
+// Correlation Data that is there and empty goes on so, also from the database (MQTT 5.0 §3.3.2.3.6). It guards against taking
+// it for none: who asks finds its answer by it.
+func TestEmptyCorrelationDataIsSome(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	empty := func(m *mqtt.Publish) {
+		m.Properties = append(m.Properties, mqtt.Property{ID: mqtt.CorrelationData})
+	}
+	check := func(p *peer) {
+		t.Helper()
+		for range 2 {
+			m := p.receive()
+			if _, has := m.Properties.Find(mqtt.CorrelationData); has != (m.Topic == "shared/with") {
+				t.Errorf("%s has Correlation Data: %v", m.Topic, has)
+			}
+		}
+	}
+	pub := r.connect(t, hello(mqtt.V5, "oven", "p"))
+	oven := r.connect(t, hello(mqtt.V5, "oven", "o"))
+	oven.subscribe(1, "shared/#")
+	pub.publish("shared/with", "x", 1, retain, empty)
+	pub.publish("shared/without", "x", 1, retain)
+	check(oven)
+	r.stop()
+	r = startIn(t, r.dir, r.policy)
+	oven = r.connect(t, hello(mqtt.V5, "oven", "o"))
+	oven.subscribe(1, "shared/#")
+	check(oven)
+}

@@ -19,7 +19,7 @@ type message struct {
 
 func newMessage(m mqtt.Message, at time.Time, from string, origin key) *message {
 	out := &message{Message: m, at: at, from: from, origin: origin}
-	if m.Expiry > 0 {
+	if m.Expiry > 0 || m.ExpiresAtOnce {
 		out.expires = at.Add(m.Expiry)
 	}
 	return out
@@ -69,12 +69,13 @@ func (d *delivery) packet(now time.Time) mqtt.Packet {
 	if d.released {
 		return &mqtt.Ack{Kind: mqtt.PUBREL, ID: d.id}
 	}
-	if d.expired(now) && !d.flown {
+	// Of one that expires at once no whole second has passed on its way through a queue to who is connected.
+	if d.expired(now) && !d.flown && !(d.ExpiresAtOnce && now.Sub(d.at) < time.Second) {
 		return nil
 	}
 	m := d.Message
 	m.QoS, m.Retain = d.qos, d.retain
-	if !d.expires.IsZero() {
+	if !d.expires.IsZero() && !m.ExpiresAtOnce {
 		m.Expiry = max(d.expires.Sub(now), time.Second)
 	}
 	p := mqtt.NewPublish(m)
@@ -88,7 +89,7 @@ func (d *delivery) packet(now time.Time) mqtt.Packet {
 // stored5 is d as the database keeps it: a PUBLISH of MQTT 5.0, whatever the peer speaks.
 func (d *delivery) stored5() *mqtt.Publish {
 	m := d.Message
-	m.QoS, m.Retain, m.Expiry = d.qos, d.retain, 0
+	m.QoS, m.Retain, m.Expiry, m.ExpiresAtOnce = d.qos, d.retain, 0, false
 	p := mqtt.NewPublish(m)
 	p.ID = d.id
 	for _, id := range d.ids {

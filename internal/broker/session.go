@@ -65,7 +65,7 @@ func (b *Broker) deliver(s *session, m *message, qos byte, retain bool, ids []ui
 		return
 	}
 	d := &delivery{message: m, qos: qos, retain: retain, ids: ids, queued: m.at, asked: b.policies}
-	if !s.room(m, retain) || qos > 0 && !s.assignID(d) {
+	if s.conn == nil && m.ExpiresAtOnce || !s.room(m, retain) || qos > 0 && !s.assignID(d) {
 		s.dropped++
 		b.stats.dropped++
 		return

@@ -60,7 +60,7 @@ type storedProperties struct {
 	UTF8          bool                `json:"utf8,omitempty"`
 	ContentType   string              `json:"content_type,omitempty"`
 	ResponseTopic string              `json:"response_topic,omitempty"`
-	Correlation   []byte              `json:"correlation_data,omitempty"`
+	Correlation   []byte              `json:"correlation_data,omitzero"` // an empty one is one
 	User          []mqtt.UserProperty `json:"user_properties,omitempty"`
 }
 

@@ -292,3 +292,34 @@ func TestQueuesForget(t *testing.T) {
 		oven.quiet()
 	})
 }
+
+// A Message Expiry Interval of 0 is one: the message goes to who is there, with it (MQTT 5.0 §3.3.2.3.3). It guards against
+// taking it for none, by which a command that must not be carried out later waited for a day, and was retained for ever.
+func TestMessagesExpireAtOnce(t *testing.T) {
+	inTime(t, func(t *testing.T, r *timed) {
+		oven := r.connect(hello(mqtt.V5, "oven", "o", kept))
+		oven.subscribe(1, "cmds/oven/#")
+		admin := r.connect(hello(mqtt.V5, "admin", "a"))
+		for qos := range byte(2) {
+			admin.publish("cmds/oven/now", "x", qos, expiring(0))
+			if p, ok := oven.receive().Properties.Find(mqtt.MessageExpiry); !ok || p.Number != 0 {
+				t.Errorf("QoS %d: expiry %+v, %v", qos, p, ok)
+			}
+		}
+		oven.send(&mqtt.Disconnect{})
+		oven.gone()
+		admin.publish("cmds/oven/now", "late", 1, expiring(0))
+		admin.publish("cmds/oven/kept", "old", 1, retain)
+		admin.publish("cmds/oven/kept", "new", 1, retain, expiring(0))
+		oven = r.connect(hello(mqtt.V5, "oven", "o", kept))
+		if m := oven.receive(); string(m.Payload) != "old" {
+			t.Errorf("who was away gets %s", m.Payload)
+		}
+		oven.subscribe(1, "cmds/oven/#")
+		oven.quiet()
+		pass(2 * time.Second)
+		if n := r.Stats().Retained; n != 0 {
+			t.Errorf("%d retained", n)
+		}
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -276,4 +277,29 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("% x → % x: %s", frame, out, diff)
 		}
 	})
+}
+
+// What is there and empty, or 0, is not the same as nothing (MQTT 5.0 §3.3.2.3.3, §3.3.2.3.6). It guards against messages that
+// lose it between two connections.
+func TestMessagesKeepWhatIsEmpty(t *testing.T) {
+	for _, want := range []Message{
+		{Topic: "a"},
+		{Topic: "a", Correlation: []byte{}},
+		{Topic: "a", ExpiresAtOnce: true},
+		{Topic: "a", Expiry: time.Second, Correlation: []byte{0}},
+	} {
+		frame, err := Encode(NewPublish(want), V5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := Decode(frame, V5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := p.(*Publish).Message()
+		got.Payload = want.Payload
+		if !cmp.Equal(got, want) {
+			t.Errorf("got  %+v\nwant %+v", got, want)
+		}
+	}
 }

@@ -14,8 +14,9 @@ type Message struct {
 	UTF8           bool // the Payload Format Indicator: the payload is UTF-8
 	ContentType    string
 	ResponseTopic  string
-	Correlation    []byte
+	Correlation    []byte        // nil: none, which an empty one is not
 	Expiry         time.Duration // of whole seconds; 0: none
+	ExpiresAtOnce  bool          // Expiry is 0 and said so: for those who are there now
 	UserProperties []UserProperty
 }
 
@@ -33,10 +34,16 @@ func NewPublish(m Message) *Publish {
 	if m.UTF8 {
 		add(PayloadFormat, 1, "")
 	}
-	add(MessageExpiry, seconds(m.Expiry), "")
+	if m.ExpiresAtOnce {
+		p.Properties = append(p.Properties, Property{ID: MessageExpiry})
+	} else {
+		add(MessageExpiry, seconds(m.Expiry), "")
+	}
 	add(ContentType, 0, m.ContentType)
 	add(ResponseTopic, 0, m.ResponseTopic)
-	add(CorrelationData, 0, string(m.Correlation))
+	if m.Correlation != nil {
+		p.Properties = append(p.Properties, Property{ID: CorrelationData, Text: string(m.Correlation)})
+	}
 	for _, u := range m.UserProperties {
 		p.Properties = append(p.Properties, Property{ID: UserPropertyID, Text: u.Name, Value: u.Value})
 	}
@@ -56,7 +63,7 @@ func (p *Publish) Message() Message {
 		case PayloadFormat:
 			m.UTF8 = q.Number == 1
 		case MessageExpiry:
-			m.Expiry = time.Duration(q.Number) * time.Second
+			m.Expiry, m.ExpiresAtOnce = time.Duration(q.Number)*time.Second, q.Number == 0
 		case ContentType:
 			m.ContentType = q.Text
 		case ResponseTopic:

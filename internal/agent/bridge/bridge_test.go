@@ -217,6 +217,9 @@ func TestWhatWaitedSaysWhenItWasPublished(t *testing.T) {
 	if p[1].Text != "ts" || p[1].Value != "2026-11-28T12:00:00.005Z" || p[0].Number != 1 {
 		t.Errorf("%+v", p)
 	}
+	if now := aged(mqtt.Properties{{ID: mqtt.MessageExpiry}}, at); now[0].Number != 0 {
+		t.Errorf("an expiry of 0 became %d", now[0].Number)
+	}
 	if again := aged(p, at.Add(time.Hour)); len(again) != 2 {
 		t.Errorf("%+v", again)
 	}

@@ -127,7 +127,7 @@ func aged(p mqtt.Properties, at time.Time) mqtt.Properties {
 	for i, q := range p {
 		known = known || q.ID == mqtt.UserPropertyID && q.Text == timeProperty
 		if q.ID == mqtt.MessageExpiry {
-			p[i].Number = uint32(max(int64(q.Number)-int64(time.Since(at)/time.Second), 1))
+			p[i].Number = uint32(max(int64(q.Number)-int64(time.Since(at)/time.Second), int64(min(q.Number, 1))))
 		}
 	}
 	if known {
