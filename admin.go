@@ -146,6 +146,11 @@ func (u userReset) Run(ctx context.Context, p program) error {
 		if err != nil {
 			return err
 		}
+		err = a.events.Append(ctx, events.Event{Type: events.UserChanged, User: user.ID,
+			Data: events.Data{"email": user.Email, "link": true, "by": byCommand}})
+		if err != nil {
+			return err
+		}
 		link := base + "/app/login#" + secret
 		expires := time.Now().Add(auth.LinkLife).UTC().Truncate(time.Second)
 		return a.print(u.JSON, map[string]any{"link": link, "expires_at": expires},
@@ -185,6 +190,11 @@ func (t tokenCreate) Run(ctx context.Context, p program) error {
 			return err
 		}
 		made, err := a.accounts.CreateToken(ctx, user.ID, auth.TokenRequest{Name: t.Name, Scope: access.Scope(t.Scope), Life: t.Expires})
+		if err != nil {
+			return err
+		}
+		err = a.events.Append(ctx, events.Event{Type: events.TokenCreated, User: user.ID, Data: events.Data{"token_id": made.ID,
+			"name": made.Name, "scope": string(made.Scope), "expires_at": made.Expires.UTC(), "by": byCommand}})
 		if err != nil {
 			return err
 		}

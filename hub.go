@@ -49,6 +49,7 @@ type hub struct {
 	gate     *auth.Gate
 	accounts *auth.Accounts
 	events   *events.Log
+	noted    *events.Queue
 	devices  *devices.Registry
 	ca       *sshca.CA
 	tunnel   *tunnelhub.Hub
@@ -105,6 +106,7 @@ func (h *hub) wire(ctx context.Context) (err error) {
 		return err
 	}
 	h.events = events.New(h.store, time.Now)
+	h.noted = events.NewQueue(h.events, h.log)
 	if h.hubKeys, err = hubkeys.Open(ctx, h.store, sealer, h.events, time.Now); err != nil {
 		return err
 	}
@@ -116,7 +118,7 @@ func (h *hub) wire(ctx context.Context) (err error) {
 		return err
 	}
 	h.tunnel = tunnelhub.New(tunnelhub.Options{Log: h.log, Hosts: h.hosts(), Name: name,
-		Version: command.Version(), Device: h.device, Cloned: h.cloned, Handle: h.handle,
+		Version: command.Version(), Device: h.device, Cloned: h.cloned, Handle: h.handle, Opened: h.streamOpened,
 		MQTT: func(ctx context.Context, device string, conn net.Conn) error {
 			return h.mqtt.Carrier(ctx, device, conn)
 		}})
@@ -129,7 +131,7 @@ func (h *hub) wire(ctx context.Context) (err error) {
 		Programs: h.dist.Programs, Within: h.updateWithin, AgentVersion: h.agentVersion, Call: h.tunnel.Call})
 	h.shells = h.newShells()
 	h.sshGate = sshgate.New(sshgate.Options{Log: h.log, Now: time.Now, HostKey: h.gateKey, UserCA: h.ca.PublicKey(),
-		URL: h.config.URLs[0].String(), Gate: h.gate, Accounts: h.accounts, Devices: h.devices, Tunnel: h.tunnel})
+		URL: h.config.URLs[0].String(), Gate: h.gate, Accounts: h.accounts, Devices: h.devices, Tunnel: h.tunnel, Events: h.noted})
 	h.ports = ports.New(ports.Options{Log: h.log, Range: h.config.TCPPorts, Store: h.store, Gate: h.gate, Events: h.events,
 		Now: time.Now, Dial: h.tunnel.Dial})
 	h.transforms = transform.NewPool(transform.Options{Log: h.log})
@@ -221,8 +223,9 @@ func (h *hub) handler(stopping context.Context) (http.Handler, error) {
 	install := &handlers.Install{Dist: h.dist, Steps: h.devices, Key: h.devices.FingerprintFor,
 		Hub: dist.Hub{URL: h.config.URLs[0].String()}}
 	return handlers.New(handlers.Options{Config: h.config, Version: command.Version(), Log: h.log, Now: time.Now, Store: h.store,
-		Gate: h.gate, Accounts: h.accounts, Events: h.events, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Shells: h.shells, Ports: h.ports, MQTT: h.mqtt, Install: install,
-		RootPasswords: h.rootPasswords, Transforms: h.transforms, Updates: h.updates, HooksIn: h.hooksIn, Outgoing: h.outgoing,
+		Gate: h.gate, Accounts: h.accounts, Events: h.events, Noted: h.noted, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Shells: h.shells,
+		Ports: h.ports, MQTT: h.mqtt, Install: install, RootPasswords: h.rootPasswords, Transforms: h.transforms, Updates: h.updates,
+		HooksIn: h.hooksIn, Outgoing: h.outgoing,
 		Site: static.Files(), SSH: h.sshGate.Serve, GateKey: h.gateKey.PublicKey(), Stopping: stopping})
 }
 
@@ -248,7 +251,7 @@ const urlSetting = "url"
 // begin forgets who was online when an earlier hub ended, however it ended.
 func (h *hub) begin(ctx context.Context) error {
 	return h.store.Write(ctx, func(q *store.Queries) error {
-		return errors.Join(q.ForgetOnline(ctx),
+		return errors.Join(q.ForgetOnline(ctx), h.events.Write(ctx, q, hubEvent(events.HubStarted)),
 			q.PutSetting(ctx, store.PutSettingParams{Name: urlSetting, Value: h.config.URLs[0].String()}))
 	})
 }
@@ -256,7 +259,6 @@ func (h *hub) begin(ctx context.Context) error {
 // How long the hub keeps what nobody needs any more.
 const (
 	sweepEvery = 10 * time.Minute
-	keepEvents = 90 * 24 * time.Hour
 	keepEnded  = 30 * 24 * time.Hour
 )
 
@@ -268,6 +270,9 @@ func (h *hub) sweep(ctx context.Context) error {
 		if err := h.store.Write(ctx, func(q *store.Queries) error { return sweepOnce(ctx, q, time.Now()) }); err != nil && ctx.Err() == nil {
 			h.log.Error("sweep failed", "cause", err)
 		}
+		if err := h.events.Sweep(ctx); err != nil && ctx.Err() == nil {
+			h.log.Error("sweep of events failed", "cause", err)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -278,11 +283,9 @@ func (h *hub) sweep(ctx context.Context) error {
 
 func sweepOnce(ctx context.Context, q *store.Queries, now time.Time) error {
 	at, ended := store.Millis(now), store.Millis(now.Add(-keepEnded))
-	last, err := q.LastEventID(ctx)
-	return errors.Join(err,
+	return errors.Join(
 		q.SweepLoginSessions(ctx, at), q.SweepLoginLinks(ctx, at), q.SweepCLILogins(ctx, at),
 		q.SweepTokens(ctx, ended), q.SweepInstallCodes(ctx, ended), q.SweepShells(ctx, ended),
 		q.SweepMQTTCredentials(ctx, &ended), q.SweepMQTTRules(ctx),
-		q.SweepEvents(ctx, store.SweepEventsParams{Before: store.Millis(now.Add(-keepEvents)), KeepFrom: last}),
 	)
 }

@@ -24,7 +24,8 @@ func (h *hub) newShells() *shell.Shells {
 	return shell.New(shell.Options{
 		Log: h.log, Store: shellRows{h.store}, Device: h.shellDevice, Certify: h.certifyShell,
 		Dial: func(ctx context.Context, r shell.Record) (net.Conn, error) {
-			return h.tunnel.Dial(ctx, tunnelhub.Request{Device: r.Device, Target: r.Target(), User: r.User, Via: tunnelhub.ViaShell, Shell: r.ID})
+			return h.tunnel.Dial(ctx, tunnelhub.Request{Device: r.Device, Target: r.Target(), User: r.User, Via: tunnelhub.ViaShell, Shell: r.ID,
+				Login: r.Login})
 		},
 		Hold: func(ctx context.Context, r shell.Record) (context.Context, context.CancelFunc, error) {
 			return h.gate.Hold(ctx, access.Use{User: r.User, Device: r.Device, Target: string(r.Target()), Login: r.Login})

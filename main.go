@@ -51,6 +51,7 @@ type commands struct {
 	Grant   grantCommands  `cmd:"" help:"Say who may reach which devices."`
 	MQTT    mqttCommands   `cmd:"" name:"mqtt" help:"Who may speak MQTT."`
 	Keys    keysCommands   `cmd:"" help:"List the hub's tunnel keys, and replace them."`
+	Events  eventsCommands `cmd:"" help:"See whether the event log is what the hub wrote."`
 	Doctor  doctorCommand  `cmd:"" help:"Try how stock OpenSSH reaches this hub, and have the pages show what works."`
 	Backup  backupCommand  `cmd:"" help:"Write one consistent file, also while the hub serves."`
 	Restore restoreCommand `cmd:"" help:"Put a backup into the data directory. The hub must not run."`

@@ -411,6 +411,7 @@ func TestStopsWithStreamsOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Header.Set("Accept", "text/event-stream")
 	req.Header.Set("Authorization", "Bearer "+token(t, environ, "owner"))
 	res, err := (&http.Client{Transport: &http.Transport{}}).Do(req)
 	if err != nil || res.StatusCode != 200 {

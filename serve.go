@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/aditdev/adit/internal/config"
+	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/hubkeys"
 	"github.com/aditdev/adit/internal/seal"
 )
@@ -101,6 +102,9 @@ func (h *hub) serve(ctx context.Context, listener net.Listener, p program) error
 	case <-parts.failed:
 		h.log.Error("a part of the hub failed; it stops")
 	}
+	if err := h.events.Append(base, hubEvent(events.HubStopping)); err != nil {
+		h.log.Error("event not kept", "type", events.HubStopping, "cause", err)
+	}
 	stop()
 	timeout, cancel := context.WithTimeout(base, drain)
 	defer cancel()
@@ -109,7 +113,9 @@ func (h *hub) serve(ctx context.Context, listener net.Listener, p program) error
 		_ = server.Close() // what Shutdown waited for in vain
 	}
 	end()
-	return parts.group.Wait()
+	err = parts.group.Wait()
+	h.noted.Flush(base) // how streams ended
+	return err
 }
 
 // rawListeners are those without HTTPS; nil where they are not set.
@@ -150,6 +156,7 @@ func (h *hub) start(background, stopping context.Context, http func() error, raw
 	p := &parts{failed: make(chan struct{})}
 	p.run("policy", func() error { return h.gate.Run(background) })
 	p.run("events", func() error { return h.events.Run(background) })
+	p.run("event queue", func() error { return h.noted.Run(background) })
 	p.run("presence", func() error { return h.devices.Follow(background, h.tunnel.Watch(background)) })
 	p.run("keys", func() error {
 		return h.hubKeys.Run(stopping, hubkeys.Line{Log: h.log, Call: h.tunnel.Call, Online: h.online})

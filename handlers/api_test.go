@@ -60,8 +60,14 @@ func TestRequests(t *testing.T) {
 		"a token for ever":             {"viewer", "POST", v1("tokens"), req{"name": "x", "expires_in": 1 << 40}, 400, wire.Invalid, "five years"},
 		"a token of no scope":          {"viewer", "POST", v1("tokens"), req{"name": "x", "scope": "write"}, 400, wire.Invalid, "all, connect or read"},
 		"a negative token":             {"viewer", "POST", v1("tokens"), req{"name": "x", "expires_in": -1}, 400, wire.Invalid, "minute"},
-		"events from nowhere":          {"viewer", "GET", v1("events?last_event_id=x"), nil, 400, wire.Invalid, "number"},
-		"a target that is none":        {"operator", "GET", v1("devices/kitchen/connect?target=ftp"), nil, 400, wire.Invalid, ""},
+		"events from nowhere":          {"viewer", "GET", v1("events?before=x"), nil, 400, wire.Invalid, "before"},
+		"events of no time":            {"viewer", "GET", v1("events?since=yesterday"), nil, 400, wire.Invalid, "since"},
+		"too many events":              {"viewer", "GET", v1("events?limit=501"), nil, 400, wire.Invalid, "limit"},
+		"events of no device":          {"viewer", "GET", v1("events?device=shed"), nil, 404, wire.NotFound, "device"},
+		"events of somebody else":      {"viewer", "GET", v1("events?user=owner"), nil, 404, wire.NotFound, "no user"},
+		"events kept for no time": {"admin", "PUT", v1("retention"), req{"events_days": 0, "deliveries_days": 1, "dead_days": 1, "requests_days": 1,
+			"max_bytes": 1 << 30, "max_messages": 1000}, 400, wire.Invalid, "events_days"},
+		"a target that is none": {"operator", "GET", v1("devices/kitchen/connect?target=ftp"), nil, 400, wire.Invalid, ""},
 	} {
 		got := r.do(test.as, test.method, test.path, test.body)
 		problem := got.problem(t)

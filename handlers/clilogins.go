@@ -26,6 +26,7 @@ func (a *api) PollCLILogin(ctx context.Context, r PollCLILoginRequestObject) (Po
 	}
 	out := PollCLILogin200JSONResponse{Status: CLILoginResultStatus(answer.Status), Token: some(answer.Token)}
 	if answer.Token != "" {
+		a.note(ctx, tokenCreated(answer.Made, answer.User.ID, answer.User.Handle))
 		user := apiUser(answer.User)
 		out.User = &user
 	}

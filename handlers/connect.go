@@ -3,6 +3,7 @@ package handlers
 import (
 	"github.com/labstack/echo/v4"
 
+	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
@@ -26,6 +27,7 @@ func (a *api) connect(c echo.Context) error {
 	p := principalOf(c.Request().Context())
 	device, held, release, err := a.hold(c.Request().Context(), p, c.Param("device"), target, login)
 	if err != nil {
+		a.refusedStream(c, target, login, err)
 		return err
 	}
 	defer release()
@@ -33,7 +35,7 @@ func (a *api) connect(c echo.Context) error {
 	if err != nil {
 		return nil // Accept has answered
 	}
-	r := tunnelhub.Request{Device: device.ID, Target: target, User: p.User.ID, From: c.RealIP()}
+	r := tunnelhub.Request{Device: device.ID, Target: target, User: p.User.ID, From: c.RealIP(), Login: login}
 	switch ws.Subprotocol() {
 	case wire.SubprotocolStream:
 		r.Via = tunnelhub.ViaCLI
@@ -48,6 +50,23 @@ func (a *api) connect(c echo.Context) error {
 		ws.Close(wire.Errorf(wire.Invalid, "Name one of the subprotocols adit.stream.v1, binary and mqtt."))
 	}
 	return nil
+}
+
+// refusedStream has the event log tell of a stream that the policy refused.
+func (a *api) refusedStream(c echo.Context, target wire.Target, login string, cause error) {
+	if code := wire.CodeOf(cause); code != wire.Forbidden && code != wire.NotFound {
+		return
+	}
+	p := principalOf(c.Request().Context())
+	e := events.Event{Type: events.StreamRefused, User: p.User.ID, Data: events.Data{"target": string(target), "via": tunnelhub.ViaCLI,
+		"address": c.RealIP(), "reason": wire.Printable(wire.MessageOf(cause), 200)}}
+	if d, err := a.Devices.Find(c.Request().Context(), p, c.Param("device")); err == nil {
+		e.Device = d.ID
+	}
+	if login != "" {
+		e.Data["login"] = login
+	}
+	a.Noted.Refused(p.User.ID+" "+e.Device+" "+string(target), e)
 }
 
 // loginFor reads the account as which the door's peer will log in. It is their word, which sshd does not hear: it says

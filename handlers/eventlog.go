@@ -3,17 +3,36 @@ package handlers
 import (
 	"context"
 
-	"github.com/aditdev/adit/internal/wire"
+	"github.com/aditdev/adit/internal/events"
 )
 
+// ListEventTypes is the catalogue of events.
 func (a *api) ListEventTypes(_ context.Context, _ ListEventTypesRequestObject) (ListEventTypesResponseObject, error) {
-	return nil, wire.Errorf(wire.NotFound, "Not yet.")
+	out := ListEventTypes200JSONResponse{}
+	for _, t := range events.Types() {
+		out = append(out, EventType{Type: t.Name, Data: nonNil(t.Data)})
+	}
+	return out, nil
 }
 
-func (a *api) GetRetention(_ context.Context, _ GetRetentionRequestObject) (GetRetentionResponseObject, error) {
-	return nil, wire.Errorf(wire.NotFound, "Not yet.")
+// GetRetention says how long the hub keeps what it logs.
+func (a *api) GetRetention(ctx context.Context, _ GetRetentionRequestObject) (GetRetentionResponseObject, error) {
+	r, err := a.Events.Retention(ctx)
+	return GetRetention200JSONResponse(apiRetention(r)), err
 }
 
-func (a *api) PutRetention(_ context.Context, _ PutRetentionRequestObject) (PutRetentionResponseObject, error) {
-	return nil, wire.Errorf(wire.NotFound, "Not yet.")
+// PutRetention sets that. The sweep within ten minutes goes by it.
+func (a *api) PutRetention(ctx context.Context, r PutRetentionRequestObject) (PutRetentionResponseObject, error) {
+	p, b := principalOf(ctx), r.Body
+	wanted := events.Retention{EventsDays: b.EventsDays, DeliveriesDays: b.DeliveriesDays, DeadDays: b.DeadDays,
+		RequestsDays: b.RequestsDays, MaxBytes: b.MaxBytes, MaxMessages: b.MaxMessages}
+	if err := a.Events.SetRetention(ctx, wanted, p.User.ID, p.User.Handle); err != nil {
+		return nil, err
+	}
+	return PutRetention200JSONResponse(apiRetention(wanted)), nil
+}
+
+func apiRetention(r events.Retention) Retention {
+	return Retention{EventsDays: r.EventsDays, DeliveriesDays: r.DeliveriesDays, DeadDays: r.DeadDays, RequestsDays: r.RequestsDays,
+		MaxBytes: r.MaxBytes, MaxMessages: r.MaxMessages}
 }

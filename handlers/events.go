@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,9 +27,119 @@ const (
 	eventsWrite = 10 * time.Second
 )
 
-// streamEvents is GET /api/v1/events: server-sent events (WHATWG HTML §9.2). It ends with the hub, with the sign-in
-// that it runs by, or when the browser no longer reads.
-func (a *api) streamEvents(c echo.Context) error {
+// listEvents is GET /api/v1/events: a page of JSON, newest first, or with Accept: text/event-stream the live events.
+func (a *api) listEvents(c echo.Context) error {
+	f, err := a.eventFilter(c)
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Add(echo.HeaderVary, echo.HeaderAccept)
+	if strings.Contains(c.Request().Header.Get(echo.HeaderAccept), "text/event-stream") {
+		return a.streamEvents(c, f)
+	}
+	before, limit, err := eventPage(c)
+	if err != nil {
+		return err
+	}
+	list, next, err := a.Events.Page(c.Request().Context(), f, before, limit)
+	if err != nil {
+		return err
+	}
+	out := EventPage{Events: make([]Event, 0, len(list))}
+	for _, e := range list {
+		out.Events = append(out.Events, apiEvent(e))
+	}
+	if next > 0 {
+		text := strconv.FormatInt(next, 10)
+		out.Next = &text
+	}
+	return c.JSON(http.StatusOK, out)
+}
+
+// eventPage reads where a page begins and how long it is.
+func eventPage(c echo.Context) (before int64, limit int, err error) {
+	limit = 100
+	if text := c.QueryParam("before"); text != "" {
+		if before, err = strconv.ParseInt(text, 10, 64); err != nil || before < 1 {
+			return 0, 0, invalidQuery("before", "The next of an earlier page.")
+		}
+	}
+	if text := c.QueryParam("limit"); text != "" {
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > 500 {
+			return 0, 0, invalidQuery("limit", "1 to 500.")
+		}
+	}
+	return before, limit, nil
+}
+
+func invalidQuery(name, hint string) error {
+	return &wire.Error{Code: wire.Invalid, Message: name + " is not usable. " + hint, Fields: map[string]string{name: hint}}
+}
+
+// maxEventTypes bounds the patterns of one filter.
+const maxEventTypes = 100
+
+// eventFilter reads what is wanted, and adds what the caller may see.
+func (a *api) eventFilter(c echo.Context) (f events.Filter, err error) {
+	ctx, p := c.Request().Context(), principalOf(c.Request().Context())
+	f.Types = slices.DeleteFunc(c.QueryParams()["type"], func(t string) bool { return t == "" })
+	if len(f.Types) > maxEventTypes {
+		return f, invalidQuery("type", "A hundred at most.")
+	}
+	for name, at := range map[string]*time.Time{"since": &f.Since, "until": &f.Until} {
+		if text := c.QueryParam(name); text != "" {
+			if *at, err = time.Parse(time.RFC3339, text); err != nil {
+				return f, invalidQuery(name, "A time as 2026-01-31T18:00:00Z.")
+			}
+		}
+	}
+	if ref := c.QueryParam("device"); ref != "" {
+		if f.Device, err = a.eventDevice(ctx, p, ref); err != nil {
+			return f, err
+		}
+	}
+	if ref := c.QueryParam("user"); ref != "" {
+		if f.User, err = a.eventUser(ctx, p, ref); err != nil {
+			return f, err
+		}
+	}
+	f.Sees = func(e events.Event) bool { return a.sees(p, e) }
+	if p.Role().Manages() {
+		return f, nil
+	}
+	f.Own = p.User.ID
+	rows, err := a.Devices.List(ctx, p)
+	for _, d := range rows {
+		f.Near = append(f.Near, d.ID)
+	}
+	return f, err
+}
+
+// eventDevice gives the id of a device in the caller's view. One that is gone has its id alone, and its events go on to be seen by
+// those who saw them before.
+func (a *api) eventDevice(ctx context.Context, p *auth.Principal, ref string) (string, error) {
+	d, err := a.Devices.Find(ctx, p, ref)
+	if wire.CodeOf(err) == wire.NotFound && strings.HasPrefix(ref, "dev_") {
+		return ref, nil
+	}
+	return d.ID, err
+}
+
+// eventUser gives the id of a user. Who does not manage learns of nobody else.
+func (a *api) eventUser(ctx context.Context, p *auth.Principal, ref string) (string, error) {
+	u, err := a.Accounts.FindUser(ctx, ref)
+	if err == nil && u.ID != p.User.ID && !p.Role().Manages() {
+		err = wire.Errorf(wire.NotFound, "There is no user %s.", wire.Printable(ref, 254))
+	}
+	if wire.CodeOf(err) == wire.NotFound && strings.HasPrefix(ref, "usr_") {
+		return ref, nil
+	}
+	return u.ID, err
+}
+
+// streamEvents sends server-sent events (WHATWG HTML §9.2). It ends with the hub, with the sign-in that it runs by, or when the
+// browser no longer reads.
+func (a *api) streamEvents(c echo.Context, f events.Filter) error {
 	p := principalOf(c.Request().Context())
 	ctx, release, err := a.Gate.Hold(c.Request().Context(), access.Use{User: p.User.ID, Credential: p.Credential})
 	if err != nil {
@@ -44,7 +155,7 @@ func (a *api) streamEvents(c echo.Context) error {
 	h.Set(echo.HeaderContentType, "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold events back otherwise
 	c.Response().WriteHeader(http.StatusOK)
-	s := eventStream{api: a, w: c.Response(), control: http.NewResponseController(c.Response()), principal: p}
+	s := eventStream{api: a, w: c.Response(), control: http.NewResponseController(c.Response()), filter: f}
 	return s.run(ctx, after)
 }
 
@@ -68,10 +179,10 @@ func (a *api) eventsFrom(c echo.Context) (int64, error) {
 }
 
 type eventStream struct {
-	api       *api
-	w         http.ResponseWriter
-	control   *http.ResponseController
-	principal *auth.Principal
+	api     *api
+	w       http.ResponseWriter
+	control *http.ResponseController
+	filter  events.Filter
 }
 
 // run writes events as they come and a comment where none does. The pull goroutine of the sequence ends with it.
@@ -104,7 +215,7 @@ func (s *eventStream) forward(stream iter.Seq2[events.Event, error]) (last int64
 			return last, err
 		}
 		last = e.ID
-		if !s.api.sees(s.principal, e) {
+		if !s.filter.Wants(e) {
 			continue
 		}
 		text, err := json.Marshal(apiEvent(e))

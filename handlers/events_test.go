@@ -16,9 +16,15 @@ import (
 // listen opens the event stream and gives its lines until the stream or the test ends.
 func (r *rig) listen(as, from string) <-chan string {
 	r.t.Helper()
+	return r.listenTo(as, from, "")
+}
+
+func (r *rig) listenTo(as, from, query string) <-chan string {
+	r.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+v1("events"), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+v1("events")+query, nil)
 	r.must(err)
+	req.Header.Set("Accept", "text/event-stream")
 	req.Header.Set("Authorization", "Bearer "+r.tokens[as])
 	if from != "" {
 		req.Header.Set("Last-Event-ID", from)

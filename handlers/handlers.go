@@ -41,6 +41,7 @@ type Options struct {
 	Gate     *auth.Gate
 	Accounts *auth.Accounts
 	Events   *events.Log
+	Noted    *events.Queue // what may be thinned out; nil: not kept
 	Devices  *devices.Registry
 	CA       *sshca.CA
 	Tunnel   *tunnelhub.Hub

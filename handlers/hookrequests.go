@@ -115,7 +115,7 @@ func (a *api) listenHook(c echo.Context) error {
 	h.Set(echo.HeaderContentType, "text/event-stream")
 	h.Set("X-Accel-Buffering", "no")
 	c.Response().WriteHeader(http.StatusOK)
-	s := &eventStream{api: a, w: c.Response(), control: http.NewResponseController(c.Response()), principal: p}
+	s := &eventStream{api: a, w: c.Response(), control: http.NewResponseController(c.Response())}
 	return s.listen(ctx, after, requests)
 }
 

@@ -86,7 +86,11 @@ func (a *api) Logout(ctx context.Context, _ LogoutRequestObject) (LogoutResponse
 	if !p.Session {
 		return nil, wire.Errorf(wire.Invalid, "A token does not sign out. Revoke it instead.")
 	}
-	return signedOut{}, a.Accounts.Logout(ctx, p)
+	if err := a.Accounts.Logout(ctx, p); err != nil {
+		return nil, err
+	}
+	a.note(ctx, events.Event{Type: events.LoginEnded, User: p.User.ID, Data: events.Data{"address": callerOf(ctx).where.Address}})
+	return signedOut{}, nil
 }
 
 // GetMe is the signed-in user, and the hub.

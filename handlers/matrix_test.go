@@ -159,6 +159,10 @@ func matrix(t *testing.T) map[string]line {
 		"GET /api/v1/hooks/deliveries/:hook_delivery":         {nil, managers(404)},
 		"POST /api/v1/hooks/deliveries/:hook_delivery/replay": {nil, managers(404)},
 		"POST /api/v1/hooks/deliveries/:hook_delivery/cancel": {nil, managers(404)},
+		"GET /api/v1/event-types":                             {nil, persons(200)},
+		"GET /api/v1/retention":                               {nil, managers(200)},
+		"PUT /api/v1/retention": {object{"events_days": 30, "deliveries_days": 7, "dead_days": 7, "requests_days": 7, "max_bytes": 1 << 30,
+			"max_messages": 1000}, managers(200)},
 
 		"GET /mqtt":   {nil, everybody(101)}, // a stranger gets no further than CONNECT
 		"GET /tunnel": {nil, everybody(101)}, // a stranger gets no further than hello
@@ -211,7 +215,10 @@ var narrow = map[string]access.Scope{
 
 	"GET /api/v1/devices/:device/metrics": access.ScopeRead,
 
-	"GET /api/v1/events":   access.ScopeRead,
+	"GET /api/v1/events":      access.ScopeRead,
+	"GET /api/v1/event-types": access.ScopeRead,
+	"GET /api/v1/retention":   access.ScopeRead,
+
 	"GET /metrics":         access.ScopeRead,
 	"GET /api/v1/ssh-gate": access.ScopeRead,
 	"GET /api/v1/ssh-keys": access.ScopeRead,

@@ -132,9 +132,12 @@ func (r *rig) options() Options {
 	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	o := Options{Config: config.Config{URLs: []*url.URL{base}}, Version: "test", Log: log, Now: time.Now, Store: st, Gate: gate,
 		Accounts: accounts, Events: events.New(st, time.Now), CA: ca}
+	o.Noted = events.NewQueue(o.Events, log)
 	o.Devices = devices.New(devices.Options{Store: st, Gate: gate, Events: o.Events, Now: time.Now, Log: log,
 		Keys: func() hubkeys.Ring { return hubkeys.Ring{Current: key} }, UserCA: ca.AuthorizedKey(), GateKey: wire.SSHKey(key.Public().(ed25519.PublicKey)), URLs: o.Config.URLs, Drop: func(id string, err error) { o.Tunnel.Drop(id, err) }})
-	o.Tunnel = tunnelhub.New(tunnelhub.Options{Log: log, Key: key, Hosts: []string{base.Host}, Name: "test", Version: "test",
+	o.Tunnel = tunnelhub.New(tunnelhub.Options{Log: log, Opened: func(i tunnelhub.Info) func(int64, int64, error) {
+		return o.Noted.Opened(events.Stream{Number: i.ID, Device: i.Device, User: i.User, Target: string(i.Target), Via: i.Via, From: i.From})
+	}, Key: key, Hosts: []string{base.Host}, Name: "test", Version: "test",
 		Device: func(ctx context.Context, id string) (tunnelhub.Device, error) {
 			d, err := st.Read().GetDevice(ctx, id)
 			if err != nil {
@@ -168,7 +171,7 @@ func (r *rig) options() Options {
 	o.GateKey, o.SSH = newSSHSigner(r.t).PublicKey(), sayBack
 	stopping, stop := context.WithCancel(ctx)
 	o.Stopping = stopping
-	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Transforms.Run, o.Updates.Run,
+	r.background(stop, st, gate.Run, o.Events.Run, o.Noted.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Transforms.Run, o.Updates.Run,
 		o.HooksIn.Run, o.Outgoing.Run)
 	return o
 }

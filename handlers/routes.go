@@ -198,7 +198,7 @@ func rules() map[string]rule {
 // register puts every door in its place and checks that each has a rule.
 func (a *api) register(e *echo.Echo) error {
 	RegisterHandlers(e, NewStrictHandler(a, nil))
-	e.GET("/api/v1/events", a.streamEvents)
+	e.GET("/api/v1/events", a.listEvents)
 	e.GET("/api/v1/mqtt/tap", a.tapMQTT)
 	e.GET("/api/v1/hooks/sources/:hook_source/listen", a.listenHook)
 	for _, method := range hookMethods {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
 )
 
@@ -32,10 +33,22 @@ func (a *api) CreateToken(ctx context.Context, r CreateTokenRequestObject) (Crea
 	if err != nil {
 		return nil, err
 	}
+	p := principalOf(ctx)
+	a.note(ctx, tokenCreated(t, p.User.ID, p.User.Handle))
 	return CreateToken201JSONResponse{ID: t.ID, Token: t.Secret, Scope: TokenScope(t.Scope), ExpiresAt: t.Expires.UTC()}, nil
 }
 
 // RevokeToken ends an own token.
 func (a *api) RevokeToken(ctx context.Context, r RevokeTokenRequestObject) (RevokeTokenResponseObject, error) {
-	return RevokeToken204Response{}, a.Accounts.RevokeToken(ctx, principalOf(ctx), r.TokenID)
+	p := principalOf(ctx)
+	if err := a.Accounts.RevokeToken(ctx, p, r.TokenID); err != nil {
+		return nil, err
+	}
+	a.note(ctx, events.Event{Type: events.TokenRevoked, User: p.User.ID, Data: events.Data{"token_id": r.TokenID, "by": p.User.Handle}})
+	return RevokeToken204Response{}, nil
+}
+
+func tokenCreated(t auth.Token, user, by string) events.Event {
+	return events.Event{Type: events.TokenCreated, User: user, Data: events.Data{"token_id": t.ID, "name": t.Name, "scope": string(t.Scope),
+		"expires_at": t.Expires.UTC(), "by": by}}
 }

@@ -16,7 +16,7 @@ type running struct {
 // register lists a stream until the returned function is called, which also logs its end.
 func (h *Hub) register(r Request, number uint64, bytes func() (in, out int64), end func(error)) (unregister func(cause error)) {
 	entry := &running{
-		info:  Info{ID: number, Device: r.Device, User: r.User, Target: r.Target, Via: r.Via, From: r.From, Shell: r.Shell, Opened: h.options.Now()},
+		info:  Info{ID: number, Device: r.Device, User: r.User, Target: r.Target, Via: r.Via, From: r.From, Login: r.Login, Shell: r.Shell, Opened: h.options.Now()},
 		bytes: bytes,
 		end:   end,
 	}
@@ -25,11 +25,16 @@ func (h *Hub) register(r Request, number uint64, bytes func() (in, out int64), e
 	h.mu.Unlock()
 	log := h.options.Log.With("stream", number, "device", r.Device, "user", r.User, "target", r.Target)
 	log.Info("stream opened", "via", r.Via, "from", r.From)
+	closed := func(int64, int64, error) {}
+	if h.options.Opened != nil {
+		closed = h.options.Opened(entry.info)
+	}
 	return func(cause error) {
 		h.mu.Lock()
 		delete(h.running, number)
 		h.mu.Unlock()
 		in, out := bytes()
+		closed(in, out, cause)
 		log.Info("stream closed", "bytes_in", in, "bytes_out", out,
 			"duration", h.options.Now().Sub(entry.info.Opened).Round(time.Millisecond), "cause", cause)
 	}

@@ -36,6 +36,10 @@ type Options struct {
 	// MQTT serves a device that speaks raw MQTT on conn, until either ended. nil refuses them.
 	MQTT func(ctx context.Context, device string, conn net.Conn) error
 
+	// Opened is told of each stream that begins; what it returns, of its end: bytes from the device and to it, and why, which is
+	// nil where it ended in good order. Neither may block. nil means nobody wants to know.
+	Opened func(Info) (closed func(in, out int64, cause error))
+
 	Now func() time.Time // nil means time.Now
 }
 
@@ -62,6 +66,7 @@ type Request struct {
 	User   string // who asks, as the device may log it; also the key for CloseStreams
 	Via    string // the door that asks, for the list of streams: ViaCLI, ViaShell, …
 	From   string // the address of who asks, where the door knows it
+	Login  string // the Unix account that they named to the door, where they did
 	Shell  string // the id of the shell that it carries, where it carries one: that would open another in its place
 	Early  bool   // Dial returns before the device has answered; a refusal is then the error of the first Read
 }
@@ -84,6 +89,7 @@ type Info struct {
 	Target   wire.Target `json:"target"`
 	Via      string      `json:"via"`
 	From     string      `json:"from"`
+	Login    string      `json:"login,omitempty"`
 	Shell    string      `json:"shell"`
 	Opened   time.Time   `json:"opened"`
 	BytesIn  int64       `json:"bytes_in"`  // from the device

@@ -104,6 +104,7 @@ func (a *Accounts) DecideCLILogin(ctx context.Context, p *Principal, code string
 type CLILoginAnswer struct {
 	Status string // pending, approved, denied, expired
 	Token  string
+	Made   Token // which it is
 	User   store.User
 }
 
@@ -145,5 +146,5 @@ func (a *Accounts) finishCLILogin(ctx context.Context, l store.CLILogin) (CLILog
 	if err != nil {
 		return CLILoginAnswer{}, err
 	}
-	return CLILoginAnswer{Status: "approved", Token: t.Secret, User: user}, nil
+	return CLILoginAnswer{Status: "approved", Token: t.Secret, Made: t, User: user}, nil
 }

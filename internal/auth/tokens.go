@@ -15,6 +15,7 @@ import (
 // Token is a new API token, shown once.
 type Token struct {
 	ID, Secret string
+	Name       string
 	Scope      access.Scope
 	Expires    time.Time
 }
@@ -46,7 +47,7 @@ func (a *Accounts) createToken(ctx context.Context, maker *Principal, r TokenReq
 		return Token{}, err
 	}
 	now := a.now()
-	t := Token{ID: store.NewID("tok"), Secret: TokenPrefix + newSecret(), Scope: r.Scope, Expires: now.Add(r.Life)}
+	t := Token{ID: store.NewID("tok"), Name: r.Name, Secret: TokenPrefix + newSecret(), Scope: r.Scope, Expires: now.Add(r.Life)}
 	if !maker.Until.IsZero() && t.Expires.After(maker.Until) {
 		t.Expires = maker.Until
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -62,8 +63,11 @@ func (r *Registry) CreateCode(ctx context.Context, p *auth.Principal, req CodeRe
 	}
 	made := NewCode{Code: code}
 	err := r.Store.Write(ctx, func(q *store.Queries) (err error) {
-		made.Row, err = q.CreateInstallCode(ctx, row)
-		return err
+		if made.Row, err = q.CreateInstallCode(ctx, row); err != nil {
+			return err
+		}
+		return r.Events.Write(ctx, q, events.Event{Type: events.CodeCreated, User: p.User.ID, Data: events.Data{"code_id": made.Row.ID,
+			"name": made.Row.Name, "uses": made.Row.Uses, "expires_at": store.Time(made.Row.ExpiresAt)}})
 	})
 	if err != nil {
 		return NewCode{}, fmt.Errorf("make install code: %w", err)
@@ -142,12 +146,15 @@ func (r *Registry) Code(ctx context.Context, p *auth.Principal, id string) (stor
 
 // RevokeCode ends an install code early.
 func (r *Registry) RevokeCode(ctx context.Context, p *auth.Principal, id string) error {
-	if _, err := r.Code(ctx, p, id); err != nil {
+	row, err := r.Code(ctx, p, id)
+	if err != nil {
 		return err
 	}
 	return r.Store.Write(ctx, func(q *store.Queries) error {
 		now := r.millis()
-		_, err := q.RevokeInstallCode(ctx, store.RevokeInstallCodeParams{ID: id, Now: &now})
-		return err
+		if _, err := q.RevokeInstallCode(ctx, store.RevokeInstallCodeParams{ID: id, Now: &now}); err != nil {
+			return err
+		}
+		return r.Events.Write(ctx, q, events.Event{Type: events.CodeRevoked, User: p.User.ID, Data: events.Data{"code_id": id, "name": row.Name}})
 	})
 }

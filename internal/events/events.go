@@ -1,6 +1,7 @@
 // Package events is the log of what happened and its live stream. The log in the database is the bus: whoever listens
 // is woken by a commit, of this process or another, and reads on from where they were. So nobody misses an event,
-// however slow, and nothing is queued for them.
+// however slow, and nothing is queued for them. Events are a chain of hashes, so that it shows when one was changed, removed
+// or put in behind the hub's back.
 package events
 
 import (
@@ -12,62 +13,6 @@ import (
 	"time"
 
 	"github.com/aditdev/adit/internal/store"
-)
-
-// The types. Data's members stand beside each.
-const (
-	DeviceEnrolled       = "device.enrolled"           // name, address, status, code_id
-	DevicePending        = "device.pending"            // name, address, code_id
-	DeviceApproved       = "device.approved"           // name
-	DeviceReplaced       = "device.replaced"           // name, old_fingerprint, new_fingerprint
-	DeviceRemoved        = "device.removed"            // name
-	DeviceChanged        = "device.changed"            // name: something of its page is new
-	DeviceOnline         = "device.online"             // name, address
-	DeviceOffline        = "device.offline"            // name; debounced
-	DeviceCloned         = "device.cloned"             // name
-	HostKeysPending      = "device.host_keys_pending"  // name, fingerprints
-	HostKeysAccepted     = "device.host_keys_accepted" // name, fingerprints
-	CertificateSigned    = "ssh.certificate"           // login, serial
-	SSHKeyAdded          = "ssh_key.added"             // name, fingerprint
-	SSHKeyRemoved        = "ssh_key.removed"           // name, fingerprint
-	InstallStep          = "install.step"              // code_id, step, address, program, device_name
-	LoginFailed          = "login.failed"              // email, address
-	LoginBegan           = "login.began"               // address
-	UserCreated          = "user.created"              // email, role
-	UserChanged          = "user.changed"              // email, role, disabled
-	UserRemoved          = "user.removed"              // email
-	GrantAdded           = "grant.added"               // grant_id
-	GrantRemoved         = "grant.removed"             // grant_id
-	ShellOpened          = "shell.opened"              // shell_id, login
-	ShellEnded           = "shell.ended"               // shell_id, login
-	PortReserved         = "port.reserved"             // port, target
-	PortReleased         = "port.released"             // port, target
-	RootPasswordSet      = "root_password.set"         // name
-	RootPasswordRevealed = "root_password.revealed"    // name, reason
-	DeviceUpdated        = "device.updated"            // name, version: the agent's program
-	DeviceNotUpdated     = "device.not_updated"        // name, version, message
-	HubKeysChanged       = "hub.keys_changed"          // stage: next, finished, dropped
-
-	MQTTCredentialAdded   = "mqtt.credential_added"   // credential_id, username, kind
-	MQTTCredentialRemoved = "mqtt.credential_removed" // credential_id, username, kind
-	MQTTRuleAdded         = "mqtt.rule_added"         // rule_id, subject, access, filter
-	MQTTRuleRemoved       = "mqtt.rule_removed"       // rule_id, subject, access, filter
-	MQTTImported          = "mqtt.imported"           // credentials, rules: how many
-	MQTTCleared           = "mqtt.cleared"            // filter, count: retained messages
-	MQTTKicked            = "mqtt.kicked"             // client_id, name, forget
-
-	HookReceived         = "hook.received"          // source, request_id, topic, hops where it came from a hub
-	HookRefused          = "hook.refused"           // source, reason, count: of one source once a minute at most
-	HookFailed           = "hook.failed"            // source, request_id, error
-	HookSourceAdded      = "hook.source_added"      // source
-	HookSourceChanged    = "hook.source_changed"    // source
-	HookSourceRemoved    = "hook.source_removed"    // source
-	HookEndpointAdded    = "hook.endpoint_added"    // endpoint, name, url
-	HookEndpointChanged  = "hook.endpoint_changed"  // endpoint, name, changed: the members, or secret
-	HookEndpointRemoved  = "hook.endpoint_removed"  // endpoint, name
-	HookEndpointDisabled = "hook.endpoint_disabled" // endpoint, reason: the hub itself did it
-	HookDeliveryDead     = "hook.delivery_dead"     // endpoint, delivery_id, message_id, error
-	HookOverflow         = "hook.overflow"          // endpoint, refused: events since ever that its full queue did not take
 )
 
 // Data is an event's own members. Text in it that a stranger gave must be printable (wire.Printable).
@@ -120,7 +65,7 @@ func (l *Log) Append(ctx context.Context, e Event) error {
 	return l.store.Write(ctx, func(q *store.Queries) error { return l.Write(ctx, q, e) })
 }
 
-// Write writes an event in a transaction under way. ID and At are the log's to set.
+// Write writes an event in a transaction under way. The ID is the log's to set, and At where it is zero.
 func (l *Log) Write(ctx context.Context, q *store.Queries, e Event) error {
 	data, err := json.Marshal(e.Data)
 	if err != nil {
@@ -129,9 +74,11 @@ func (l *Log) Write(ctx context.Context, q *store.Queries, e Event) error {
 	if e.Data == nil {
 		data = []byte("{}")
 	}
-	_, err = q.AppendEvent(ctx, store.AppendEventParams{Type: e.Type, At: store.Millis(l.now()), DeviceID: orNil(e.Device),
-		UserID: orNil(e.User), Data: string(data)})
-	if err != nil {
+	if e.At.IsZero() {
+		e.At = l.now()
+	}
+	row := store.Event{Type: e.Type, At: store.Millis(e.At), DeviceID: orNil(e.Device), UserID: orNil(e.User), Data: string(data)}
+	if err := link(ctx, q, row); err != nil {
 		return fmt.Errorf("write event: %w", err)
 	}
 	return nil
@@ -188,15 +135,21 @@ func (l *Log) next() <-chan struct{} {
 }
 
 func event(row store.Event) Event {
+	e := bare(row)
+	if json.Unmarshal([]byte(row.Data), &e.Data) != nil || e.Data == nil {
+		e.Data = Data{}
+	}
+	return e
+}
+
+// bare is an event without its data.
+func bare(row store.Event) Event {
 	e := Event{ID: row.ID, Type: row.Type, At: store.Time(row.At)}
 	if row.DeviceID != nil {
 		e.Device = *row.DeviceID
 	}
 	if row.UserID != nil {
 		e.User = *row.UserID
-	}
-	if json.Unmarshal([]byte(row.Data), &e.Data) != nil || e.Data == nil {
-		e.Data = Data{}
 	}
 	return e
 }

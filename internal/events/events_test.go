@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func open(t *testing.T, dir string) *events.Log {
+func open(t testing.TB, dir string) *events.Log {
 	t.Helper()
 	st, err := store.Open(t.Context(), dir)
 	if err != nil {

@@ -47,13 +47,18 @@ func known(who any) *ssh.Permissions {
 	return &ssh.Permissions{ExtraData: map[any]any{identity{}: who}}
 }
 
-func (g *Gate) serverConfig(address string) *ssh.ServerConfig {
+// serverConfig has claimed say who came with a key that was refused. The library calls back from one goroutine.
+func (g *Gate) serverConfig(address string, claimed *string) *ssh.ServerConfig {
 	c := &ssh.ServerConfig{
 		Config:        ssh.Config{KeyExchanges: keyExchanges, Ciphers: ciphers, MACs: macs},
 		MaxAuthTries:  maxTries,
 		ServerVersion: version,
 		PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			return g.authenticate(meta.User(), key, address)
+			p, err := g.authenticate(meta.User(), key, address)
+			if err != nil {
+				*claimed = meta.User()
+			}
+			return p, err
 		},
 		PublicKeyAuthAlgorithms: []string{ssh.KeyAlgoED25519, ssh.KeyAlgoSKED25519, ssh.KeyAlgoSKECDSA256, ssh.KeyAlgoECDSA256,
 			ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512},

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
@@ -77,12 +78,16 @@ func (v *visit) forward(ctx context.Context, n ssh.NewChannel) {
 	}
 	if !v.options.AllowsOpen(p.Host, p.Port) {
 		v.tell(slog.LevelWarn, "ssh forwarding refused by the key's options", "host", wire.Printable(p.Host, 80), "port", p.Port)
+		v.note(p.Host, p.Port, "The options of the key do not allow it.")
 		reject(n, wire.Errorf(wire.Forbidden, "this key may not forward to %s", wire.Printable(address(p.Host, p.Port), 100)))
 		return
 	}
 	conn, f, release, err := v.open(ctx, p.Host, p.Port)
 	if err != nil {
 		v.tell(slog.LevelInfo, "ssh forwarding refused", "host", wire.Printable(p.Host, 80), "port", p.Port, "cause", err)
+		if code := wire.CodeOf(err); code == wire.Forbidden || code == wire.NotFound {
+			v.note(p.Host, p.Port, wire.MessageOf(err))
+		}
 		reject(n, err)
 		return
 	}
@@ -93,6 +98,13 @@ func (v *visit) forward(ctx context.Context, n ssh.NewChannel) {
 		return
 	}
 	v.carry(f, channel, requests, conn)
+}
+
+// note has the event log tell of a forwarding that was refused. The target is as the client named it.
+func (v *visit) note(host string, port uint32, reason string) {
+	user, target := v.principal.User.ID, wire.Printable(address(host, port), 100)
+	v.gate.options.Events.Refused(user+" "+target, events.Event{Type: events.StreamRefused, User: user, Data: events.Data{
+		"target": target, "via": tunnelhub.ViaGate, "address": v.address, "reason": wire.Printable(reason, 200)}})
 }
 
 // open leads to a port of a device, if some target that stands for it is allowed.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/devices"
+	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
 )
@@ -47,6 +48,7 @@ type Options struct {
 	Accounts *auth.Accounts
 	Devices  *devices.Registry
 	Tunnel   *tunnelhub.Hub
+	Events   *events.Queue // nil: refusals are only in the hub's own log
 }
 
 // Gate serves SSH connections until Run ends. Its methods may be called concurrently.
@@ -114,10 +116,10 @@ func (g *Gate) Serve(conn net.Conn, address string) {
 		return
 	}
 	defer g.leave(heard)
-	server, channels, requests, who, err := g.handshake(heard, address)
+	server, channels, requests, who, claimed, err := g.handshake(heard, address)
 	proven()
 	if err != nil {
-		g.refused(address, err)
+		g.refused(address, claimed, err)
 		return
 	}
 	c := &connection{gate: g, ssh: server, conn: heard, address: address, noise: rate.NewLimiter(noiseRate, noiseBurst),
@@ -157,22 +159,27 @@ func (g *Gate) leave(conn net.Conn) {
 	g.serving.Done()
 }
 
-// handshake exchanges keys and finds out who comes, within handshakeTimeout in all: the library sets no deadline.
+// handshake exchanges keys and finds out who comes, within handshakeTimeout in all: the library sets no deadline. claimed is the
+// user name that came with a key which was refused; for the log, nothing else.
 func (g *Gate) handshake(conn *heardConn, address string) (
-	*ssh.ServerConn, <-chan ssh.NewChannel, <-chan *ssh.Request, any, error,
+	server *ssh.ServerConn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request, who any, claimed string, err error,
 ) {
 	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
-	server, channels, requests, err := ssh.NewServerConn(conn, g.serverConfig(address))
+	server, channels, requests, err = ssh.NewServerConn(conn, g.serverConfig(address, &claimed))
 	if err != nil {
-		return nil, nil, nil, nil, err
+		return nil, nil, nil, nil, claimed, err
 	}
 	_ = conn.SetDeadline(time.Time{})
 	conn.proven.Store(true)
-	return server, channels, requests, identityOf(server.Permissions), nil
+	return server, channels, requests, identityOf(server.Permissions), claimed, nil
 }
 
-// refused logs a handshake that came to nothing.
-func (g *Gate) refused(address string, err error) {
+// refused logs a handshake that came to nothing. Where a key was refused, it is an event too.
+func (g *Gate) refused(address, claimed string, err error) {
+	if claimed != "" {
+		g.options.Events.Refused(auth.Network(address), events.Event{Type: events.SSHRefused, Data: events.Data{
+			"name": wire.Printable(claimed, 80), "address": address, "reason": "No profile and no device has this key under this name."}})
+	}
 	level := slog.LevelInfo
 	if !g.tries.Allow(auth.Network(address)) {
 		level = slog.LevelDebug // a flood fills no log

@@ -9,43 +9,63 @@ import (
 	"context"
 )
 
-const appendEvent = `-- name: AppendEvent :one
-INSERT INTO events (id, type, at, device_id, user_id, data)
-VALUES ((SELECT coalesce(max(e.id), 0) + 1 FROM events AS e), ?1, ?2, ?3,
-        ?4, ?5)
-RETURNING id, type, at, device_id, user_id, data
+const appendEvent = `-- name: AppendEvent :exec
+INSERT INTO events (id, type, at, device_id, user_id, data, hash)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 `
 
 type AppendEventParams struct {
+	ID       int64
 	Type     string
 	At       int64
 	DeviceID *string
 	UserID   *string
 	Data     string
+	Hash     []byte
 }
 
-func (q *Queries) AppendEvent(ctx context.Context, arg AppendEventParams) (Event, error) {
-	row := q.db.QueryRowContext(ctx, appendEvent,
+func (q *Queries) AppendEvent(ctx context.Context, arg AppendEventParams) error {
+	_, err := q.db.ExecContext(ctx, appendEvent,
+		arg.ID,
 		arg.Type,
 		arg.At,
 		arg.DeviceID,
 		arg.UserID,
 		arg.Data,
+		arg.Hash,
 	)
-	var i Event
-	err := row.Scan(
-		&i.ID,
-		&i.Type,
-		&i.At,
-		&i.DeviceID,
-		&i.UserID,
-		&i.Data,
-	)
+	return err
+}
+
+const countEventsTo = `-- name: CountEventsTo :one
+SELECT count(*) AS events, count(hash) AS hashed FROM events WHERE id <= ?1
+`
+
+type CountEventsToRow struct {
+	Events int64
+	Hashed int64
+}
+
+func (q *Queries) CountEventsTo(ctx context.Context, last int64) (CountEventsToRow, error) {
+	row := q.db.QueryRowContext(ctx, countEventsTo, last)
+	var i CountEventsToRow
+	err := row.Scan(&i.Events, &i.Hashed)
 	return i, err
 }
 
+const eventTime = `-- name: EventTime :one
+SELECT at FROM events WHERE id >= ?1 ORDER BY id LIMIT 1
+`
+
+func (q *Queries) EventTime(ctx context.Context, id int64) (int64, error) {
+	row := q.db.QueryRowContext(ctx, eventTime, id)
+	var at int64
+	err := row.Scan(&at)
+	return at, err
+}
+
 const eventsAfter = `-- name: EventsAfter :many
-SELECT id, type, at, device_id, user_id, data FROM events WHERE id > ?1 ORDER BY id LIMIT ?2
+SELECT id, type, at, device_id, user_id, data, hash FROM events WHERE id > ?1 ORDER BY id LIMIT ?2
 `
 
 type EventsAfterParams struct {
@@ -69,6 +89,7 @@ func (q *Queries) EventsAfter(ctx context.Context, arg EventsAfterParams) ([]Eve
 			&i.DeviceID,
 			&i.UserID,
 			&i.Data,
+			&i.Hash,
 		); err != nil {
 			return nil, err
 		}
@@ -83,6 +104,233 @@ func (q *Queries) EventsAfter(ctx context.Context, arg EventsAfterParams) ([]Eve
 	return items, nil
 }
 
+const eventsBefore = `-- name: EventsBefore :many
+SELECT id, type, at, device_id, user_id, data, hash FROM events WHERE id < ?1 ORDER BY id DESC LIMIT ?2
+`
+
+type EventsBeforeParams struct {
+	Before int64
+	AtMost int64
+}
+
+func (q *Queries) EventsBefore(ctx context.Context, arg EventsBeforeParams) ([]Event, error) {
+	rows, err := q.db.QueryContext(ctx, eventsBefore, arg.Before, arg.AtMost)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Event{}
+	for rows.Next() {
+		var i Event
+		if err := rows.Scan(
+			&i.ID,
+			&i.Type,
+			&i.At,
+			&i.DeviceID,
+			&i.UserID,
+			&i.Data,
+			&i.Hash,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const eventsOfDevice = `-- name: EventsOfDevice :many
+SELECT id, type, at, device_id, user_id, data, hash FROM events WHERE device_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3
+`
+
+type EventsOfDeviceParams struct {
+	DeviceID *string
+	Before   int64
+	AtMost   int64
+}
+
+func (q *Queries) EventsOfDevice(ctx context.Context, arg EventsOfDeviceParams) ([]Event, error) {
+	rows, err := q.db.QueryContext(ctx, eventsOfDevice, arg.DeviceID, arg.Before, arg.AtMost)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Event{}
+	for rows.Next() {
+		var i Event
+		if err := rows.Scan(
+			&i.ID,
+			&i.Type,
+			&i.At,
+			&i.DeviceID,
+			&i.UserID,
+			&i.Data,
+			&i.Hash,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const eventsOfType = `-- name: EventsOfType :many
+SELECT id, type, at, device_id, user_id, data, hash FROM events WHERE type = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3
+`
+
+type EventsOfTypeParams struct {
+	Type   string
+	Before int64
+	AtMost int64
+}
+
+func (q *Queries) EventsOfType(ctx context.Context, arg EventsOfTypeParams) ([]Event, error) {
+	rows, err := q.db.QueryContext(ctx, eventsOfType, arg.Type, arg.Before, arg.AtMost)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Event{}
+	for rows.Next() {
+		var i Event
+		if err := rows.Scan(
+			&i.ID,
+			&i.Type,
+			&i.At,
+			&i.DeviceID,
+			&i.UserID,
+			&i.Data,
+			&i.Hash,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const eventsOfUser = `-- name: EventsOfUser :many
+SELECT id, type, at, device_id, user_id, data, hash FROM events WHERE user_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3
+`
+
+type EventsOfUserParams struct {
+	UserID *string
+	Before int64
+	AtMost int64
+}
+
+func (q *Queries) EventsOfUser(ctx context.Context, arg EventsOfUserParams) ([]Event, error) {
+	rows, err := q.db.QueryContext(ctx, eventsOfUser, arg.UserID, arg.Before, arg.AtMost)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Event{}
+	for rows.Next() {
+		var i Event
+		if err := rows.Scan(
+			&i.ID,
+			&i.Type,
+			&i.At,
+			&i.DeviceID,
+			&i.UserID,
+			&i.Data,
+			&i.Hash,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const firstEventID = `-- name: FirstEventID :one
+SELECT CAST(coalesce(min(id), 0) AS BIGINT) AS first_id FROM events
+`
+
+func (q *Queries) FirstEventID(ctx context.Context) (int64, error) {
+	row := q.db.QueryRowContext(ctx, firstEventID)
+	var first_id int64
+	err := row.Scan(&first_id)
+	return first_id, err
+}
+
+const firstEventSince = `-- name: FirstEventSince :one
+SELECT id FROM events WHERE at >= ?1 AND at <= ?2 ORDER BY id LIMIT 1
+`
+
+type FirstEventSinceParams struct {
+	Since int64
+	Now   int64
+}
+
+// The oldest that is to be kept. One from the future, written while the clock was wrong, keeps nothing.
+func (q *Queries) FirstEventSince(ctx context.Context, arg FirstEventSinceParams) (int64, error) {
+	row := q.db.QueryRowContext(ctx, firstEventSince, arg.Since, arg.Now)
+	var id int64
+	err := row.Scan(&id)
+	return id, err
+}
+
+const getEvent = `-- name: GetEvent :one
+SELECT id, type, at, device_id, user_id, data, hash FROM events WHERE id = ?1
+`
+
+func (q *Queries) GetEvent(ctx context.Context, id int64) (Event, error) {
+	row := q.db.QueryRowContext(ctx, getEvent, id)
+	var i Event
+	err := row.Scan(
+		&i.ID,
+		&i.Type,
+		&i.At,
+		&i.DeviceID,
+		&i.UserID,
+		&i.Data,
+		&i.Hash,
+	)
+	return i, err
+}
+
+const getEventChain = `-- name: GetEventChain :one
+SELECT id, anchor_id, anchor_hash, head_id, head_hash FROM event_chain WHERE id = 1
+`
+
+func (q *Queries) GetEventChain(ctx context.Context) (EventChain, error) {
+	row := q.db.QueryRowContext(ctx, getEventChain)
+	var i EventChain
+	err := row.Scan(
+		&i.ID,
+		&i.AnchorID,
+		&i.AnchorHash,
+		&i.HeadID,
+		&i.HeadHash,
+	)
+	return i, err
+}
+
 const lastEventID = `-- name: LastEventID :one
 SELECT CAST(coalesce(max(id), 0) AS BIGINT) AS last_id FROM events
 `
@@ -94,16 +342,39 @@ func (q *Queries) LastEventID(ctx context.Context) (int64, error) {
 	return last_id, err
 }
 
-const sweepEvents = `-- name: SweepEvents :exec
-DELETE FROM events WHERE at < ?1 AND id < ?2
+const moveEventAnchor = `-- name: MoveEventAnchor :exec
+UPDATE event_chain SET anchor_id = ?1, anchor_hash = ?2 WHERE event_chain.id = 1
 `
 
-type SweepEventsParams struct {
-	Before   int64
-	KeepFrom int64
+type MoveEventAnchorParams struct {
+	ID   int64
+	Hash []byte
 }
 
-func (q *Queries) SweepEvents(ctx context.Context, arg SweepEventsParams) error {
-	_, err := q.db.ExecContext(ctx, sweepEvents, arg.Before, arg.KeepFrom)
+func (q *Queries) MoveEventAnchor(ctx context.Context, arg MoveEventAnchorParams) error {
+	_, err := q.db.ExecContext(ctx, moveEventAnchor, arg.ID, arg.Hash)
+	return err
+}
+
+const moveEventHead = `-- name: MoveEventHead :exec
+UPDATE event_chain SET head_id = ?1, head_hash = ?2 WHERE event_chain.id = 1
+`
+
+type MoveEventHeadParams struct {
+	ID   int64
+	Hash []byte
+}
+
+func (q *Queries) MoveEventHead(ctx context.Context, arg MoveEventHeadParams) error {
+	_, err := q.db.ExecContext(ctx, moveEventHead, arg.ID, arg.Hash)
+	return err
+}
+
+const removeEventsTo = `-- name: RemoveEventsTo :exec
+DELETE FROM events WHERE id <= ?1
+`
+
+func (q *Queries) RemoveEventsTo(ctx context.Context, last int64) error {
+	_, err := q.db.ExecContext(ctx, removeEventsTo, last)
 	return err
 }

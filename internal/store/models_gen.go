@@ -68,6 +68,15 @@ type Event struct {
 	DeviceID *string
 	UserID   *string
 	Data     string
+	Hash     []byte
+}
+
+type EventChain struct {
+	ID         int64
+	AnchorID   int64
+	AnchorHash []byte
+	HeadID     int64
+	HeadHash   []byte
 }
 
 type Grant struct {

@@ -114,6 +114,15 @@ func (s *Store) Close() error { return errors.Join(s.r.Close(), s.w.Close()) }
 // Read gives the queries on the readers' pool. What it returns may be older than a write that has not returned yet.
 func (s *Store) Read() *Queries { return s.read }
 
+// Snapshot runs fn with queries that all see the same state of the database.
+func (s *Store) Snapshot(ctx context.Context, fn func(*Queries) error) error {
+	tx, err := s.r.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin read: %w", err)
+	}
+	return errors.Join(fn(New(tx)), ignoreDone(tx.Rollback()))
+}
+
 // Write runs fn in one writing transaction and commits it when fn returns nil. fn must not use the Store itself and
 // must not wait for the network.
 func (s *Store) Write(ctx context.Context, fn func(*Queries) error) error {

@@ -1,14 +1,49 @@
--- name: AppendEvent :one
-INSERT INTO events (id, type, at, device_id, user_id, data)
-VALUES ((SELECT coalesce(max(e.id), 0) + 1 FROM events AS e), sqlc.arg(type), sqlc.arg(at), sqlc.narg(device_id),
-        sqlc.narg(user_id), sqlc.arg(data))
-RETURNING *;
+-- name: GetEventChain :one
+SELECT * FROM event_chain WHERE id = 1;
+
+-- name: AppendEvent :exec
+INSERT INTO events (id, type, at, device_id, user_id, data, hash)
+VALUES (sqlc.arg(id), sqlc.arg(type), sqlc.arg(at), sqlc.narg(device_id), sqlc.narg(user_id), sqlc.arg(data), sqlc.arg(hash));
+
+-- name: MoveEventHead :exec
+UPDATE event_chain SET head_id = sqlc.arg(id), head_hash = sqlc.arg(hash) WHERE event_chain.id = 1;
+
+-- name: MoveEventAnchor :exec
+UPDATE event_chain SET anchor_id = sqlc.arg(id), anchor_hash = sqlc.arg(hash) WHERE event_chain.id = 1;
 
 -- name: EventsAfter :many
 SELECT * FROM events WHERE id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(at_most);
 
+-- name: EventsBefore :many
+SELECT * FROM events WHERE id < sqlc.arg(before) ORDER BY id DESC LIMIT sqlc.arg(at_most);
+
+-- name: EventsOfType :many
+SELECT * FROM events WHERE type = sqlc.arg(type) AND id < sqlc.arg(before) ORDER BY id DESC LIMIT sqlc.arg(at_most);
+
+-- name: EventsOfDevice :many
+SELECT * FROM events WHERE device_id = sqlc.arg(device_id) AND id < sqlc.arg(before) ORDER BY id DESC LIMIT sqlc.arg(at_most);
+
+-- name: EventsOfUser :many
+SELECT * FROM events WHERE user_id = sqlc.arg(user_id) AND id < sqlc.arg(before) ORDER BY id DESC LIMIT sqlc.arg(at_most);
+
+-- name: EventTime :one
+SELECT at FROM events WHERE id >= sqlc.arg(id) ORDER BY id LIMIT 1;
+
+-- name: FirstEventID :one
+SELECT CAST(coalesce(min(id), 0) AS BIGINT) AS first_id FROM events;
+
 -- name: LastEventID :one
 SELECT CAST(coalesce(max(id), 0) AS BIGINT) AS last_id FROM events;
 
--- name: SweepEvents :exec
-DELETE FROM events WHERE at < sqlc.arg(before) AND id < sqlc.arg(keep_from);
+-- name: FirstEventSince :one
+-- The oldest that is to be kept. One from the future, written while the clock was wrong, keeps nothing.
+SELECT id FROM events WHERE at >= sqlc.arg(since) AND at <= sqlc.arg(now) ORDER BY id LIMIT 1;
+
+-- name: GetEvent :one
+SELECT * FROM events WHERE id = sqlc.arg(id);
+
+-- name: RemoveEventsTo :exec
+DELETE FROM events WHERE id <= sqlc.arg(last);
+
+-- name: CountEventsTo :one
+SELECT count(*) AS events, count(hash) AS hashed FROM events WHERE id <= sqlc.arg(last);
