@@ -28,5 +28,5 @@ export default defineConfig({
       treeshake: { moduleSideEffects: (id: string) => !id.endsWith('/custom-element.js') },
     },
   },
-  test: { include: ['src/**/*.test.ts'] },
+  test: { include: ['src/**/*.test.{ts,js}'] },
 } as Parameters<typeof defineConfig>[0]);

@@ -25,8 +25,17 @@ export function hexOf(bytes: Uint8Array): string {
   return hexDump(bytes.subarray(0, SHOWN));
 }
 
+/** A number as it was written, where JavaScript would write it otherwise: 12345678901234567890 or 21.50. */
+export class Digits {
+  constructor(readonly text: string) {}
+}
+
+type Reviver = (this: unknown, key: string, value: unknown, context?: { source?: string }) => unknown;
+
 export function jsonOf(bytes: Uint8Array): unknown {
-  return JSON.parse(read(bytes, false) ?? 'null');
+  const exact: Reviver = (_, value, context) =>
+    typeof value === 'number' && context?.source !== undefined && context.source !== String(value) ? new Digits(context.source) : value;
+  return JSON.parse(read(bytes, false) ?? 'null', exact as (this: unknown, key: string, value: unknown) => unknown);
 }
 
 export function visible(text: string): string {
@@ -43,6 +52,7 @@ export function comparable(bytes: Uint8Array, cut: boolean): string {
 
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted);
+  if (value instanceof Digits) return value.text;
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([name, member]) => [name, sorted(member)]));
 }

@@ -1,16 +1,17 @@
+// In JavaScript, as the site's types know no Node: a shell reads the line.
 import { execFileSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 import { base64Of } from '../mqtt/message';
 import { curlOf } from './curl';
 
-const bytes = (text: string) => base64Of(new TextEncoder().encode(text));
-const attempt = (changes: object) => ({ method: 'POST', url: 'https://shop.example/hook', request_headers: [{ name: 'Content-Type', value: 'application/json' }], request_body: bytes('{}'), ...changes });
+const bytes = (text) => base64Of(new TextEncoder().encode(text));
+const attempt = (changes) => ({ method: 'POST', url: 'https://shop.example/hook', request_headers: [{ name: 'Content-Type', value: 'application/json' }], request_body: bytes('{}'), ...changes });
 
 /** What a shell makes of the line: the arguments that curl would get, and its standard input. */
-function run(line: string): { args: string[]; input: string } {
+function run(line) {
   const script = `curl() { for each in "$@"; do printf '%s\\0' "$each"; done; printf '\\0\\0'; if [ "\${*: -1}" = @- ]; then cat; fi; }\n${line}`;
   const [args, input] = execFileSync('bash', ['-c', script], { encoding: 'latin1' }).split('\0\0\0');
-  return { args: args!.split('\0'), input: input! };
+  return { args: args.split('\0'), input };
 }
 
 test('the shell gives curl what was sent', () => {
