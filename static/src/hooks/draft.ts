@@ -56,7 +56,7 @@ export function draftErrors(draft: Draft): Errors {
   const errors: Errors = {};
   const add = (field: Field, text: string) => text && (errors[field] ??= text);
   add('url', urlError(draft.url.trim()));
-  if (draft.name && !/^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$/i.test(draft.name)) add('name', 'Letters, digits, hyphens and dots, at most 63.');
+  if (draft.name && !/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(draft.name.trim())) add('name', 'At most 63 letters, digits, dots, hyphens and underscores, a letter or digit first.');
   const topics = topicsOf(draft.topics);
   for (const topic of topics) if (filterError(topic)) add('topics', `${topic}: ${filterError(topic)}`);
   if (draft.events.length === 0 && topics.length === 0) add('events', 'Choose at least one event or one topic.');

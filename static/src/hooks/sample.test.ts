@@ -18,9 +18,10 @@ test('an event has its members, a message a topic that its filter matches', () =
 test('each format', () => {
   const envelope = envelopeOf('device.online', { topics: '' }, types, undefined, now);
   expect(JSON.parse(previewOf('standard', envelope).body)).toMatchObject({ type: 'device.online', timestamp: '2026-01-02T03:04:05.000Z', data: { name: 'kitchen' } });
-  expect(JSON.parse(previewOf('cloudevents', envelope).body)).toMatchObject({ specversion: '1.0', type: 'device.online', data: { name: 'kitchen' } });
+  expect(JSON.parse(previewOf('cloudevents', envelope).body)).toMatchObject({ specversion: '1.0', type: 'hub.device.online', data: { name: 'kitchen' } });
   const binary = previewOf('cloudevents-binary', envelope);
   expect(JSON.parse(binary.body)).toEqual({ name: 'kitchen' });
-  expect(binary.headers).toContainEqual(['ce-type', 'device.online']);
-  expect(previewOf('raw', envelope, 'made by a transform').body).toBe('made by a transform');
+  expect(binary.headers).toContainEqual(['ce-type', 'hub.device.online']);
+  expect(previewOf('standard', envelope, 'it came')).toEqual({ headers: [['content-type', 'text/plain; charset=utf-8']], body: 'it came' });
+  expect(JSON.parse(previewOf('cloudevents', envelope, '{"a":1}').body).data).toEqual({ a: 1 });
 });

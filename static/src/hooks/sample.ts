@@ -44,19 +44,37 @@ export interface Preview {
   body: string;
 }
 
-/** The request that a format makes of an envelope, as far as the format decides it. `made` is what a transform made of it. */
+/**
+ * The request that a format makes of an envelope, as far as the format decides it. `made` is what a transform made of it:
+ * the body, or for CloudEvents their data.
+ */
 export function previewOf(format: HookFormat, envelope: Envelope, made?: string): Preview {
   const { id, type, timestamp, data, device, topic } = envelope;
   const source = device ? `/hubs/HUB/devices/${device.id}` : '/hubs/HUB';
-  const json = (value: unknown) => made ?? JSON.stringify(value, null, 2);
-  const event: [string, string][] = [['specversion', '1.0'], ['id', id], ['source', source], ['type', type], ['time', timestamp], ...(topic ? [['subject', topic] satisfies [string, string]] : [])];
+  const alone: Preview = { headers: [['content-type', made === undefined ? 'application/json' : typeOf(made)]], body: made ?? pretty(data) };
+  const event: Record<string, string> = { specversion: '1.0', id, source, type: `hub.${type}`, time: timestamp, ...(device && { device: device.name }), ...(topic && { subject: topic }) };
   if (format === 'cloudevents') {
-    return { headers: [['content-type', 'application/cloudevents+json']], body: json({ ...Object.fromEntries(event), datacontenttype: 'application/json', data }) };
+    const carried = { ...event, datacontenttype: alone.headers[0]![1], data: made === undefined ? data : (parsed(made)?.value ?? made) };
+    return { headers: [['content-type', 'application/cloudevents+json']], body: pretty(carried) };
   }
-  const plainJSON: [string, string] = ['content-type', 'application/json'];
-  if (format === 'cloudevents-binary') return { headers: [plainJSON, ...event.map(([name, value]): [string, string] => [`ce-${name}`, value])], body: json(data) };
-  if (format === 'raw') return { headers: [plainJSON], body: json(data) };
-  return { headers: [plainJSON], body: json({ type, timestamp, data, ...(device && { device }), ...(topic && { topic }) }) };
+  if (format === 'cloudevents-binary') return { ...alone, headers: [...alone.headers, ...Object.entries(event).map(([name, value]): [string, string] => [`ce-${name}`, value])] };
+  if (format === 'raw' || made !== undefined) return alone;
+  return { ...alone, body: pretty({ type, timestamp, data, ...(device && { device }), ...(topic && { topic }) }) };
+}
+
+const pretty = (value: unknown) => JSON.stringify(value, null, 2);
+
+/** What the hub takes a body for. */
+function typeOf(body: string): string {
+  return parsed(body) ? 'application/json' : 'text/plain; charset=utf-8';
+}
+
+export function parsed(text: string): { value: unknown } | undefined {
+  try {
+    return { value: JSON.parse(text) };
+  } catch {
+    return undefined;
+  }
 }
 
 export const formats: [HookFormat, string, string][] = [
@@ -67,7 +85,7 @@ export const formats: [HookFormat, string, string][] = [
 ];
 
 /** Ways to begin a transform, for receivers that want a form of their own. */
-export const recipes: { name: string; kind: 'jq' | 'template'; program: string; headers?: { name: string; value: string }[] }[] = [
+export const recipes: { name: string; kind: 'jq' | 'template'; program: string }[] = [
   { name: 'Slack, Mattermost, Rocket.Chat', kind: 'jq', program: '{text: "\\(.type) \\(.device.name // "")"}' },
   { name: 'Discord', kind: 'jq', program: '{content: "\\(.type) \\(.device.name // "")"}' },
   { name: 'ntfy, plain text', kind: 'template', program: '{{ .type }} {{ .device.name // "" }}' },
