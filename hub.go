@@ -33,6 +33,8 @@ import (
 	"github.com/aditdev/adit/internal/sshgate"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/updates"
+	"github.com/aditdev/adit/internal/webhook/outgoing"
+	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/static"
 	"github.com/aditdev/adit/tunnelhub"
@@ -60,6 +62,8 @@ type hub struct {
 	sshGate       *sshgate.Gate
 	ports         *ports.Ports
 	mqtt          *messaging.Exchange
+	outgoing      *outgoing.Outbox
+	transforms    *transform.Pool
 }
 
 func newHub(ctx context.Context, c config.Config, log *slog.Logger, p program) (*hub, error) {
@@ -126,6 +130,10 @@ func (h *hub) wire(ctx context.Context) (err error) {
 		URL: h.config.URLs[0].String(), Gate: h.gate, Accounts: h.accounts, Devices: h.devices, Tunnel: h.tunnel})
 	h.ports = ports.New(ports.Options{Log: h.log, Range: h.config.TCPPorts, Store: h.store, Gate: h.gate, Events: h.events,
 		Now: time.Now, Dial: h.tunnel.Dial})
+	h.transforms = transform.NewPool(transform.Options{Log: h.log})
+	if err := h.newOutgoing(ctx, sealer, name); err != nil {
+		return err
+	}
 	h.mqtt, err = h.newMQTT(ctx, keys)
 	return err
 }
@@ -209,7 +217,7 @@ func (h *hub) handler(stopping context.Context) (http.Handler, error) {
 		Hub: dist.Hub{URL: h.config.URLs[0].String()}}
 	return handlers.New(handlers.Options{Config: h.config, Version: command.Version(), Log: h.log, Now: time.Now, Store: h.store,
 		Gate: h.gate, Accounts: h.accounts, Events: h.events, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Shells: h.shells, Ports: h.ports, MQTT: h.mqtt, Install: install,
-		RootPasswords: h.rootPasswords, Updates: h.updates,
+		RootPasswords: h.rootPasswords, Transforms: h.transforms, Updates: h.updates, Outgoing: h.outgoing,
 		Site: static.Files(), SSH: h.sshGate.Serve, GateKey: h.gateKey.PublicKey(), Stopping: stopping})
 }
 

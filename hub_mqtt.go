@@ -19,14 +19,14 @@ func (h *hub) newMQTT(ctx context.Context, k keys) (*messaging.Exchange, error) 
 	o := messaging.ExchangeOptions{Log: h.log, Now: time.Now, Registry: registry,
 		Name: hubLevel(k.userCA.Public().(ed25519.PublicKey)), Dial: h.tunnel.Dial, Online: h.tunnel.Online}
 	if h.config.MQTTBackend != nil {
-		b, err := external.New(external.Options{URL: h.config.MQTTBackend, Name: o.Name, Access: registry, Log: h.log})
+		b, err := external.New(external.Options{URL: h.config.MQTTBackend, Name: o.Name, Access: registry, Log: h.log, Store: h.store, Taker: h.outgoing})
 		if err != nil {
 			return nil, fmt.Errorf("ADIT_MQTT_BACKEND: %w", err)
 		}
 		o.Backend, o.RunBackend = b, b.Run
 		return messaging.NewExchange(o), nil
 	}
-	b, err := broker.New(ctx, broker.Options{Access: registry, Store: h.store, Log: h.log, Now: time.Now})
+	b, err := broker.New(ctx, broker.Options{Access: registry, Store: h.store, Log: h.log, Now: time.Now, Taker: h.outgoing})
 	if err != nil {
 		return nil, err
 	}

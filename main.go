@@ -16,10 +16,12 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/aditdev/adit/internal/command"
+	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
 )
 
 func main() {
+	transform.WorkIfAsked() // the hub starts itself as a worker for programs of people
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	status := run(ctx, program{
 		args: os.Args[1:], environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,

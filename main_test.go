@@ -19,9 +19,11 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/webhook/transform"
 )
 
 func TestMain(m *testing.M) {
+	transform.WorkIfAsked()
 	if status, asked := standIn(); asked {
 		os.Exit(status)
 	}

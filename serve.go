@@ -167,6 +167,8 @@ func (h *hub) start(background, stopping context.Context, http func() error, raw
 	if raw.mqtt != nil {
 		p.run("mqtt listener", func() error { return h.mqtt.Listen(stopping, raw.mqtt) })
 	}
+	p.run("transforms", func() error { return h.transforms.Run(background) })
+	p.run("webhooks", func() error { return h.outgoing.Run(stopping) })
 	p.run("ports", func() error { return h.ports.Run(stopping) })
 	p.run("http", http)
 	return p

@@ -25,6 +25,8 @@ import (
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/updates"
+	"github.com/aditdev/adit/internal/webhook/outgoing"
+	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/tunnelhub"
 )
 
@@ -46,7 +48,9 @@ type Options struct {
 	MQTT     *messaging.Exchange
 	Install  *Install
 
+	Outgoing      *outgoing.Outbox
 	RootPasswords *rootpassword.Vault
+	Transforms    *transform.Pool
 	Updates       *updates.Updates
 
 	Site fs.FS
@@ -68,6 +72,7 @@ type api struct {
 	apiCalls   *auth.Limiter // by client address
 	enrolls    *auth.Limiter // by client address
 	scripts    *auth.Limiter // by client address
+	hookTries  *auth.Limiter // by user
 	metered    *metrics
 	carriers   *tunnelDoor
 	pages      *site
@@ -97,7 +102,9 @@ func build(o Options) (*api, *echo.Echo, error) {
 		enrolls:  auth.NewLimiter(300, time.Second/5, o.Now),
 		scripts:  auth.NewLimiter(300, time.Second/5, o.Now), // as many machines as may enrol read it before
 		pages:    pages,
-		carriers: newTunnelDoor(o.Tunnel, o.Stopping),
+
+		hookTries: auth.NewLimiter(20, time.Second/2, o.Now),
+		carriers:  newTunnelDoor(o.Tunnel, o.Stopping),
 	}
 	a.metered = newMetrics(a)
 	a.Install.Form = a.sshForm

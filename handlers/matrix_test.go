@@ -10,6 +10,7 @@ import (
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/webhook/outgoing"
 )
 
 // callers are the columns of the permission matrix. "device" shows its key as if it were a token; "other" is an operator
@@ -101,6 +102,7 @@ func matrix(t *testing.T) map[string]line {
 		"GET /api/v1/mqtt/clients":                         {nil, persons(200)},
 		"DELETE /api/v1/mqtt/clients/:mqtt_client":         {nil, managers(404)},
 		"GET /api/v1/mqtt/tap":                             {nil, persons(200)},
+		"POST /api/v1/hooks/try":                           {object{"transform": object{"kind": "jq", "text": ".a"}, "input": object{"a": 1}}, managers(200)},
 		"POST /api/v1/mqtt/publish":                        {object{"topic": "cmds/kitchen/x"}, [7]int{401, 401, 401, 403, 403, 403, 200}},
 		"GET /api/v1/mqtt/retained":                        {nil, persons(200)},
 		"POST /api/v1/mqtt/retained/clear":                 {object{"filter": "none"}, persons(200)},
@@ -116,6 +118,19 @@ func matrix(t *testing.T) map[string]line {
 		"DELETE /api/v1/mqtt/rules/:mqtt_rule":             {nil, managers(204)},
 		"POST /api/v1/mqtt/import":                         {object{"acl_file": ""}, managers(200)},
 		"GET /api/v1/devices/:device/mqtt":                 {nil, [7]int{401, 401, 401, 200, 404, 200, 200}},
+
+		"GET /api/v1/hooks/endpoints":                         {nil, managers(200)},
+		"POST /api/v1/hooks/endpoints":                        {object{"url": "http://127.0.0.1:9/x"}, managers(201)},
+		"GET /api/v1/hooks/endpoints/:hook_endpoint":          {nil, managers(200)},
+		"PATCH /api/v1/hooks/endpoints/:hook_endpoint":        {object{"rate": 1}, managers(200)},
+		"DELETE /api/v1/hooks/endpoints/:hook_endpoint":       {nil, managers(204)},
+		"POST /api/v1/hooks/endpoints/:hook_endpoint/rotate":  {object{}, managers(200)},
+		"POST /api/v1/hooks/endpoints/:hook_endpoint/test":    {nil, managers(201)},
+		"GET /api/v1/hooks/deliveries":                        {nil, managers(200)},
+		"POST /api/v1/hooks/deliveries/replay":                {object{"endpoint": "none"}, managers(404)},
+		"GET /api/v1/hooks/deliveries/:hook_delivery":         {nil, managers(404)},
+		"POST /api/v1/hooks/deliveries/:hook_delivery/replay": {nil, managers(404)},
+		"POST /api/v1/hooks/deliveries/:hook_delivery/cancel": {nil, managers(404)},
 
 		"GET /mqtt":   {nil, everybody(101)}, // a stranger gets no further than CONNECT
 		"GET /tunnel": {nil, everybody(101)}, // a stranger gets no further than hello
@@ -184,6 +199,12 @@ var narrow = map[string]access.Scope{
 	"GET /api/v1/mqtt/rules":           access.ScopeRead,
 	"GET /api/v1/devices/:device/mqtt": access.ScopeRead,
 
+	"GET /api/v1/hooks/endpoints":                 access.ScopeRead,
+	"GET /api/v1/hooks/endpoints/:hook_endpoint":  access.ScopeRead,
+	"GET /api/v1/hooks/deliveries":                access.ScopeRead,
+	"GET /api/v1/hooks/deliveries/:hook_delivery": access.ScopeRead,
+
+	"POST /api/v1/hooks/try":                       access.ScopeRead,
 	"POST /api/v1/mqtt/publish":                    access.ScopeConnect,
 	"POST /api/v1/mqtt/retained/clear":             access.ScopeConnect,
 	"POST /api/v1/mqtt/templates":                  access.ScopeConnect,
@@ -292,6 +313,12 @@ func (r *rig) fillMade(p string) string {
 		r.must(err)
 		p = strings.ReplaceAll(p, ":mqtt_rule", rule.ID)
 	}
-	p = strings.NewReplacer(":mqtt_client", "none", ":mqtt_template", "mqm_none").Replace(p)
+	if strings.Contains(p, ":hook_endpoint") {
+		address := "http://127.0.0.1:9/" + store.NewID("x")
+		e, _, err := r.Outgoing.Create(ctx, r.principal("owner"), outgoing.Spec{URL: &address})
+		r.must(err)
+		p = strings.ReplaceAll(p, ":hook_endpoint", e.ID)
+	}
+	p = strings.NewReplacer(":hook_delivery", "del_none", ":mqtt_client", "none", ":mqtt_template", "mqm_none").Replace(p)
 	return strings.NewReplacer(":shell_id", "shl_none", ":key_id", "key_none", ":stream_id", "1").Replace(p)
 }

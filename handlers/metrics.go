@@ -37,6 +37,7 @@ func newMetrics(a *api) *metrics {
 		a.mqttCounter("adit_mqtt_received_total", "MQTT messages received.", func(s messaging.Stats) float64 { return float64(s.Received) }),
 		a.mqttCounter("adit_mqtt_sent_total", "MQTT messages sent.", func(s messaging.Stats) float64 { return float64(s.Sent) }),
 		a.mqttCounter("adit_mqtt_dropped_total", "MQTT messages that a full queue or a limit cost.", func(s messaging.Stats) float64 { return float64(s.Dropped) }),
+		&hookMetrics{api: a},
 	)
 	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	return m

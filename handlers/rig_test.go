@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -39,11 +40,17 @@ import (
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/updates"
+	"github.com/aditdev/adit/internal/webhook/guard"
+	"github.com/aditdev/adit/internal/webhook/outgoing"
+	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	transform.WorkIfAsked()
+	goleak.VerifyTestMain(m)
+}
 
 const password = "a good password"
 
@@ -145,6 +152,8 @@ func (r *rig) options() Options {
 	o.Config.TCPPorts = onePort(r.t)
 	o.Ports = ports.New(ports.Options{Log: log, Store: st, Gate: gate, Events: o.Events, Now: time.Now, Dial: o.Tunnel.Dial,
 		Range: o.Config.TCPPorts})
+	o.Transforms = transform.NewPool(transform.Options{Log: o.Log})
+	r.outgoing(ctx, &o)
 	r.mqtt(ctx, &o)
 	o.Install = &Install{Dist: dist.From(fstest.MapFS{}), Hub: dist.Hub{URL: r.url}, Key: o.Devices.FingerprintFor, Steps: o.Devices}
 	o.Site = fstest.MapFS{
@@ -158,7 +167,7 @@ func (r *rig) options() Options {
 	o.GateKey, o.SSH = newSSHSigner(r.t).PublicKey(), sayBack
 	stopping, stop := context.WithCancel(ctx)
 	o.Stopping = stopping
-	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Updates.Run)
+	r.background(stop, st, gate.Run, o.Events.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Transforms.Run, o.Updates.Run, o.Outgoing.Run)
 	return o
 }
 
@@ -175,10 +184,20 @@ func (r *rig) calls(ctx context.Context, o *Options) {
 		AgentVersion: func(device string) (string, bool) { p := tunnel.Presence(device); return p.AgentVersion, p.Online }})
 }
 
+// outgoing delivers webhooks to this machine.
+func (r *rig) outgoing(ctx context.Context, o *Options) {
+	sealer, err := seal.New(seal.NewSecret())
+	r.must(err)
+	o.Outgoing, err = outgoing.New(ctx, outgoing.Options{Store: o.Store, Sealer: sealer, Gate: o.Gate, Events: o.Events, Log: o.Log, Now: time.Now,
+		Guard: guard.New([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}), Hub: "test", Version: "test", Alone: true,
+		Transform: o.Transforms.Apply})
+	r.must(err)
+}
+
 // mqtt is the broker and what stands before it.
 func (r *rig) mqtt(ctx context.Context, o *Options) {
 	registry := messaging.New(messaging.Options{Log: o.Log, Now: time.Now, Store: o.Store, Gate: o.Gate, Events: o.Events, TokenKey: make([]byte, 32)})
-	b, err := broker.New(ctx, broker.Options{Access: registry, Store: o.Store, Log: o.Log})
+	b, err := broker.New(ctx, broker.Options{Access: registry, Store: o.Store, Log: o.Log, Taker: o.Outgoing})
 	r.must(err)
 	o.MQTT = messaging.NewExchange(messaging.ExchangeOptions{Log: o.Log, Now: time.Now, Registry: registry, Backend: b, RunBackend: b.Run,
 		Name: "h", Dial: o.Tunnel.Dial, Online: o.Tunnel.Online})

@@ -2024,8 +2024,8 @@ type HookTried struct {
 // HookTry defines model for HookTry.
 type HookTry struct {
 	// Input Any JSON value
-	Input     interface{}   `json:"input"`
-	Transform HookTransform `json:"transform"`
+	Input     json.RawMessage `json:"input"`
+	Transform HookTransform   `json:"transform"`
 }
 
 // HookVerification defines model for HookVerification.

@@ -24,11 +24,14 @@ func (b *Broker) Publish(ctx context.Context, m mqtt.Message, from string) error
 	}
 	b.mu.Lock()
 	since := b.journal.changes
-	ok := b.route(newMessage(m, b.now(), from, key{}))
+	fate := b.route(newMessage(m, b.now(), from, key{}))
 	b.stats.received++
 	barrier := b.journal.barrier(since)
 	b.mu.Unlock()
-	if !ok {
+	if fate == queueFull {
+		return wire.Errorf(wire.RateLimited, "The queue of a webhook endpoint that wants this topic is full. Nothing was sent: see the endpoint's page, or remove it.")
+	}
+	if fate == notKept {
 		return wire.Errorf(wire.TooLarge, "The broker keeps at most %d retained messages of at most 64 KiB, 64 MiB in all. Nothing was sent: clear some, or send it without retain.", maxRetained)
 	}
 	if m.QoS == 0 && !m.Retain {

@@ -23,6 +23,7 @@ type Options struct {
 	Store  *store.Store     // nil: nothing outlives the process
 	Log    *slog.Logger     // nil: slog.Default
 	Now    func() time.Time // nil: time.Now
+	Taker  messaging.Taker  // nil: nobody keeps messages beside; it needs a Store
 }
 
 // Broker is a messaging.Backend. Make it with New; Run must run for what New has made to work.
@@ -31,6 +32,7 @@ type Broker struct {
 	store  *store.Store
 	log    *slog.Logger
 	now    func() time.Time
+	taker  messaging.Taker
 
 	served  sync.WaitGroup // connections
 	stopped chan struct{}  // closed when Run's end has begun
@@ -74,6 +76,9 @@ func New(ctx context.Context, o Options) (*Broker, error) {
 		commit:    make(chan struct{}),
 		waiting:   map[*conn]struct{}{},
 		policies:  1,
+	}
+	if o.Store != nil {
+		b.taker = o.Taker
 	}
 	if b.log == nil {
 		b.log = slog.Default()

@@ -66,14 +66,26 @@ func (c *conn) publish(p *mqtt.Publish) error {
 		} else {
 			b.drop(s)
 		}
+		if code == mqtt.QuotaExceeded && c.version != mqtt.V5 {
+			c.close(code) // which is not acknowledged, so it comes again with the next connection
+			return
+		}
 		c.confirm(p, code, since)
 	})
 }
 
 // accept gives a message on, under the lock. Older versions cannot be told that there is no room to retain it: it is delivered all the same.
+// What the Taker has no room for is refused, but of QoS 0, of which nobody awaits an answer.
 func (c *conn) accept(m *message) mqtt.ReasonCode {
-	if c.b.route(m) {
+	switch c.b.route(m) {
+	case routed:
 		return mqtt.Success
+	case queueFull:
+		c.b.drop(c.session)
+		if m.QoS == 0 {
+			return mqtt.Success
+		}
+		return mqtt.QuotaExceeded
 	}
 	c.b.drop(c.session)
 	if c.version == mqtt.V5 && m.QoS > 0 {

@@ -80,10 +80,17 @@ func (b *Broker) sendWill(s *session, p *mqtt.Publish, now time.Time) {
 	}
 	b.stats.received++
 	m := newMessage(p.Message(), now, s.principal.Name, s.key)
-	if !b.route(m) {
+	switch b.route(m) {
+	case notKept:
 		unkept := *m
 		unkept.Retain = false
 		b.route(&unkept)
+	case queueFull: // nobody is there who could be told: the others get it all the same
+		b.drop(s)
+		if m.Retain {
+			b.retain(m)
+		}
+		b.spread(m)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/store"
 )
@@ -46,7 +47,8 @@ type batch struct {
 	sessions      map[key]*storedSession
 	subscriptions map[filterKey]*subscription
 	rows          map[rowKey]*row
-	messages      map[string]*message // retained, by topic
+	messages      map[string]*message  // retained, by topic
+	taken         []messaging.Received // for the Taker, as they came
 }
 
 // row is one line of mqtt_inflight; delivery is nil for incoming ones. fresh ones are not in the database yet.
@@ -63,7 +65,7 @@ func newBatch() *batch {
 }
 
 func (b *batch) size() int {
-	return len(b.forget) + len(b.sessions) + len(b.subscriptions) + len(b.rows) + len(b.messages)
+	return len(b.forget) + len(b.sessions) + len(b.subscriptions) + len(b.rows) + len(b.messages) + len(b.taken)
 }
 
 // changed tells the writer that there is something to write.
@@ -167,6 +169,13 @@ func (j *journal) retained(m *message) {
 	}
 }
 
+// take puts in a message that the Taker wants.
+func (j *journal) take(m *message) {
+	if j.changed() {
+		j.batch.taken = append(j.batch.taken, m.received())
+	}
+}
+
 func (j *journal) removeRetained(topic string) {
 	if j.changed() {
 		j.batch.messages[topic] = nil
@@ -242,7 +251,10 @@ func (b *Broker) writeGroup(ctx context.Context) error {
 	b.mu.Unlock()
 	var err error
 	if group.size() > 0 {
-		err = b.store.WriteQuietly(ctx, func(q *store.Queries) error { return group.write(ctx, q) })
+		err = b.store.WriteQuietly(ctx, func(q *store.Queries) error { return group.write(ctx, q, b.taker) })
+	}
+	if err == nil && len(group.taken) > 0 {
+		b.taker.Taken(group.taken)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -283,6 +295,7 @@ func (b *batch) mergeInto(older *batch) {
 	for k, v := range b.messages {
 		older.messages[k] = v
 	}
+	older.taken = append(older.taken, b.taken...)
 }
 
 // drop takes out what a group has of an MQTT session.
@@ -300,7 +313,7 @@ func (b *batch) drop(k key) {
 	}
 }
 
-func (b *batch) write(ctx context.Context, q *store.Queries) error {
+func (b *batch) write(ctx context.Context, q *store.Queries, taker messaging.Taker) error {
 	w := writer{ctx: ctx, q: q}
 	for k := range b.forget {
 		w.forget(k)
@@ -316,6 +329,9 @@ func (b *batch) write(ctx context.Context, q *store.Queries) error {
 	}
 	for topic, m := range b.messages {
 		w.message(topic, m)
+	}
+	if len(b.taken) > 0 {
+		w.do(taker.Take(ctx, q, b.taken))
 	}
 	return w.err
 }

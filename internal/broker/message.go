@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"strings"
 	"time"
 
 	"github.com/aditdev/adit/internal/messaging"
@@ -36,7 +37,11 @@ func (m *message) size() int {
 func (m *message) expired(now time.Time) bool { return !m.expires.IsZero() && !now.Before(m.expires) }
 
 func (m *message) received() messaging.Received {
-	return messaging.Received{Message: m.Message, At: m.at, From: m.from}
+	r := messaging.Received{Message: m.Message, At: m.at, From: m.from}
+	if device, _, _ := strings.Cut(m.origin.principal, "/"); strings.HasPrefix(device, "dev_") {
+		r.Device = device
+	}
+	return r
 }
 
 // delivery is a message on its way to one MQTT session. From QoS 1 on it has a Packet Identifier from the moment that it is

@@ -13,12 +13,41 @@ type merged struct {
 	ids               []uint32
 }
 
-// route gives a message to all that subscribe to it and keeps it where it is retained. Where there is no room for that it
-// does nothing and returns false. The broker's lock is held, so what it adds to the journal is committed as one.
-func (b *Broker) route(m *message) bool {
-	if m.Retain && !b.retain(m) {
-		return false
+// fate is what became of a message.
+type fate int
+
+const (
+	routed    fate = iota
+	notKept        // there is no room to retain it, and nothing was done
+	queueFull      // the Taker wants it and has no room, and nothing was done
+)
+
+// route gives a message to all that subscribe to it, to the Taker, and keeps it where it is retained. The broker's lock is held, so
+// what it adds to the journal is committed as one.
+func (b *Broker) route(m *message) fate {
+	wanted, room := b.wanted(m)
+	switch {
+	case !room:
+		return queueFull
+	case m.Retain && !b.retain(m):
+		return notKept
+	case wanted:
+		b.journal.take(m)
 	}
+	b.spread(m)
+	return routed
+}
+
+// wanted asks the Taker. $SYS is nobody's.
+func (b *Broker) wanted(m *message) (wanted, room bool) {
+	if b.taker == nil || strings.HasPrefix(m.Topic, "$") {
+		return false, true
+	}
+	return b.taker.Wants(m.received())
+}
+
+// spread gives a message to all that subscribe to it.
+func (b *Broker) spread(m *message) {
 	b.round++
 	hits := b.hits[:0]
 	b.tree.match(m.Topic, func(n *node) {
@@ -38,7 +67,6 @@ func (b *Broker) route(m *message) bool {
 	}
 	clear(hits)
 	b.hits = hits
-	return true
 }
 
 // hit adds one subscription to what a message matches (MQTT 5.0 §3.3.4: one copy, the highest QoS, all identifiers).

@@ -24,9 +24,10 @@ type Config struct {
 	SSHListen      string         // ADIT_SSH_ADDR, HOST:PORT of the listener for SSH without HTTPS; empty for none
 	LogLevel       string         // debug, info, warn, error
 	LogJSON        bool
-	TCPPorts       TCPPorts // ADIT_TCP_PORTS
-	MQTTListen     string   // ADIT_MQTT_ADDR, HOST:PORT of the listener for MQTT without HTTPS; empty for none
-	MQTTBackend    *url.URL // ADIT_MQTT_BACKEND, a broker that stands in the place of the hub's own; nil for none
+	TCPPorts       TCPPorts       // ADIT_TCP_PORTS
+	MQTTListen     string         // ADIT_MQTT_ADDR, HOST:PORT of the listener for MQTT without HTTPS; empty for none
+	MQTTBackend    *url.URL       // ADIT_MQTT_BACKEND, a broker that stands in the place of the hub's own; nil for none
+	WebhookAllow   []netip.Prefix // ADIT_WEBHOOK_ALLOW, where webhooks may go beside the public internet
 }
 
 // known names every setting. Those with false are reserved for parts that this version does not have: naming one is an
@@ -34,7 +35,7 @@ type Config struct {
 var known = map[string]bool{
 	"ADIT_URL": true, "ADIT_SECRET": true, "ADIT_DATA": true, "ADIT_TRUSTED_PROXIES": true, "ADIT_LOG": true,
 	"ADIT_TCP_PORTS": true, "ADIT_SSH_ADDR": true, "ADIT_MQTT_ADDR": true, "ADIT_MQTT_BACKEND": true,
-	"ADIT_SERVICE_DOMAIN": false,
+	"ADIT_WEBHOOK_ALLOW": true, "ADIT_SERVICE_DOMAIN": false,
 }
 
 // Load reads environ (as os.Environ gives it). All faults are reported at once.
@@ -56,6 +57,7 @@ func Load(environ []string, dev bool) (Config, error) {
 	read("ADIT_MQTT_ADDR", c.setMQTT)
 	read("ADIT_MQTT_BACKEND", c.setMQTTBackend)
 	read("ADIT_TCP_PORTS", c.setTCPPorts)
+	read("ADIT_WEBHOOK_ALLOW", c.setWebhookAllow)
 	return c, errors.Join(errs...)
 }
 
@@ -145,8 +147,22 @@ func (c *Config) checkSecret(value string) error {
 	return nil
 }
 
-// setProxies reads addresses and prefixes, and the words loopback and private.
-func (c *Config) setProxies(value string) error {
+func (c *Config) setProxies(value string) (err error) {
+	c.TrustedProxies, err = prefixes(value)
+	return err
+}
+
+// setWebhookAllow is as loopback with Dev, where nothing is set: receivers of a laptop run on it.
+func (c *Config) setWebhookAllow(value string) (err error) {
+	if value == "" && c.Dev {
+		value = "loopback"
+	}
+	c.WebhookAllow, err = prefixes(value)
+	return err
+}
+
+// prefixes reads addresses and prefixes, and the words loopback and private.
+func prefixes(value string) (all []netip.Prefix, err error) {
 	words := map[string][]string{
 		"loopback": {"127.0.0.0/8", "::1/128"},
 		"private":  {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "100.64.0.0/10"},
@@ -159,12 +175,12 @@ func (c *Config) setProxies(value string) error {
 		for _, text := range texts {
 			prefix, err := parsePrefix(text)
 			if err != nil {
-				return fmt.Errorf("%q is no address, no prefix such as 10.0.0.0/8, and neither loopback nor private", word)
+				return nil, fmt.Errorf("%q is no address, no prefix such as 10.0.0.0/8, and neither loopback nor private", word)
 			}
-			c.TrustedProxies = append(c.TrustedProxies, prefix)
+			all = append(all, prefix)
 		}
 	}
-	return nil
+	return all, nil
 }
 
 func parsePrefix(text string) (netip.Prefix, error) {

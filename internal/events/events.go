@@ -55,6 +55,13 @@ const (
 	MQTTImported          = "mqtt.imported"           // credentials, rules: how many
 	MQTTCleared           = "mqtt.cleared"            // filter, count: retained messages
 	MQTTKicked            = "mqtt.kicked"             // client_id, name, forget
+
+	HookEndpointAdded    = "hook.endpoint_added"    // endpoint, name, url
+	HookEndpointChanged  = "hook.endpoint_changed"  // endpoint, name, changed: the members, or secret
+	HookEndpointRemoved  = "hook.endpoint_removed"  // endpoint, name
+	HookEndpointDisabled = "hook.endpoint_disabled" // endpoint, reason: the hub itself did it
+	HookDeliveryDead     = "hook.delivery_dead"     // endpoint, delivery_id, message_id, error
+	HookOverflow         = "hook.overflow"          // endpoint, refused: events since ever that its full queue did not take
 )
 
 // Data is an event's own members. Text in it that a stranger gave must be printable (wire.Printable).

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/mqtt"
+	"github.com/aditdev/adit/internal/store"
 )
 
 // Kind says what a principal is.
@@ -64,8 +65,20 @@ type Access interface {
 // Received is a message as the broker took it.
 type Received struct {
 	mqtt.Message
-	At   time.Time
-	From string // the sender's Name; empty where it is not known
+	At     time.Time
+	From   string // the sender's Name; empty where it is not known
+	Device string // id of the device that sent it, itself or a thing of it; empty where it is not known
+}
+
+// Taker keeps messages on its own account too, in the transaction that keeps what they cause: what the broker acknowledges, it has.
+// Its methods must not call the broker; Wants and Taken must not wait.
+type Taker interface {
+	// Wants is asked of each message, before anything becomes of it, and reserves room. Without room the message must be refused.
+	Wants(m Received) (wanted, room bool)
+	// Take writes those that were wanted.
+	Take(ctx context.Context, q *store.Queries, list []Received) error
+	// Taken says that they are on disk.
+	Taken(list []Received)
 }
 
 // Client is one MQTT session, connected or kept.

@@ -82,6 +82,126 @@ type Grant struct {
 	ExpiresAt *int64
 }
 
+type HookAttempt struct {
+	DeliveryID      string
+	Number          int64
+	At              int64
+	TookMs          int64
+	Address         string
+	Method          string
+	URL             string
+	RequestHeaders  string
+	RequestBody     []byte
+	BodyOf          int64
+	Status          *int64
+	ResponseHeaders string
+	ResponseBody    []byte
+	ResponseCut     bool
+	Error           string
+}
+
+type HookDelivery struct {
+	ID         string
+	Position   int64
+	MessageID  string
+	EndpointID string
+	Type       string
+	DeviceID   *string
+	Topic      string
+	OrderKey   *string
+	State      string
+	Attempts   int64
+	NextAt     int64
+	LeaseOwner *string
+	LeaseToken *string
+	LeaseUntil *int64
+	LastStatus *int64
+	LastError  string
+	TookMs     *int64
+	Bytes      int64
+	ReplayOf   *string
+	CreatedAt  int64
+	FinishedAt *int64
+}
+
+type HookEndpoint struct {
+	ID             string
+	Name           string
+	URL            string
+	Events         string
+	Topics         string
+	Devices        string
+	Format         string
+	TransformKind  string
+	Transform      string
+	Headers        string
+	Signature      string
+	Mode           string
+	Rate           float64
+	Concurrency    int64
+	TimeoutMs      int64
+	State          string
+	DisabledReason string
+	CreatedAt      int64
+}
+
+type HookEndpointHealth struct {
+	EndpointID     string
+	Breaker        string
+	Opened         int64
+	RetryAt        int64
+	Failures       int64
+	FailingSince   *int64
+	WindowAt       int64
+	WindowAttempts int64
+	WindowFailures int64
+	LastAt         *int64
+	LastError      string
+	Waiting        int64
+	WaitingBytes   int64
+	Kept           int64
+	KeptBytes      int64
+	Dead           int64
+	Refused        int64
+	RefusedAt      int64
+}
+
+type HookEndpointHour struct {
+	EndpointID string
+	Hour       int64
+	Delivered  int64
+	Failed     int64
+}
+
+type HookEndpointSecret struct {
+	ID         string
+	EndpointID string
+	Sealed     string
+	Hint       string
+	CreatedAt  int64
+	ExpiresAt  *int64
+}
+
+type HookMessage struct {
+	ID          string
+	Type        string
+	At          int64
+	DeviceID    *string
+	DeviceName  string
+	UserID      *string
+	Topic       string
+	ContentType string
+	Details     string
+	Payload     []byte
+	Hops        int64
+}
+
+type HookOutgoing struct {
+	ID          int64
+	Version     int64
+	EventCursor *int64
+}
+
 type InstallCode struct {
 	ID            string
 	CodeHash      string

@@ -1,0 +1,3 @@
+package outgoing
+
+func asChild() bool { return false }

@@ -1,0 +1,321 @@
+package outgoing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// Delivery is one as people see it.
+type Delivery struct {
+	store.HookDelivery
+	EndpointName string
+	HeldBy       string // breaker, order, paused, rate; empty where it is not due, or under way
+}
+
+// Filter chooses deliveries. Zero values choose all.
+type Filter struct {
+	Endpoint, State, Type, Device string // Endpoint by id or name, Type with a trailing * for the rest, Device by id
+	Since, Until                  time.Time
+}
+
+// resolved is a filter as queries take it.
+type resolved struct {
+	endpoint, state, typeFrom, typeTo, device string
+	since, until                              int64
+}
+
+func (o *Outbox) resolve(ctx context.Context, f Filter) (r resolved, err error) {
+	r = resolved{state: f.State, device: f.Device, until: math.MaxInt64}
+	if f.Endpoint != "" {
+		e, err := o.Store.Read().FindHookEndpoint(ctx, f.Endpoint)
+		if errors.Is(err, store.ErrNotFound) {
+			return r, noEndpoint(f.Endpoint)
+		}
+		if err != nil {
+			return r, fmt.Errorf("find endpoint: %w", err)
+		}
+		r.endpoint = e.HookEndpoint.ID
+	}
+	if prefix, any := strings.CutSuffix(f.Type, "*"); any {
+		r.typeFrom, r.typeTo = prefix, prefix+"\U0010ffff"
+	} else {
+		r.typeFrom, r.typeTo = f.Type, f.Type+"\x00"
+	}
+	if !f.Since.IsZero() {
+		r.since = store.Millis(f.Since)
+	}
+	if !f.Until.IsZero() {
+		r.until = store.Millis(f.Until)
+	}
+	return r, nil
+}
+
+// Deliveries lists those before a position, the newest first; next is where the following page begins, 0 for nowhere.
+func (o *Outbox) Deliveries(ctx context.Context, f Filter, before int64, limit int) (list []Delivery, next int64, err error) {
+	r, err := o.resolve(ctx, f)
+	if err != nil {
+		return nil, 0, err
+	}
+	if before == 0 {
+		before = math.MaxInt64
+	}
+	rows, err := o.Store.Read().ListHookDeliveries(ctx, store.ListHookDeliveriesParams{Before: before, EndpointID: r.endpoint, State: r.state,
+		TypeFrom: r.typeFrom, TypeTo: r.typeTo, DeviceID: &r.device, Since: r.since, Until: r.until, AtMost: int64(limit) + 1})
+	if err != nil {
+		return nil, 0, fmt.Errorf("list deliveries: %w", err)
+	}
+	for _, row := range rows[:min(len(rows), limit)] {
+		list = append(list, o.delivery(store.GetHookDeliveryRow(row)))
+	}
+	if len(rows) > limit {
+		next = list[limit-1].Position
+	}
+	return list, next, nil
+}
+
+func (o *Outbox) delivery(row store.GetHookDeliveryRow) Delivery {
+	d := Delivery{HookDelivery: row.HookDelivery, EndpointName: row.EndpointName}
+	switch {
+	case d.State == stateBehind:
+		d.State, d.HeldBy = StateWaiting, "order"
+	case d.State != StateWaiting || d.NextAt > o.millis():
+	case row.EndpointState != StateActive:
+		d.HeldBy = "paused"
+	case row.Breaker != BreakerClosed:
+		d.HeldBy = "breaker"
+	default:
+		d.HeldBy = "rate"
+	}
+	return d
+}
+
+// Delivery finds one. Errors: not_found.
+func (o *Outbox) Delivery(ctx context.Context, id string) (Delivery, error) {
+	row, err := o.Store.Read().GetHookDelivery(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return Delivery{}, wire.Errorf(wire.NotFound, "There is no such delivery any more.")
+	}
+	if err != nil {
+		return Delivery{}, fmt.Errorf("find delivery: %w", err)
+	}
+	return o.delivery(row), nil
+}
+
+// Attempts gives a delivery's attempts, each with its body, and the endpoint's last one that arrived; nil where there is none.
+func (o *Outbox) Attempts(ctx context.Context, d Delivery) (list []store.HookAttempt, success *store.HookAttempt, err error) {
+	if list, err = o.attemptsOf(ctx, d.ID); err != nil {
+		return nil, nil, err
+	}
+	id, err := o.Store.Read().LastDeliveredHook(ctx, d.EndpointID)
+	if errors.Is(err, store.ErrNotFound) {
+		return list, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("find last success: %w", err)
+	}
+	last, err := o.attemptsOf(ctx, id)
+	if err != nil || len(last) == 0 {
+		return list, nil, err
+	}
+	return list, &last[len(last)-1], nil
+}
+
+func (o *Outbox) attemptsOf(ctx context.Context, delivery string) ([]store.HookAttempt, error) {
+	list, err := o.Store.Read().HookAttempts(ctx, delivery)
+	if err != nil {
+		return nil, fmt.Errorf("list attempts: %w", err)
+	}
+	bodies := map[int64][]byte{}
+	for i, a := range list {
+		if a.BodyOf == a.Number {
+			bodies[a.Number] = a.RequestBody
+		}
+		list[i].RequestBody = bodies[a.BodyOf]
+	}
+	return list, nil
+}
+
+// Cancel gives up a delivery that waits; in order, what is behind it goes on. Errors: not_found, conflict.
+func (o *Outbox) Cancel(ctx context.Context, id string) (Delivery, error) {
+	d, err := o.Delivery(ctx, id)
+	if err != nil {
+		return d, err
+	}
+	err = o.Store.WriteTogether(ctx, func(q *store.Queries) error { return o.end(ctx, q, d.HookDelivery, stateCancelled, "") })
+	if err != nil {
+		return d, err
+	}
+	o.poke(map[string]string{d.EndpointID: id})
+	return o.Delivery(ctx, id)
+}
+
+// end finishes a delivery without an attempt.
+func (o *Outbox) end(ctx context.Context, q *store.Queries, d store.HookDelivery, state, reason string) error {
+	if reason == "" {
+		reason = d.LastError
+	}
+	at := o.millis()
+	n, err := q.EndHookDelivery(ctx, store.EndHookDeliveryParams{ID: d.ID, State: state, LastError: reason, FinishedAt: at})
+	if err != nil {
+		return fmt.Errorf("end delivery: %w", err)
+	}
+	if n == 0 {
+		return wire.Errorf(wire.Conflict, "This delivery does not wait: it is being sent, or finished.")
+	}
+	row, err := q.HookEndpointState(ctx, d.EndpointID)
+	if err != nil {
+		return fmt.Errorf("end delivery: %w", err)
+	}
+	h := health{row.HookEndpointHealth}
+	h.finished(state, d.Bytes, d.Bytes)
+	return errors.Join(q.PutHookHealth(ctx, h.params()), o.promote(ctx, q, d, true), o.tellDead(ctx, q, d, state, reason))
+}
+
+// Test delivers a message of type hook.test, past filters and order. Errors: not_found, conflict where the endpoint is not active.
+func (o *Outbox) Test(ctx context.Context, by *auth.Principal, ref string) (Delivery, error) {
+	e, err := o.Find(ctx, ref)
+	if err != nil {
+		return Delivery{}, err
+	}
+	if e.State != StateActive {
+		return Delivery{}, wire.Errorf(wire.Conflict, "The endpoint is %s: set it active first.", e.State)
+	}
+	var added map[string]string
+	err = o.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {
+		added, err = o.enqueue(ctx, q, ofTest(e.ID, by.User.Handle, o.Now()), []*endpoint{{row: e.HookEndpoint}})
+		return err
+	})
+	if err != nil {
+		return Delivery{}, err
+	}
+	o.poke(added)
+	return o.Delivery(ctx, added[e.ID])
+}
+
+// Replay delivers a finished delivery's message again, as a new delivery. Errors: not_found, conflict.
+func (o *Outbox) Replay(ctx context.Context, id string) (Delivery, error) {
+	d, err := o.Delivery(ctx, id)
+	if err != nil {
+		return d, err
+	}
+	if d.FinishedAt == nil {
+		return d, wire.Errorf(wire.Conflict, "This delivery is not finished: it is tried again by itself.")
+	}
+	var made string
+	added := map[string]string{}
+	err = o.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {
+		made, err = o.again(ctx, q, d.ID, added)
+		return err
+	})
+	if err != nil {
+		return d, err
+	}
+	if made == "" {
+		return d, wire.Errorf(wire.Conflict, "Its endpoint is not there any more, or its queue is full.")
+	}
+	o.poke(added)
+	return o.Delivery(ctx, made)
+}
+
+// again queues a delivery anew, in a transaction under way; "" where there is no endpoint or no room.
+func (o *Outbox) again(ctx context.Context, q *store.Queries, id string, added map[string]string) (string, error) {
+	row, err := q.GetHookDelivery(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("replay delivery: %w", err)
+	}
+	d := row.HookDelivery
+	m, err := q.GetHookMessage(ctx, d.MessageID)
+	if err != nil {
+		return "", fmt.Errorf("replay delivery: %w", err)
+	}
+	n := store.AddHookDeliveryParams{MessageID: d.MessageID, EndpointID: d.EndpointID, Type: d.Type, DeviceID: d.DeviceID, Topic: d.Topic, ReplayOf: &d.ID,
+		Bytes: int64(len(m.Payload) + len(m.Details) + len(m.Topic) + 256)}
+	if row.EndpointMode == ModeOrdered {
+		key := deref(d.DeviceID)
+		n.OrderKey = &key
+	}
+	if !o.room(&endpoint{row: store.HookEndpoint{ID: d.EndpointID}}, n.Bytes) {
+		return "", nil
+	}
+	made, err := o.add(ctx, q, n)
+	if made != "" {
+		added[d.EndpointID] = made
+	}
+	return made, err
+}
+
+const replayStep = 200
+
+// ReplayAll delivers again what matches and is finished: each message once to each endpoint, but where it waits already, or of dead ones where
+// it has arrived since. It gives how many those are; dry counts only.
+func (o *Outbox) ReplayAll(ctx context.Context, f Filter, dry bool) (count int64, err error) {
+	if f.State == StateWaiting || f.State == StateSending {
+		return 0, invalid("state", "What is not finished is delivered by itself: choose delivered, dead or cancelled.")
+	}
+	r, err := o.resolve(ctx, f)
+	if err != nil {
+		return 0, err
+	}
+	last, err := o.Store.Read().LastHookPosition(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("replay deliveries: %w", err)
+	}
+	seen := map[[2]string]bool{}
+	for after := int64(0); ; {
+		rows, err := o.Store.Read().HookDeliveriesToReplay(ctx, store.HookDeliveriesToReplayParams{After: after, UpTo: last, EndpointID: r.endpoint,
+			State: r.state, TypeFrom: r.typeFrom, TypeTo: r.typeTo, DeviceID: &r.device, Since: r.since, Until: r.until, AtMost: replayStep})
+		if err != nil {
+			return count, fmt.Errorf("replay deliveries: %w", err)
+		}
+		n, err := o.replayStep(ctx, rows, seen, dry)
+		count += n
+		if err != nil || len(rows) < replayStep {
+			return count, err
+		}
+		after = rows[len(rows)-1].Position
+	}
+}
+
+func (o *Outbox) replayStep(ctx context.Context, rows []store.HookDeliveriesToReplayRow, seen map[[2]string]bool, dry bool) (count int64, err error) {
+	var ids []string
+	for _, row := range rows {
+		if pair := [2]string{row.MessageID, row.EndpointID}; !seen[pair] {
+			seen[pair] = true
+			ids = append(ids, row.ID)
+		}
+	}
+	if dry || len(ids) == 0 {
+		return int64(len(ids)), nil
+	}
+	added := map[string]string{}
+	err = o.Store.WriteQuietly(ctx, func(q *store.Queries) error {
+		for _, id := range ids {
+			made, err := o.again(ctx, q, id, added)
+			if err != nil {
+				return err
+			}
+			if made != "" {
+				count++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	for range count {
+		o.poke(added)
+	}
+	return count, nil
+}

@@ -1,0 +1,231 @@
+package outgoing
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/messaging"
+	"github.com/aditdev/adit/internal/store"
+)
+
+const (
+	eventsPage   = 200
+	eventsAtOnce = 2000 // events that one transaction of the pump reads
+	// cursorLag is how many events that nobody wants may lie between where the log was read to and where the database says so.
+	cursorLag   = 500
+	refuseEvery = time.Minute // of hook.overflow
+)
+
+// pump follows the event log until ctx ends: what an endpoint wants is queued in the transaction that moves the cursor, so each event is
+// queued once, whoever is killed when.
+func (o *Outbox) pump(ctx context.Context) {
+	for {
+		err := o.followEvents(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		o.Log.Error("webhooks: the event log cannot be followed", "error", err)
+		if !pause(ctx, retryWrite) {
+			return
+		}
+	}
+}
+
+func (o *Outbox) followEvents(ctx context.Context) error {
+	kept, err := o.advance(ctx)
+	if err != nil {
+		return err
+	}
+	done := kept
+	for row, err := range o.Events.Stream(ctx, kept) {
+		switch {
+		case err != nil:
+			return err
+		case row.ID <= done:
+			continue
+		case !o.wanted(row) && row.ID-kept < cursorLag:
+			done = row.ID
+			continue
+		}
+		if kept, err = o.advance(ctx); err != nil {
+			return err
+		}
+		done = max(done, kept)
+	}
+	return ctx.Err()
+}
+
+func (o *Outbox) wanted(e events.Event) bool {
+	endpoint, _ := e.Data["endpoint"].(string)
+	s := subject{kind: e.Type, device: e.Device, endpoint: endpoint}
+	policy := o.Gate.Policy()
+	for _, to := range o.table.Load().list {
+		if to.wants(s, policy) {
+			return true
+		}
+	}
+	return false
+}
+
+// advance queues what has come, some of it where it is much, and gives the cursor.
+func (o *Outbox) advance(ctx context.Context) (cursor int64, err error) {
+	var added map[string]string
+	err = o.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {
+		added = map[string]string{}
+		cursor, _, err = o.catchUp(ctx, q, eventsAtOnce, added)
+		return err
+	})
+	o.poke(added)
+	return cursor, err
+}
+
+// catchUp queues the events behind the cursor in a transaction under way, at most so many, and moves it. more says that there are others.
+// Where nothing was read yet it begins at the end of the log.
+func (o *Outbox) catchUp(ctx context.Context, q *store.Queries, atMost int, added map[string]string) (cursor int64, more bool, err error) {
+	state, err := q.HookOutgoing(ctx)
+	if err != nil {
+		return 0, false, fmt.Errorf("read cursor: %w", err)
+	}
+	last, err := q.LastEventID(ctx)
+	if err != nil {
+		return 0, false, fmt.Errorf("read events: %w", err)
+	}
+	if state.EventCursor == nil || *state.EventCursor > last { // a log that is shorter than it was is another one
+		return last, false, q.SetHookCursor(ctx, &last)
+	}
+	t, err := o.tableIn(ctx, q, state.Version)
+	if err != nil {
+		return 0, false, err
+	}
+	cursor = *state.EventCursor
+	for seen := 0; seen < atMost; {
+		rows, err := q.EventsAfter(ctx, store.EventsAfterParams{After: cursor, AtMost: eventsPage})
+		if err != nil {
+			return 0, false, fmt.Errorf("read events: %w", err)
+		}
+		for _, row := range rows {
+			if err := o.queueEvent(ctx, q, t, row, added); err != nil {
+				return 0, false, err
+			}
+			cursor = row.ID
+		}
+		if seen += len(rows); len(rows) < eventsPage {
+			return cursor, false, q.SetHookCursor(ctx, &cursor)
+		}
+	}
+	return cursor, true, q.SetHookCursor(ctx, &cursor)
+}
+
+// queueEvent queues one event. An endpoint whose queue is full does not get it: what happened cannot be refused, so that is counted, and told by an
+// event of its own.
+func (o *Outbox) queueEvent(ctx context.Context, q *store.Queries, t *table, row store.Event, added map[string]string) error {
+	policy := o.Gate.Policy()
+	m := ofEvent(row, policy)
+	var to []*endpoint
+	for _, e := range t.matching(subjectOf(row), policy) {
+		if o.room(e, sizeOf(m)) {
+			to = append(to, e)
+		} else if err := o.refuse(ctx, q, e); err != nil {
+			return err
+		}
+	}
+	ids, err := o.enqueue(ctx, q, m, to)
+	for endpoint, id := range ids {
+		added[endpoint] = id
+	}
+	return err
+}
+
+func subjectOf(row store.Event) subject {
+	s := subject{kind: row.Type, device: deref(row.DeviceID)}
+	if matchType("hook.*", row.Type) {
+		var about struct {
+			Endpoint string `json:"endpoint"`
+		}
+		_ = json.Unmarshal([]byte(row.Data), &about)
+		s.endpoint = about.Endpoint
+	}
+	return s
+}
+
+func (o *Outbox) refuse(ctx context.Context, q *store.Queries, e *endpoint) error {
+	o.counts.refused.Add(1)
+	if err := q.AddHookRefused(ctx, e.row.ID); err != nil {
+		return fmt.Errorf("count refused event: %w", err)
+	}
+	now := o.Now()
+	count, err := q.TellHookRefused(ctx, store.TellHookRefusedParams{EndpointID: e.row.ID, Now: store.Millis(now), Before: store.Millis(now.Add(-refuseEvery))})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("tell refused events: %w", err)
+	}
+	o.Log.Warn("webhooks: the queue of an endpoint is full, and takes no events", "endpoint", e.row.ID, "refused", count)
+	return o.Events.Write(ctx, q, events.Event{Type: events.HookOverflow, Data: events.Data{"endpoint": e.row.ID, "refused": count}})
+}
+
+var _ messaging.Taker = (*Outbox)(nil)
+
+// Wants implements messaging.Taker.
+func (o *Outbox) Wants(m messaging.Received) (wanted, room bool) {
+	t := o.table.Load()
+	if !t.topics {
+		return false, true
+	}
+	room = true
+	policy := o.Gate.Policy()
+	bytes := int64(len(m.Payload)+len(m.Topic)) + 512
+	for _, e := range t.matching(ofTopic(m, policy), policy) {
+		wanted = true
+		room = o.room(e, bytes) && room
+	}
+	if !room {
+		o.counts.refused.Add(1)
+	}
+	return wanted, room
+}
+
+func ofTopic(m messaging.Received, policy *access.Policy) subject {
+	return subject{kind: TypeMQTT, topic: m.Topic, device: deviceOf(m, policy)}
+}
+
+// Take implements messaging.Taker.
+func (o *Outbox) Take(ctx context.Context, q *store.Queries, list []messaging.Received) error {
+	state, err := q.HookOutgoing(ctx)
+	if err != nil {
+		return fmt.Errorf("queue messages: %w", err)
+	}
+	t, err := o.tableIn(ctx, q, state.Version)
+	if err != nil {
+		return err
+	}
+	policy := o.Gate.Policy()
+	for _, r := range list {
+		if _, err := o.enqueue(ctx, q, ofMQTT(r, policy), t.matching(ofTopic(r, policy), policy)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Taken implements messaging.Taker.
+func (o *Outbox) Taken(list []messaging.Received) {
+	policy, t := o.Gate.Policy(), o.table.Load()
+	o.mu.Lock()
+	for _, r := range list {
+		for _, e := range t.matching(ofTopic(r, policy), policy) {
+			if l := o.lines[e.row.ID]; l != nil {
+				l.ready++
+				l.pokes++
+			}
+		}
+	}
+	o.mu.Unlock()
+	o.wakeUp()
+}

@@ -1,0 +1,123 @@
+package sign
+
+import (
+	"crypto/ed25519"
+	"crypto/hmac"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// What Verify looks at, at most: strangers choose it.
+const (
+	maxSignatures = 16  // of a request; a sender in rotation has two
+	maxID         = 256 // bytes
+	maxTimestamp  = 12  // digits
+)
+
+// Verify checks a request against secrets and public keys: one of its signatures must be of one of them, over body as it came,
+// and its timestamp within tolerance of now, before or after. Every pair is compared, each in constant time. The caller
+// remembers ids for longer than tolerance: within it a request can be sent again by whoever saw it.
+//
+// The error is wire.Unauthenticated; its message helps an honest sender and tells nothing about the secrets.
+func Verify(secrets []Secret, h http.Header, body []byte, now time.Time, tolerance time.Duration) error {
+	id, err := only(h, HeaderID)
+	if err != nil {
+		return err
+	}
+	timestamp, err := only(h, HeaderTimestamp)
+	if err != nil {
+		return err
+	}
+	signatures, err := only(h, HeaderSignature)
+	if err != nil {
+		return err
+	}
+	if err := checkID(id); err != nil {
+		return err
+	}
+	if err := checkTimestamp(timestamp, now, tolerance); err != nil {
+		return err
+	}
+	list := strings.Split(signatures, " ")
+	if len(list) > maxSignatures {
+		return refused("The header %s has more than %d signatures.", HeaderSignature, maxSignatures)
+	}
+	if !anyFits(secrets, list, id, timestamp, body) {
+		return refused("No signature in %s fits. Is it the right secret, and made over the body as it was sent?", HeaderSignature)
+	}
+	return nil
+}
+
+func refused(format string, args ...any) error {
+	return wire.Errorf(wire.Unauthenticated, format, args...)
+}
+
+// only gives the one value of a field; two could be read in two ways.
+func only(h http.Header, name string) (string, error) {
+	switch values := h.Values(name); {
+	case len(values) == 0 || values[0] == "":
+		return "", refused("The header %s is missing.", name)
+	case len(values) > 1:
+		return "", refused("The header %s is there more than once.", name)
+	default:
+		return values[0], nil
+	}
+}
+
+// checkID refuses dots: with them, "a.1" at 2 and "a" at 1 with "2." before its body would be signed alike.
+func checkID(id string) error {
+	bad := func(r rune) bool { return r == '.' || r <= ' ' || r > '~' }
+	if len(id) > maxID || strings.IndexFunc(id, bad) >= 0 {
+		return refused("The header %s has at most %d printable characters, and no dot.", HeaderID, maxID)
+	}
+	return nil
+}
+
+func checkTimestamp(text string, now time.Time, tolerance time.Duration) error {
+	if len(text) > maxTimestamp || strings.Trim(text, "0123456789") != "" || len(text) > 1 && text[0] == '0' {
+		return refused("The header %s is not in seconds since 1970.", HeaderTimestamp)
+	}
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return refused("The header %s is not in seconds since 1970.", HeaderTimestamp)
+	}
+	switch at := time.Unix(seconds, 0); {
+	case now.Sub(at) > tolerance:
+		return refused("The header %s is more than %v in the past. Is the sender's clock right?", HeaderTimestamp, tolerance)
+	case at.Sub(now) > tolerance:
+		return refused("The header %s is more than %v in the future. Is the sender's clock right?", HeaderTimestamp, tolerance)
+	}
+	return nil
+}
+
+// anyFits compares every signature with every secret, so that how long it takes tells only how many there are.
+func anyFits(secrets []Secret, signatures []string, id, timestamp string, body []byte) bool {
+	fits := false
+	for _, s := range secrets {
+		var sum, message []byte // made once, where asked for
+		for _, text := range signatures {
+			version, encoded, _ := strings.Cut(text, ",")
+			got, err := decode(encoded)
+			if err != nil {
+				continue
+			}
+			switch {
+			case version == versionHMAC && len(s.mac) > 0:
+				if sum == nil {
+					sum = s.sum(id, timestamp, body)
+				}
+				fits = hmac.Equal(got, sum) || fits
+			case version == versionEd25519 && s.public != nil:
+				if message == nil {
+					message = signed(id, timestamp, body)
+				}
+				fits = ed25519.Verify(s.public, message, got) || fits
+			}
+		}
+	}
+	return fits
+}
