@@ -79,6 +79,9 @@ type Taker interface {
 	Take(ctx context.Context, q *store.Queries, list []Received) error
 	// Taken says that they are on disk.
 	Taken(list []Received)
+	// Filters are the topic filters of what is wanted. FiltersChanged is closed when they may have become others.
+	Filters() []string
+	FiltersChanged() <-chan struct{}
 }
 
 // Client is one MQTT session, connected or kept.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/mqtt"
+	"github.com/aditdev/adit/internal/store"
 )
 
 // Access is messaging's, with the name that a principal has now: by its name the broker knows it, and names are given anew.
@@ -31,6 +32,8 @@ type Options struct {
 	Access Access
 	Log    *slog.Logger     // nil: slog.Default
 	Now    func() time.Time // nil: time.Now
+	Store  *store.Store     // the Taker's; nil where there is none
+	Taker  messaging.Taker  // keeps messages beside; nil: nobody does
 }
 
 // Broker is a messaging.Backend. Make it with New; Run must run for what New has made to work.
@@ -42,6 +45,7 @@ type Broker struct {
 	now                         func() time.Time
 	started                     time.Time
 	hub                         *hubClient
+	takes                       *takingClient // nil: there is no Taker
 	visits                      chan struct{} // slots of connections that are made to look at something
 
 	served sync.WaitGroup
@@ -74,6 +78,9 @@ func New(o Options) (*Broker, error) {
 	b.life, b.end = context.WithCancel(context.Background())
 	b.started = b.now()
 	b.hub = newHubClient(b)
+	if o.Taker != nil && o.Store != nil {
+		b.takes = &takingClient{b: b, store: o.Store, taker: o.Taker, session: mqtt.NewSession(nil)}
+	}
 	return b, nil
 }
 
@@ -84,6 +91,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	defer stop()
 	var work sync.WaitGroup
 	work.Go(func() { b.hub.run(ours) })
+	if b.takes != nil {
+		work.Go(func() { b.takes.run(ours) })
+	}
 	b.followAccess(ctx)
 	b.mu.Lock()
 	b.end()

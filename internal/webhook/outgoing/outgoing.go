@@ -79,9 +79,10 @@ type Outbox struct {
 
 	refreshing sync.Mutex
 
-	mu    sync.Mutex
-	lines map[string]*line // by endpoint
-	slots int              // workers beside each endpoint's first
+	mu      sync.Mutex
+	lines   map[string]*line // by endpoint
+	slots   int              // workers beside each endpoint's first
+	changed chan struct{}    // closed when the table is another
 
 	working sync.WaitGroup
 }
@@ -95,7 +96,7 @@ func New(ctx context.Context, o Options) (*Outbox, error) {
 	if o.Poll == 0 {
 		o.Poll = time.Second
 	}
-	b := &Outbox{Options: o, owner: wire.NewID(), wake: make(chan struct{}, 1), lines: map[string]*line{}}
+	b := &Outbox{Options: o, owner: wire.NewID(), wake: make(chan struct{}, 1), lines: map[string]*line{}, changed: make(chan struct{})}
 	b.client = newClient(o.Guard)
 	b.table.Store(&table{})
 	return b, b.refresh(ctx)

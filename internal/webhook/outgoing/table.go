@@ -129,7 +129,30 @@ func (o *Outbox) refresh(ctx context.Context) error {
 	}
 	o.table.Store(t)
 	o.follow(t)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	close(o.changed)
+	o.changed = make(chan struct{})
 	return nil
+}
+
+// Filters implements messaging.Taker.
+func (o *Outbox) Filters() []string {
+	var all []string
+	for _, e := range o.table.Load().list {
+		if e.takes() {
+			all = append(all, e.topics...)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// FiltersChanged implements messaging.Taker.
+func (o *Outbox) FiltersChanged() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.changed
 }
 
 // tableIn is the table as a transaction sees it.
