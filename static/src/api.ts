@@ -41,6 +41,19 @@ export type MQTTRuleRequest = Schemas['MQTTRuleRequest'];
 export type MQTTImported = Schemas['MQTTImported'];
 export type DeviceMQTT = Schemas['DeviceMQTT'];
 export type AgentMQTTBridge = Schemas['AgentMQTTBridge'];
+export type EventType = Schemas['EventType'];
+export type HookAttempt = Schemas['HookAttempt'];
+export type HookDelivery = Schemas['HookDelivery'];
+export type HookDeliveryDetail = Schemas['HookDeliveryDetail'];
+export type HookDeliveryState = Schemas['HookDeliveryState'];
+export type HookEndpoint = Schemas['HookEndpoint'];
+export type HookEndpointChange = Schemas['HookEndpointChange'];
+export type HookEndpointRequest = Schemas['HookEndpointRequest'];
+export type HookFormat = Schemas['HookFormat'];
+export type HookHeader = Schemas['HookHeader'];
+export type HookReplay = Schemas['HookReplay'];
+export type HookTransform = Schemas['HookTransform'];
+export type NewHookEndpoint = Schemas['NewHookEndpoint'];
 export type AgentMQTTListener = Schemas['AgentMQTTListener'];
 
 type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
@@ -49,7 +62,10 @@ type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 type PathsWith<M extends Method> = { [P in keyof paths]: paths[P] extends { [K in M]: object } ? P : never }[keyof paths];
 
 type Operation<P extends keyof paths, M extends Method> = paths[P] extends { [K in M]: infer O } ? O : never;
-type Body<O> = O extends { requestBody: { content: { 'application/json': infer B } } } ? { body: B } : object;
+type Body<O> = O extends { requestBody: { content: { 'application/json': infer B } } }
+  ? { body: B }
+  : O extends { requestBody?: infer R } ? OptionalBody<NonNullable<R>> : object;
+type OptionalBody<R> = [R] extends [never] ? object : R extends { content: { 'application/json': infer B } } ? { body?: B } : object;
 type Path<O> = O extends { parameters: { path: infer X } } ? { path: X } : object;
 type Query<O> = O extends { parameters: { query: infer Q } }
   ? { query: Q }

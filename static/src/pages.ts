@@ -12,6 +12,7 @@ export const pages: Record<PageName, () => Promise<{ default: Component<Record<s
   device: () => import('./pages/device/device.svelte'),
   shells: () => import('./pages/shells/shells.svelte'),
   mqtt: () => import('./pages/mqtt/mqtt.svelte'),
+  webhooks: () => import('./pages/webhooks/webhooks.svelte'),
   streams: () => import('./pages/streams/streams.svelte'),
   settings: () => import('./pages/settings/settings.svelte'),
   missing: () => import('./pages/missing/missing.svelte'),

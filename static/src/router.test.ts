@@ -7,6 +7,11 @@ describe('match', () => {
     ['/app', 'devices'],
     ['/app/add', 'add'],
     ['/app/shells', 'shells'],
+    ['/app/webhooks', 'webhooks'],
+    ['/app/webhooks/deliveries', 'webhooks'],
+    ['/app/webhooks/endpoints/end_01J', 'webhooks'],
+    ['/app/webhooks/nothing', 'missing'],
+    ['/app/webhooks/sources/a/b', 'missing'],
     ['/app/streams', 'streams'],
     ['/app/settings', 'settings'],
     ['/app/cli', 'cli'],
@@ -21,6 +26,11 @@ describe('match', () => {
     expect(match('/app/d/kitchen%2Dpi').params['device']).toBe('kitchen-pi');
     expect(match('/app/d/%zz').params['device']).toBe('%zz');
   });
+});
+
+test('a part of a path that is absent is empty', () => {
+  expect(match('/app/webhooks').params).toEqual({ tab: '', id: '' });
+  expect(match('/app/webhooks/sources/garage').params).toEqual({ tab: 'sources', id: 'garage' });
 });
 
 describe('safeReturn', () => {

@@ -1,6 +1,6 @@
 // Paths of the app and the pages behind them. Browser history is in state/location.svelte.ts.
 
-export type PageName = 'login' | 'setup' | 'cli' | 'devices' | 'add' | 'device' | 'shells' | 'mqtt' | 'streams' | 'settings' | 'missing';
+export type PageName = 'login' | 'setup' | 'cli' | 'devices' | 'add' | 'device' | 'shells' | 'mqtt' | 'webhooks' | 'streams' | 'settings' | 'missing';
 
 export interface Route {
   page: PageName;
@@ -17,6 +17,7 @@ const table: [RegExp, PageName][] = [
   [/^\/app\/d\/(?<device>[^/]+)$/, 'device'],
   [/^\/app\/shells$/, 'shells'],
   [/^\/app\/mqtt$/, 'mqtt'],
+  [/^\/app\/webhooks(\/(?<tab>endpoints|deliveries|sources|requests)(\/(?<id>[^/]+))?)?$/, 'webhooks'],
   [/^\/app\/streams$/, 'streams'],
   [/^\/app\/settings$/, 'settings'],
 ];
@@ -29,8 +30,8 @@ export function match(path: string): Route {
   return { page: 'missing', params: {} };
 }
 
-function decode(groups: Record<string, string>): Record<string, string> {
-  return Object.fromEntries(Object.entries(groups).map(([name, value]) => [name, decodeOne(value)]));
+function decode(groups: Record<string, string | undefined>): Record<string, string> {
+  return Object.fromEntries(Object.entries(groups).map(([name, value]) => [name, decodeOne(value ?? '')]));
 }
 
 function decodeOne(value: string): string {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { decode, formatsOf, hexDump, preview, searchText } from './decode';
+import { hexDump } from '../hex';
+import { decode, formatsOf, preview, searchText } from './decode';
 import { base64Of } from './message';
 
 const bytes = (hex: string) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));

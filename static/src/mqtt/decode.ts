@@ -1,5 +1,6 @@
 // What a payload says: JSON, text, CBOR, Sparkplug B, or bytes as hex, found by looking at it.
 
+import { hexDump } from '../hex';
 import { readCBOR } from './cbor';
 import { bytesOf, isCut, type Seen } from './message';
 import { readSparkplug } from './sparkplug';
@@ -103,16 +104,4 @@ function readable(text: string): Decoded | undefined {
 /** Throws where the bytes are no UTF-8; a last character that a cut went through is left out. */
 function utf8(bytes: Uint8Array, cut: boolean): string {
   return new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: cut });
-}
-
-/** Offset, sixteen bytes, and the characters that ASCII has for them. */
-export function hexDump(bytes: Uint8Array): string {
-  const lines: string[] = [];
-  for (let at = 0; at < bytes.length; at += 16) {
-    const row = [...bytes.subarray(at, at + 16)];
-    const digits = row.map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
-    const chars = row.map((byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : '·')).join('');
-    lines.push(`${at.toString(16).padStart(6, '0')}  ${digits.padEnd(47)}  ${chars}`);
-  }
-  return lines.join('\n');
 }
