@@ -63,9 +63,9 @@ type hub struct {
 	sshGate       *sshgate.Gate
 	ports         *ports.Ports
 	mqtt          *messaging.Exchange
+	hooksIn       *incoming.Hooks
 	outgoing      *outgoing.Outbox
 	transforms    *transform.Pool
-	hooksIn       *incoming.Hooks
 }
 
 func newHub(ctx context.Context, c config.Config, log *slog.Logger, p program) (*hub, error) {
@@ -221,8 +221,8 @@ func (h *hub) handler(stopping context.Context) (http.Handler, error) {
 	install := &handlers.Install{Dist: h.dist, Steps: h.devices, Key: h.devices.FingerprintFor,
 		Hub: dist.Hub{URL: h.config.URLs[0].String()}}
 	return handlers.New(handlers.Options{Config: h.config, Version: command.Version(), Log: h.log, Now: time.Now, Store: h.store,
-		Gate: h.gate, Accounts: h.accounts, Events: h.events, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Shells: h.shells, Ports: h.ports, MQTT: h.mqtt, Install: install,
-		RootPasswords: h.rootPasswords, Transforms: h.transforms, Updates: h.updates, HooksIn: h.hooksIn, Outgoing: h.outgoing,
+		Gate: h.gate, Accounts: h.accounts, Events: h.events, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Shells: h.shells, Ports: h.ports, MQTT: h.mqtt, HooksIn: h.hooksIn, Install: install,
+		RootPasswords: h.rootPasswords, Transforms: h.transforms, Updates: h.updates, Outgoing: h.outgoing,
 		Site: static.Files(), SSH: h.sshGate.Serve, GateKey: h.gateKey.PublicKey(), Stopping: stopping})
 }
 

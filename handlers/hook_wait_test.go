@@ -310,6 +310,7 @@ func TestHookListen(t *testing.T) {
 			t.Errorf("heard %s, want %s", got.Body, text)
 		}
 	}
+	<-ids // the place where it began
 	again, _ := listen(<-ids)
 	for _, text := range []string{"two", "three"} {
 		if got := <-again; string(got.Body) != text {

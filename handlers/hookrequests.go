@@ -102,6 +102,11 @@ func (a *api) listenHook(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if after < 0 {
+		if after, err = a.HooksIn.LastNumber(ctx, c.Param("hook_source")); err != nil {
+			return err
+		}
+	}
 	requests, err := a.HooksIn.Listen(ctx, c.Param("hook_source"), after)
 	if err != nil {
 		return err
@@ -111,7 +116,7 @@ func (a *api) listenHook(c echo.Context) error {
 	h.Set("X-Accel-Buffering", "no")
 	c.Response().WriteHeader(http.StatusOK)
 	s := &eventStream{api: a, w: c.Response(), control: http.NewResponseController(c.Response()), principal: p}
-	return s.listen(ctx, requests)
+	return s.listen(ctx, after, requests)
 }
 
 func listenFrom(c echo.Context) (int64, error) {
@@ -130,8 +135,8 @@ func listenFrom(c echo.Context) (int64, error) {
 }
 
 // listen writes requests as they come, and a comment where none does.
-func (s *eventStream) listen(ctx context.Context, requests func(func(incoming.Detail, error) bool)) error {
-	if s.write(": live\n\n") != nil {
+func (s *eventStream) listen(ctx context.Context, after int64, requests func(func(incoming.Detail, error) bool)) error {
+	if s.write(fmt.Sprintf(": live\nid: %d\n\n", after)) != nil {
 		requests(func(incoming.Detail, error) bool { return false }) // which ends it
 		return nil
 	}

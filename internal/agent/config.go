@@ -13,6 +13,7 @@ import (
 
 	"github.com/aditdev/adit/internal/agent/bridge"
 	"github.com/aditdev/adit/internal/agent/gateway"
+	"github.com/aditdev/adit/internal/agent/runner"
 	"github.com/aditdev/adit/internal/command"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -33,6 +34,7 @@ type Config struct {
 	Policy   Policy
 	Services Services
 	MQTT     MQTT
+	Commands []runner.Command
 }
 
 // Services are the addresses behind the named targets, HOST:PORT.
@@ -68,9 +70,18 @@ func parseConfig(path string, data []byte) (Config, error) {
 	if err != nil {
 		return Config{}, wire.Errorf(wire.Invalid, "%s: %s.", path, err)
 	}
+	var lines []int // where the commands begin
 	for _, s := range settings {
 		if err := c.set(path, s); err != nil {
 			return Config{}, err
+		}
+		if s.key == commandTable {
+			lines = append(lines, s.line)
+		}
+	}
+	for i, command := range c.Commands {
+		if err := command.Check(); err != nil {
+			return Config{}, wire.Errorf(wire.Invalid, "%s: line %d: %s", path, lines[i], wire.MessageOf(err))
 		}
 	}
 	if err := c.check(); err != nil {
@@ -90,6 +101,7 @@ func (c *Config) fields() map[string]any {
 		"services.ssh": &s.SSH, "services.mqtt": &s.MQTT, "services.http": &s.HTTP,
 	}
 	c.MQTT.fields(all)
+	c.commandFields(all)
 	return all
 }
 
@@ -97,7 +109,7 @@ func (c *Config) set(path string, s setting) error {
 	for _, table := range [...]struct {
 		name  string
 		count int
-	}{{"mqtt.user", len(c.MQTT.Users)}, {"mqtt.bridge", len(c.MQTT.Bridges)}} {
+	}{{"mqtt.user", len(c.MQTT.Users)}, {"mqtt.bridge", len(c.MQTT.Bridges)}, {commandTable, len(c.Commands)}} {
 		if strings.HasPrefix(s.key, table.name+".") && table.count == 0 {
 			return wire.Errorf(wire.Invalid, "%s: line %d: there may be several, so the table is written [[%s]].", path, s.line, table.name)
 		}
@@ -135,6 +147,11 @@ func (c *Config) set(path string, s setting) error {
 		if _, fits = as[element](s.value); fits {
 			*field = append(*field, bridge.DefaultConfig())
 		}
+	case *[]runner.Command:
+		want = "several tables, each [[command]]"
+		if _, fits = as[element](s.value); fits {
+			*field = append(*field, runner.DefaultCommand())
+		}
 	}
 	if !fits {
 		return wire.Errorf(wire.Invalid, "%s: line %d: %s takes %s.", path, s.line, s.key, want)
@@ -169,7 +186,7 @@ func (c Config) check() error {
 			return err
 		}
 	}
-	return errors.Join(c.Services.check(), c.Policy.check(), c.MQTT.check())
+	return errors.Join(c.Services.check(), c.Policy.check(), c.MQTT.check(), runner.CheckAll(c.Commands))
 }
 
 func (s Services) check() error {
@@ -240,6 +257,9 @@ mqtt = ` + tomlString(c.Services.MQTT) + `
 http = ` + tomlString(c.Services.HTTP) + `
 `)
 	b.WriteString(c.MQTT.text())
+	for _, command := range c.Commands {
+		b.WriteString(commandText(command))
+	}
 	return b.String()
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/aditdev/adit/internal/agent/bridge"
 	"github.com/aditdev/adit/internal/agent/gateway"
+	"github.com/aditdev/adit/internal/agent/runner"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -27,6 +28,9 @@ func TestConfigSurvivesItsFile(t *testing.T) {
 		Bridges: []bridge.Config{{Name: "home", Broker: "127.0.0.1:1884", Username: "u", Password: `p"`, ClientID: "c", Topics: []string{`s/# out 1 "" d/`},
 			Version: "5", CleanSession: true, QueueMessages: 5, QueueBytes: 1 << 20, QueueAge: "1h", QueueQoS0: false}},
 	}
+	c.Policy.Run = true
+	c.Commands = []runner.Command{{Name: "open-door", Argv: []string{"/bin/door", `--speed={speed}`, `{door}`}, Timeout: "5s", User: "pi", WorkDir: "/tmp",
+		Parameters: []string{"door=[a-z0-9-]{1,32}", `speed=\d{1,3}`}, Environment: []string{`A="b"`}}}
 	path := filepath.Join(t.TempDir(), "agent.toml")
 	if err := c.save(path); err != nil {
 		t.Fatal(err)
@@ -78,6 +82,11 @@ func TestConfigIsRefused(t *testing.T) {
 		{"\n[services]", "\n[[mqtt.user]]\nname = \"oven\"\n[services]", "mqtt.user oven has a password_hash that is none"},
 		{"\n[services]", "\n[[mqtt.bridge]]\nname = \"a\"\nbroker = \"127.0.0.1:1\"\ntopics = ['devices/# out \"\" home']\n[services]",
 			`You probably mean: topic devices/# out 1 "" home/`},
+		{"\n[services]", "\n[command]\nname = \"a\"\n[services]", "the table is written [[command]]"},
+		{"\n[services]", "\n[[command]]\nname = \"a\"\nargv = [\"/bin/true\", \"{x}\"]\n[services]", "agent.toml: line 20: command a: argv has {x}, for which"},
+		{"\n[services]", "\n[[command]]\nname = \"a\"\nargv = \"/bin/true\"\n[services]", "line 22: command.argv takes a list"},
+		{"\n[services]", "\n[[command]]\nname = \"a\"\nargv = ['/a']\n[[command]]\nname = 'a'\nargv = ['/b']\n[services]", "command a comes twice"},
+		{"\n[services]", "\n[[command]]\nargs = ['/a']\n[services]", `Did you mean "command.argv"?`},
 		{"\n[services]", "\n[[mqtt.bridge]]\nname = \"a\"\nbrokr = \"x\"\n[services]", `Did you mean "mqtt.bridge.broker"?`},
 	} {
 		text := strings.Replace(c.text(), x.old, x.new, 1)

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/aditdev/adit/internal/agent/runner"
 	"github.com/aditdev/adit/internal/agent/sshserver"
 	"github.com/aditdev/adit/internal/api"
 	"github.com/aditdev/adit/internal/stream"
@@ -27,6 +28,7 @@ type device struct {
 	config Config
 	ssh    *sshserver.Server // the built-in server
 	gauge  gauge
+	runner *runner.Runner // of commands
 
 	rootPassword rootPassword
 	updating     atomic.Bool
@@ -46,7 +48,11 @@ func newDevice(log *slog.Logger, p Paths, c Config) (*device, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &device{log: log, paths: p, config: c, ssh: server}, nil
+	commands, err := runner.New(log, c.Policy.Run, c.Commands, answersOfRuns(p))
+	if err != nil {
+		return nil, err
+	}
+	return &device{log: log, paths: p, config: c, ssh: server, runner: commands}, nil
 }
 
 // Open connects to the target of a stream, if the device's own policy allows it.
@@ -83,12 +89,23 @@ func (d *device) Call(ctx context.Context, method string, params json.RawMessage
 		return d.gauge.read(ctx), nil
 	case wire.MethodRootPassword:
 		return d.rootPasswordCall(ctx, params)
+	case wire.MethodRun:
+		return d.runCall(ctx, params)
 	case wire.MethodUpdate:
 		return struct{}{}, d.update(ctx, params)
 	case wire.MethodHubKeys:
 		return struct{}{}, d.pinHubKeys(params)
 	}
 	return nil, wire.Errorf(wire.NotFound, "This agent does not know the call %s; a newer one may.", wire.Printable(method, 40))
+}
+
+// runCall answers the call wire.MethodRun.
+func (d *device) runCall(ctx context.Context, params json.RawMessage) (any, error) {
+	var ask wire.Run
+	if err := json.Unmarshal(params, &ask); err != nil {
+		return nil, wire.Wrap(err, wire.Invalid, "The call is not of the protocol's form.")
+	}
+	return d.runner.Run(ctx, ask)
 }
 
 // report is what the agent tells about the device.

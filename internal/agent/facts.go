@@ -37,6 +37,7 @@ func collectFacts(ctx context.Context, p Paths, c Config, s survey) api.Facts {
 		Targets: &c.Policy.Targets, Logins: &c.Policy.Logins, Root: &c.Policy.Root,
 		Rescue: &c.Policy.Rescue, Run: &c.Policy.Run, Update: &c.Policy.Update, RootPassword: &c.Policy.RootPassword,
 	}
+	facts.Commands = commandFacts(c)
 	return facts
 }
 

@@ -61,6 +61,9 @@ func (p Paths) Trust() string { return p.file("sshd.json") }
 // Answers are the results of calls that changed the device, so that a repeated call is not carried out twice.
 func (p Paths) Answers() string { return p.file("answers") }
 
+// Runs are what became of commands that the hub had run, by request.
+func (p Paths) Runs() string { return p.file("runs") }
+
 // Socket is where the running agent tells its state, and Lock what it holds while it runs.
 func (p Paths) Socket() string { return p.file("agent.sock") }
 func (p Paths) Lock() string   { return p.file("lock") }

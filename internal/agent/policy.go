@@ -21,7 +21,7 @@ type Policy struct {
 	Logins []string
 	Root   bool // whether root is one of them, by any name that it has here
 	Rescue bool // whether the built-in SSH server may be reached while sshd exists
-	Run    bool // whether the hub may run commands without a person's shell
+	Run    bool // whether the hub may run the commands that agent.toml names, without a person
 	Update bool // whether the hub may renew the agent
 	// RootPassword is whether the hub may give root a new password, which it then knows.
 	RootPassword bool
@@ -39,7 +39,7 @@ func DefaultPolicy() Policy {
 	return Policy{
 		Targets: []string{"ssh", "mqtt", "http", targetLoopback},
 		Logins:  []string{"*"},
-		Root:    true, Rescue: true, Run: true, Update: true,
+		Root:    true, Rescue: true, Update: true,
 		StreamResume: 120,
 	}
 }

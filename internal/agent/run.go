@@ -123,7 +123,7 @@ func (d *device) pool(board *board) (*carrier.Pool, error) {
 	}
 	c.Instance = d.instance()
 	c.Log, c.Handler, c.Status = d.log, d, board.set
-	c.Answers, c.Changes = answers{d.paths.Answers()}, changes
+	c.Answers, c.Changes = answersOfCalls(d.paths), changes
 	pool := carrier.New(c)
 	d.pin = pool.Pin
 	return pool, nil

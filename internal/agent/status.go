@@ -40,6 +40,9 @@ type Status struct {
 	Program     string         `json:"program"`                // where it lies
 	MQTT        *api.AgentMQTT `json:"mqtt,omitempty"`         // listeners and bridges, where there are any
 	FetchedFrom string         `json:"fetched_from,omitempty"` // after each boot, where the program lies in RAM
+
+	Commands *[]api.DeviceCommand `json:"commands,omitempty"` // that agent.toml names
+	MayRun   bool                 `json:"may_run"`            // whether the hub may have them run
 }
 
 // board is where the running agent's state hangs for `adit agent status`, on a unix socket: a file would wear the flash
@@ -129,6 +132,7 @@ func (b *board) isOnline() bool {
 
 func (s *Status) describe(c Config) {
 	s.DeviceID, s.Name, s.Hub, s.HubName = c.Device, c.Name, c.Hub, c.HubName
+	s.Commands, s.MayRun = commandFacts(c), c.Policy.Run
 }
 
 func optionalTime(t time.Time) *time.Time {
@@ -219,7 +223,7 @@ func statusCommand(_ context.Context, args []string, stdio command.Stdio) error 
 			return err
 		}
 	} else {
-		fmt.Fprint(stdio.Out, s.text()+mqttText(s.MQTT))
+		fmt.Fprint(stdio.Out, s.text()+mqttText(s.MQTT)+commandsText(s.Commands, s.MayRun))
 	}
 	if !s.Online {
 		return &command.Exit{Status: wire.Offline.ExitCode()}

@@ -1309,6 +1309,24 @@ type Device struct {
 // DeviceVia defines model for Device.Via.
 type DeviceVia string
 
+// DeviceCommand A command that the device's agent.toml names. The hub may have it run where policy.run is true.
+type DeviceCommand struct {
+	// Name Example: open-door
+	Name       string                   `json:"name"`
+	Parameters []DeviceCommandParameter `json:"parameters"`
+}
+
+// DeviceCommandParameter defines model for DeviceCommandParameter.
+type DeviceCommandParameter struct {
+	// Name Example: door
+	Name string `json:"name"`
+
+	// Pattern Regular expression that the whole value matches
+	//
+	// Example: [a-z0-9-]{1,32}
+	Pattern string `json:"pattern"`
+}
+
 // DeviceMQTT defines model for DeviceMQTT.
 type DeviceMQTT struct {
 	Agent *AgentMQTT `json:"agent,omitempty"`
@@ -1435,10 +1453,11 @@ type Facts struct {
 	AgentPath *string `json:"agent_path,omitempty"`
 
 	// Arch Example: arm64
-	Arch     *string    `json:"arch,omitempty"`
-	BootTime *time.Time `json:"boot_time,omitempty"`
-	Cpus     *int       `json:"cpus,omitempty"`
-	Hostname *string    `json:"hostname,omitempty"`
+	Arch     *string          `json:"arch,omitempty"`
+	BootTime *time.Time       `json:"boot_time,omitempty"`
+	Commands *[]DeviceCommand `json:"commands,omitempty"`
+	Cpus     *int             `json:"cpus,omitempty"`
+	Hostname *string          `json:"hostname,omitempty"`
 
 	// Install Service of the system, of a user, or run by hand
 	Install *FactsInstall `json:"install,omitempty"`

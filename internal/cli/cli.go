@@ -24,7 +24,7 @@ func Commands() []command.Command {
 	return []command.Command{
 		loginCommand(), devicesCommand(), installCodeCommand(),
 		sshCommand(), shellCommand(), cpCommand(), sshConfigCommand(), sshKeyCommand(), forwardCommand(), portCommand(), streamsCommand(),
-		mqttCommand(), eventsCommand(), doctorCommand(), proxyCommand(), prepareCommand(),
+		mqttCommand(), hookCommand(), eventsCommand(), doctorCommand(), proxyCommand(), prepareCommand(),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -217,6 +218,7 @@ func (w *world) enroll() {
 	w.startSSHD()
 	settings = bytes.Replace(settings, []byte(`ssh = "auto"`), []byte("ssh = \""+w.sshd.Address+"\""), 1)
 	settings = w.withMQTT(settings)
+	settings = withCommand(settings)
 	must(w.t, os.WriteFile(w.path("agent/agent.toml"), settings, 0o600))
 	w.call("PATCH", "/api/v1/devices/kitchen", map[string]any{"default_login": w.sshd.Login}, nil)
 	w.startAgent()
@@ -235,6 +237,17 @@ listen = "127.0.0.1:`+w.mqtt+`"
 name = "home"
 broker = "`+w.mosq.Address+`"
 topics = ['s/# out 1 "" devices/kitchen/', 'light in 1 "" cmds/kitchen/']
+`...)
+}
+
+// withCommand lets the hub have one command run.
+func withCommand(settings []byte) []byte {
+	settings = bytes.Replace(settings, []byte("\nrun = false\n"), []byte("\nrun = true\n"), 1)
+	return append(settings, `
+[[command]]
+name = "say"
+argv = ["/bin/echo", "it says", "{word}"]
+parameters = ["word=[a-z]+"]
 `...)
 }
 
@@ -348,12 +361,16 @@ func (w *world) params(files string) testscript.Params {
 			"port": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], freePort(w.t))
 			},
-			"status":  wantStatus,
-			"serve":   serve,
-			"fetches": fetches,
-			"connect": connect,
-			"shows":   shows,
-			"replace": replace,
+			"status":   wantStatus,
+			"serve":    serve,
+			"posts":    posts,
+			"records":  records,
+			"urls":     urls,
+			"delivery": delivery,
+			"fetches":  fetches,
+			"connect":  connect,
+			"shows":    shows,
+			"replace":  replace,
 			"await-file": func(ts *testscript.TestScript, _ bool, args []string) {
 				await(w.t, args[0], func() bool {
 					info, err := os.Lstat(ts.MkAbs(args[0]))
@@ -407,6 +424,62 @@ func fetches(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s gives %q, want %q", args[0], last, args[1])
+}
+
+// records is `records VAR FILE`: an HTTP server whose port is put in VAR. What it is sent stands in FILE, and each is answered with 201.
+func records(ts *testscript.TestScript, _ bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	file := ts.MkAbs(args[1])
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		data, _ := httputil.DumpRequest(r, true)
+		f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err == nil {
+			_, _ = f.Write(append(data, '\n'))
+			_ = f.Close()
+		}
+		w.Header().Set("Content-Type", "text/x-test")
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, "taken by the program")
+	})}
+	go func() { _ = server.Serve(l) }()
+	ts.Defer(func() { _ = server.Close() })
+	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+}
+
+// urls is `urls FILE VAR`: the address of a source, from the JSON of its making, is put in VAR and its slug in SLUG.
+func urls(ts *testscript.TestScript, _ bool, args []string) {
+	var made struct{ Source struct{ URL, Slug string } }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &made))
+	ts.Setenv(args[1], made.Source.URL)
+	ts.Setenv("SLUG", made.Source.Slug)
+}
+
+// delivery is `delivery FILE VAR`: the id of the first delivery of a list in JSON is put in VAR.
+func delivery(ts *testscript.TestScript, _ bool, args []string) {
+	var all []struct{ ID string }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &all))
+	ts.Setenv(args[1], all[0].ID)
+}
+
+// posts is `posts URL BODY PATTERN`: the answer is that, status and text, within the test's patience.
+func posts(ts *testscript.TestScript, _ bool, args []string) {
+	wanted := regexp.MustCompile(args[2])
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	var last string
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		reply, err := client.Post(args[0], "application/json", strings.NewReader(args[1]))
+		if err != nil {
+			last = err.Error()
+			continue
+		}
+		text, _ := io.ReadAll(reply.Body)
+		_ = reply.Body.Close()
+		if last = reply.Status + " " + string(text); wanted.MatchString(last) {
+			return
+		}
+	}
+	ts.Fatalf("%s answers %q, want %q", args[0], last, args[2])
 }
 
 // connect is `connect ADDRESS`: a connection that says nothing and stays until the script ends.

@@ -1961,6 +1961,22 @@ export interface components {
             ssh?: components["schemas"]["SSHFacts"];
             services?: components["schemas"]["Service"][];
             policy?: components["schemas"]["DevicePolicy"];
+            commands?: components["schemas"]["DeviceCommand"][];
+        };
+        /** @description A command that the device's agent.toml names. The hub may have it run where policy.run is true. */
+        DeviceCommand: {
+            /** @example open-door */
+            name: string;
+            parameters: components["schemas"]["DeviceCommandParameter"][];
+        };
+        DeviceCommandParameter: {
+            /** @example door */
+            name: string;
+            /**
+             * @description Regular expression that the whole value matches
+             * @example [a-z0-9-]{1,32}
+             */
+            pattern: string;
         };
         /** @description The latest update of a device's agent since the hub started. */
         AgentUpdate: {
@@ -5216,7 +5232,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description An endless stream of `id`, `event` (request) and `data` (a HookRequestDetail) */
+            /** @description An endless stream of `id`, `event` (request) and `data` (a HookRequestDetail); the first `id` stands alone, and is where to go on */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -37,7 +37,7 @@ func (p *program) signal(name string) bool {
 
 // reap waits for the process. The group that it leads keeps its number until then, so that kill cannot meet another.
 func (p *program) reap() {
-	awaitExit(p.cmd.Process.Pid)
+	AwaitExit(p.cmd.Process.Pid)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_ = p.cmd.Wait() // its status says all
@@ -69,8 +69,8 @@ func (a account) kill(group int, s syscall.Signal) bool {
 	return cmd.Run() == nil
 }
 
-// awaitExit returns when the child has ended, and leaves it to be reaped (waitid(2) with WNOWAIT).
-func awaitExit(pid int) {
+// AwaitExit returns when the child has ended, and leaves it to be reaped (waitid(2) with WNOWAIT).
+func AwaitExit(pid int) {
 	const byPID = 1    // P_PID
 	var info [128]byte // siginfo_t
 	for {

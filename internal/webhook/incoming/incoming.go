@@ -114,7 +114,7 @@ func New(ctx context.Context, o Options) (*Hooks, error) {
 func (h *Hooks) Run(ctx context.Context) error {
 	life, end := context.WithCancel(ctx)
 	defer end()
-	h.setLife(life)
+	h.open(life)
 	group, life := errgroup.WithContext(life)
 	group.Go(func() error { return h.schedule(life) })
 	group.Go(func() error { return h.follow(life) })
@@ -122,16 +122,23 @@ func (h *Hooks) Run(ctx context.Context) error {
 	group.Go(func() error { h.sweepNowAndThen(life); return nil })
 	group.Go(func() error { h.Devices.Arrivals(life, h.arrived); return nil })
 	err := group.Wait()
-	h.setLife(nil)
 	end()
+	h.shut()
 	h.serving.Wait()
 	return err
 }
 
-func (h *Hooks) setLife(ctx context.Context) {
+func (h *Hooks) open(life context.Context) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.life = ctx
+	h.life = life
+}
+
+// shut lets nothing begin any more.
+func (h *Hooks) shut() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.life = nil
 }
 
 // begin starts fn in a goroutine that Run waits for; it fails where Run does not run.

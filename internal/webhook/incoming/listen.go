@@ -79,6 +79,20 @@ const (
 	listenPoll = time.Second
 )
 
+// LastNumber is that of the newest request to a source, 0 for none: where who begins to listen now goes on, whatever happens to the
+// connection before the first one comes. It fails with not_found.
+func (h *Hooks) LastNumber(ctx context.Context, ref string) (int64, error) {
+	s, err := find(ctx, h.Store.Read(), ref)
+	if err != nil {
+		return 0, err
+	}
+	last, err := h.Store.Read().LastHookRequest(ctx, s.ID)
+	if err != nil {
+		return 0, fmt.Errorf("listen: %w", err)
+	}
+	return last, nil
+}
+
 // Listen yields the requests to a source after the one of that number, or after now where it is negative, in order, as they come,
 // until ctx ends. Errors: not_found, rate_limited.
 func (h *Hooks) Listen(ctx context.Context, ref string, after int64) (iter.Seq2[Detail, error], error) {
