@@ -148,13 +148,33 @@ type repeated struct {
 
 // ExecContext is DBTX's.
 func (r *repeated) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	statement, err := r.prepared(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	if statement == nil {
+		return r.Tx.ExecContext(ctx, query, args...)
+	}
+	return statement.ExecContext(ctx, args...)
+}
+
+// QueryRowContext is DBTX's.
+func (r *repeated) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if statement, err := r.prepared(ctx, query); err == nil && statement != nil {
+		return statement.QueryRowContext(ctx, args...)
+	}
+	return r.Tx.QueryRowContext(ctx, query, args...) // which fails again where preparing did
+}
+
+// prepared gives the statement of a query that came before, nil where this is the first time.
+func (r *repeated) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
 	statement, again := r.statements[query]
 	if !again {
 		if r.statements == nil {
 			r.statements = map[string]*sql.Stmt{}
 		}
 		r.statements[query] = nil
-		return r.Tx.ExecContext(ctx, query, args...)
+		return nil, nil
 	}
 	if statement == nil {
 		var err error
@@ -163,7 +183,7 @@ func (r *repeated) ExecContext(ctx context.Context, query string, args ...any) (
 		}
 		r.statements[query] = statement
 	}
-	return statement.ExecContext(ctx, args...)
+	return statement, nil
 }
 
 func ignoreDone(err error) error {

@@ -71,7 +71,7 @@ func (noDevices) Arrivals(ctx context.Context, _ func(string)) { <-ctx.Done() }
 // bench is Hooks on a database, with a clock that can be set.
 type bench struct {
 	*Hooks
-	t      *testing.T
+	t      testing.TB
 	store  *store.Store
 	broker *broker
 
@@ -93,7 +93,7 @@ func (b *bench) forward(d time.Duration) {
 
 const testSecret = "0123456789abcdef0123456789abcdef"
 
-func newBench(t *testing.T, dir string) *bench {
+func newBench(t testing.TB, dir string) *bench {
 	t.Helper()
 	st, err := store.Open(t.Context(), dir)
 	if err != nil {
