@@ -109,8 +109,9 @@ func (r *rig) tryCurl(path string, args ...string) (a hookReply, err error) {
 	if err != nil {
 		return a, err
 	}
-	// curl -i writes the status line of HTTP/2 without a reason, which net/http reads as well.
-	res, err := http.ReadResponse(bufio.NewReader(strings.NewReader(strings.Replace(string(out[:cut]), "HTTP/2 ", "HTTP/1.1 ", 1))), nil)
+	// As curl writes them, the status line of HTTP/2 has no minor version, and chunks are put together.
+	text := strings.NewReplacer("HTTP/2 ", "HTTP/1.1 ", "Transfer-Encoding: chunked\r\n", "").Replace(string(out[:cut]))
+	res, err := http.ReadResponse(bufio.NewReader(strings.NewReader(text)), nil)
 	if err != nil {
 		return a, fmt.Errorf("%w in %q", err, out)
 	}
@@ -209,10 +210,10 @@ func (r *rig) watchMemory() footprint {
 	return footprint{r, r.memory("VmRSS", "cat /run/hub.pid")}
 }
 
-// The bounds of a footprint. The hub's is what it may have more than before, ever; a worker's is its limit of data and what the
-// program itself is.
+// The bounds of a footprint. The hub's is what it may have more than before, ever: its 64 MiB for bodies, and what is not collected
+// yet. A worker's is its limit of data, and the program itself.
 const (
-	hubMayGrow    = 64 << 10 // kB
+	hubMayGrow    = 96 << 10 // kB
 	workerMayTake = 320 << 10
 )
 

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -359,5 +361,25 @@ func TestHookReplayOfSignedRequest(t *testing.T) {
 	again := r.do("", "POST", "/hook/"+made.Source.Slug, body, "Stripe-Signature", "v1="+strings.ToUpper(signature)+", t="+at, "Idempotency-Key", "new")
 	if r.accepted(again).ID != first.ID || again.header.Get("adit-duplicate") != "true" {
 		t.Errorf("taken as new: %s", again.body)
+	}
+}
+
+// A sender that is still sending when it is told that its body is too large gets that answer, and no reset in its place: also where it says
+// Connection: close, as nginx does, whose callers got 502.
+func TestHookTooLargeIsHeard(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	path, _ := r.openSource(object{"kind": "store"}, object{"max_bytes": 1000})
+	address := strings.TrimPrefix(r.url, "http://")
+	for name, length := range map[string]string{"Content-Length": "Content-Length: 8000000\r\n\r\n", "chunked": "Transfer-Encoding: chunked\r\n\r\n7a1200\r\n"} {
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+		r.must(err)
+		r.must(conn.SetDeadline(time.Now().Add(20 * time.Second)))
+		_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s%s", path, address, length, strings.Repeat("x", 1<<20))
+		answer, broken := io.ReadAll(conn)
+		if err != nil || broken != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 413") {
+			t.Errorf("%s: %.60q %v %v", name, answer, err, broken)
+		}
+		conn.Close()
 	}
 }

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -42,18 +43,50 @@ func (a *api) outermost(next http.Handler) http.Handler {
 		a.setHeaders(w.Header())
 		// Whoever takes the connection over, or streams events, sets a deadline of their own.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(replyTime))
+		rest := &unread{ended: true}
 		// Also of what says that it upgrades: only a request without a body becomes a WebSocket.
 		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = http.MaxBytesReader(w, r.Body, bodyLimit(r))
+			rest = &unread{ReadCloser: r.Body}
+			r.Body = http.MaxBytesReader(w, rest, bodyLimit(r))
 			// A writer that knows no deadlines is a test's; the server's does.
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 		}
 		if isHook(r) {
 			next.ServeHTTP(w, r)
-			return
+		} else {
+			protected.ServeHTTP(w, r)
 		}
-		protected.ServeHTTP(w, r)
+		rest.letAnswerPass(w, r)
 	})
+}
+
+// unread is a body that a handler may leave, as one that is too large.
+type unread struct {
+	io.ReadCloser
+	ended bool
+}
+
+func (u *unread) Read(p []byte) (int, error) {
+	n, err := u.ReadCloser.Read(p)
+	u.ended = u.ended || err != nil
+	return n, err
+}
+
+// lingerFor and lingerBytes are how much of a body nobody wants is taken all the same, so that its sender hears the answer.
+const (
+	lingerFor   = 500 * time.Millisecond
+	lingerBytes = 256 << 10
+)
+
+// letAnswerPass sees that a sender who is still sending hears the answer (RFC 9112 §9.6): a connection that is closed with something unread
+// is reset, and the answer lost; nginx makes 502 of it. net/http does so itself, by waiting a moment where there is more than lingerBytes,
+// but for requests that say Connection: close, as those of nginx do, only where a MaxBytesReader was read beyond its limit.
+func (u *unread) letAnswerPass(w http.ResponseWriter, r *http.Request) {
+	if u.ended || !r.Close {
+		return
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerFor))
+	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, u, lingerBytes))
 }
 
 func (a *api) setHeaders(h http.Header) {
