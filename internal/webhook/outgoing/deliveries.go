@@ -91,7 +91,7 @@ func (o *Outbox) delivery(row store.GetHookDeliveryRow) Delivery {
 		d.HeldBy = "paused"
 	case row.Breaker != BreakerClosed:
 		d.HeldBy = "breaker"
-	default:
+	case o.millis()-d.NextAt > 1000: // it takes a moment to begin
 		d.HeldBy = "rate"
 	}
 	return d
