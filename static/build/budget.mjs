@@ -14,6 +14,7 @@ const pages = [
   { name: 'device', entries: ['app.html', 'src/pages/device/device.svelte'], js: 55 * KB, css: 8 * KB },
   { name: 'mqtt', entries: ['app.html', 'src/pages/mqtt/mqtt.svelte', 'src/pages/mqtt/console.svelte'], js: 55 * KB, css: 8 * KB },
   { name: 'streams', entries: ['app.html', 'src/pages/streams/streams.svelte'], js: 35 * KB, css: 8 * KB },
+  { name: 'events', entries: ['app.html', 'src/pages/events/events.svelte'], js: 40 * KB, css: 8 * KB },
   { name: 'settings', entries: ['app.html', 'src/pages/settings/settings.svelte'], js: 45 * KB, css: 8 * KB },
   { name: 'shells', entries: ['app.html', 'src/pages/shells/shells.svelte'], js: 140 * KB, css: 12 * KB },
 ];

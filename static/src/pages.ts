@@ -13,6 +13,7 @@ export const pages: Record<PageName, () => Promise<{ default: Component<Record<s
   shells: () => import('./pages/shells/shells.svelte'),
   mqtt: () => import('./pages/mqtt/mqtt.svelte'),
   streams: () => import('./pages/streams/streams.svelte'),
+  events: () => import('./pages/events/events.svelte'),
   settings: () => import('./pages/settings/settings.svelte'),
   missing: () => import('./pages/missing/missing.svelte'),
 };

@@ -1,6 +1,6 @@
 // Paths of the app and the pages behind them. Browser history is in state/location.svelte.ts.
 
-export type PageName = 'login' | 'setup' | 'cli' | 'devices' | 'add' | 'device' | 'shells' | 'mqtt' | 'streams' | 'settings' | 'missing';
+export type PageName = 'login' | 'setup' | 'cli' | 'devices' | 'add' | 'device' | 'shells' | 'mqtt' | 'streams' | 'events' | 'settings' | 'missing';
 
 export interface Route {
   page: PageName;
@@ -18,6 +18,7 @@ const table: [RegExp, PageName][] = [
   [/^\/app\/shells$/, 'shells'],
   [/^\/app\/mqtt$/, 'mqtt'],
   [/^\/app\/streams$/, 'streams'],
+  [/^\/app\/events$/, 'events'],
   [/^\/app\/settings$/, 'settings'],
 ];
 
