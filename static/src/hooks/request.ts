@@ -14,7 +14,7 @@ export interface RequestFilter {
 
 export function requestFilterOf(query: URLSearchParams): RequestFilter {
   const state = query.get('state') ?? '';
-  return { source: query.get('source') ?? '', state: state in requestWords ? (state as HookRequestState) : '', since: query.get('since') ?? '' };
+  return { source: query.get('source') ?? '', state: Object.hasOwn(requestWords, state) ? (state as HookRequestState) : '', since: query.get('since') ?? '' };
 }
 
 /** The filter as the API takes it: a span becomes a time before `now`, and what is none is left out. */
