@@ -98,6 +98,12 @@ func (r *rig) startHub() {
 func (r *rig) stopHub(signal string) {
 	r.t.Helper()
 	r.host.signal("hub", signal)
+	r.stopped()
+}
+
+// stopped waits until the hub is gone.
+func (r *rig) stopped() {
+	r.t.Helper()
 	eventually(r.t, 15*time.Second, "the hub stopped", func() error {
 		if out, err := r.host.try("bash", "-c", "! kill -0 $(cat /run/hub.pid) 2>&1"); err != nil {
 			return errorText(out)

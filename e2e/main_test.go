@@ -45,7 +45,8 @@ func missing() []string {
 	if _, err := os.Stat("/usr/lib/python3/dist-packages/paho/mqtt"); err != nil {
 		all = append(all, "paho.mqtt for Debian's python3 (package python3-paho-mqtt)")
 	}
-	for _, file := range []string{"adit-hub", "adit", "adit-demo", "caddy", "../e2e/node_modules/axe-core", "../e2e/node_modules/mqtt"} {
+	for _, file := range []string{"adit-hub", "adit", "adit-demo", "caddy", "../e2e/node_modules/axe-core", "../e2e/node_modules/mqtt",
+		"../e2e/node_modules/standardwebhooks"} {
 		if _, err := os.Stat(built(file)); err != nil {
 			all = append(all, file+" (`make test` builds it)")
 		}

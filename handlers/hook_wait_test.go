@@ -237,10 +237,11 @@ func (d *runs) Call(_ context.Context, method string, params json.RawMessage) (a
 	if run.Command != "door" {
 		return nil, wire.Errorf(wire.NotFound, "This device has no command %s.", run.Command)
 	}
-	return wire.RunResult{ExitCode: 3, Stdout: []byte("door " + run.Arguments["to"]), Stderr: []byte("creaks")}, nil
+	return wire.RunResult{ExitCode: 3, Stdout: append([]byte("door "+run.Arguments["to"]+" "), run.Stdin...), Stderr: []byte("creaks")}, nil
 }
 
-// A command waits for its device, runs by the request's id, and its exit status is an answer.
+// A command waits for its device, runs by the request's id, reads the body (which once it did only where a transform made it), and its exit
+// status is an answer.
 func TestHookRunsCommand(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -256,8 +257,11 @@ func TestHookRunsCommand(t *testing.T) {
 		t.Errorf("what waited for the device: %+v", d)
 	}
 	got := r.do("", "POST", path+"?wait=5s", object{"door": "open"})
-	if want := `{"exit_code":3,"stdout":"door open","stderr":"creaks"}`; got.status != 200 || strings.TrimSpace(got.body) != want {
+	if want := `{"exit_code":3,"stdout":"door open {\"door\":\"open\"}","stderr":"creaks"}`; got.status != 200 || strings.TrimSpace(got.body) != want {
 		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := r.do("", "POST", path, object{"door": "open", "more": strings.Repeat("x", wire.MaxRunStdin)}); got.status != 413 {
+		t.Errorf("more than a command reads: %d %s", got.status, got.body)
 	}
 	action["command"] = "window"
 	path, _ = r.openSource(action)

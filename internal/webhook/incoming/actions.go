@@ -111,7 +111,7 @@ func (h *Hooks) command(ctx context.Context, j *job) outcome {
 	defer h.orders.give(device)
 	ctx, cancel := context.WithTimeout(ctx, commandWithin)
 	defer cancel()
-	run := wire.Run{ID: j.id, Command: j.plan.Command, Arguments: j.plan.Arguments, Stdin: j.plan.payload}
+	run := wire.Run{ID: j.id, Command: j.plan.Command, Arguments: j.plan.Arguments, Stdin: j.payload()}
 	result, err := h.Devices.Run(ctx, device, run)
 	switch wire.CodeOf(err) {
 	case wire.Invalid, wire.NotFound, wire.Forbidden, wire.Conflict, wire.TooLarge:

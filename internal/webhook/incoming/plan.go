@@ -363,10 +363,13 @@ func (h *Hooks) planCommand(ctx context.Context, s *source, r *subject, p *plan,
 		}
 		p.Arguments[name] = value
 	}
-	if s.Transform != nil && len(p.payload) > wire.MaxRunStdin {
-		return wire.Errorf(wire.TooLarge, "A command reads at most %d bytes.", wire.MaxRunStdin)
+	input := p.payload
+	if input == nil {
+		input = r.Body
 	}
-	_ = r
+	if len(input) > wire.MaxRunStdin {
+		return wire.Errorf(wire.TooLarge, "A command reads at most %d bytes of input, and this has %d. A transform can make less of it.", wire.MaxRunStdin, len(input))
+	}
 	return errors.Join(errs...)
 }
 
