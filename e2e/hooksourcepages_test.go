@@ -246,7 +246,7 @@ func (p *sourcePages) command() {
 	p.open(sourcesURL + "/new?from=bearer")
 	p.click("[data-testid=hook-does-command]")
 	p.do("choose", ask{"on": "#hook-device", "value": ask{"label": "kitchen"}}, nil)
-	p.wait("#hook-command:enabled option[value=say-door]", "")
+	p.becomes("!!document.querySelector('#hook-command:enabled option[value=say-door]')", "true")
 	p.do("choose", ask{"on": "#hook-command", "value": "say-door"}, nil)
 	p.wait("#hook-parameter-door-hint", "Of the example: open")
 	p.inspectEverySize("sources-command")

@@ -42,13 +42,13 @@ export const senders: Sender[] = [
     topic: 'github/{{ .body.repository.full_name }}/{{ .headers["x-github-event"] }}',
   },
   {
-    kind: 'stripe', name: 'Stripe', proof: 'signs with its own secret', maker: 'sender', secret: 'Signing secret', slug: 'stripe', headers: {},
+    kind: 'stripe', name: 'Stripe', proof: 'signs with its secret', maker: 'sender', secret: 'Signing secret', slug: 'stripe', headers: {},
     body: (id) => ({ id: `evt_${id}`, object: 'event', type: 'payment_intent.succeeded', livemode: false, data: { object: { id: 'pi_1', object: 'payment_intent', amount: 2150, currency: 'eur' } } }),
     values: [['.body.type', 'kind of event'], ['.body.data.object.object', 'kind of object'], ['.body.livemode', 'live or test']],
     topic: 'stripe/{{ .body.type }}',
   },
   {
-    kind: 'slack', name: 'Slack', proof: 'signs with its own secret', maker: 'sender', secret: 'Signing Secret', slug: 'slack', headers: {},
+    kind: 'slack', name: 'Slack', proof: 'signs with its secret', maker: 'sender', secret: 'Signing Secret', slug: 'slack', headers: {},
     body: (id) => ({ type: 'event_callback', event_id: `Ev${id}`, team_id: 'T1', event: { type: 'message', channel: 'C1', user: 'U1', text: 'Open the door, please' } }),
     values: [['.body.event.type', 'kind of event'], ['.body.event.channel', 'channel'], ['.body.team_id', 'workspace']],
     topic: 'slack/{{ .body.event.type }}',
@@ -60,14 +60,14 @@ export const senders: Sender[] = [
     topic: 'gitlab/{{ .body.project.path_with_namespace }}/{{ .body.object_kind }}',
   },
   {
-    kind: 'shopify', name: 'Shopify', proof: 'signs with its own secret', maker: 'sender', secret: 'signing secret', slug: 'shopify',
+    kind: 'shopify', name: 'Shopify', proof: 'signs with its secret', maker: 'sender', secret: 'signing secret', slug: 'shopify',
     headers: { 'X-Shopify-Topic': 'orders/create', 'X-Shopify-Shop-Domain': 'shop.myshopify.com' }, idHeader: 'X-Shopify-Webhook-Id',
     body: () => ({ id: 820982911946154508, name: '#1001', total_price: '21.50', currency: 'EUR', line_items: [{ title: 'Hinge oil', quantity: 1 }] }),
     values: [['.headers["x-shopify-topic"]', 'kind of event'], ['.headers["x-shopify-shop-domain"]', 'shop'], ['.body.name', 'number of the order']],
     topic: 'shopify/{{ .headers["x-shopify-topic"] }}',
   },
   {
-    kind: 'standard-webhooks', name: 'Standard Webhooks', proof: 'signs as the standard says', maker: 'either', secret: 'secret', slug: 'events', headers: {},
+    kind: 'standard-webhooks', name: 'Standard Webhooks', proof: 'signs by the standard', maker: 'either', secret: 'secret', slug: 'events', headers: {},
     body: () => ({ type: 'door.opened', timestamp: '2026-01-02T03:04:05Z', data: { door: 'garage' } }),
     values: [['.body.type', 'kind of event'], ['.headers["webhook-id"]', 'id']],
     topic: 'events/{{ .body.type }}',
@@ -76,13 +76,13 @@ export const senders: Sender[] = [
     kind: 'bearer', name: 'curl, scripts', proof: 'Authorization: Bearer', maker: 'either', secret: 'token', slug: 'garage', headers: {}, body: door, values: plainValues, topic: 'garage/door',
   },
   {
-    kind: 'basic', name: 'Name and password', proof: 'Authorization: Basic', maker: 'either', secret: 'password', slug: 'garage', headers: {}, body: door, values: plainValues, topic: 'garage/door',
+    kind: 'basic', name: 'Password', proof: 'Authorization: Basic', maker: 'either', secret: 'password', slug: 'garage', headers: {}, body: door, values: plainValues, topic: 'garage/door',
   },
   {
-    kind: 'hmac', name: 'Another signature', proof: 'HMAC in a header that you name', maker: 'either', secret: 'secret', slug: 'hook', headers: {}, body: door, values: plainValues, topic: 'garage/door',
+    kind: 'hmac', name: 'Another HMAC', proof: 'in any header', maker: 'either', secret: 'secret', slug: 'hook', headers: {}, body: door, values: plainValues, topic: 'garage/door',
   },
   {
-    kind: 'none', name: 'Secret address', proof: 'nothing but the address', maker: 'nobody', secret: '', slug: '', headers: {}, body: door, values: plainValues, topic: 'garage/door',
+    kind: 'none', name: 'Secret address', proof: 'only the address', maker: 'nobody', secret: '', slug: '', headers: {}, body: door, values: plainValues, topic: 'garage/door',
   },
 ];
 
