@@ -143,7 +143,7 @@ func Types() []Type {
 		t(HookFailed, "source request_id error"),
 		t(HookDeliveryDead, "endpoint delivery_id message_id error"),
 		t(HookOverflow, "endpoint refused"),
-		t(HookEndpointAdded, "endpoint name url"),
+		t(HookEndpointAdded, "endpoint name"),
 		t(HookEndpointChanged, "endpoint name changed"),
 		t(HookEndpointRemoved, "endpoint name"),
 		t(HookEndpointDisabled, "endpoint reason"),

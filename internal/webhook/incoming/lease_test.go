@@ -1,6 +1,7 @@
 package incoming
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/url"
@@ -36,4 +37,30 @@ func TestLeaseBeginsBehindTheBody(t *testing.T) {
 	if n, err := b.claim(t.Context()); err != nil || n != 0 {
 		t.Errorf("claimed %d beside whoever works on it, %v", n, err)
 	}
+}
+
+// Who waits five seconds waits from when the body is there: a slow one is not over before it began.
+func TestWaitBeginsBehindTheBody(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, t.TempDir())
+	b.run()
+	s := b.publishing(nil)
+	ctx, leave := context.WithCancel(t.Context())
+	received := make(chan error, 1)
+	go func() {
+		_, err := b.Receive(ctx, Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug, RawQuery: "wait=5s"}, Header: http.Header{},
+			Length: 1, Body: &slow{strings.NewReader("x"), b, 10 * time.Second}})
+		received <- err
+	}()
+	select {
+	case m := <-b.broker.got:
+		if m.Expiry <= 0 {
+			t.Errorf("it expires in %v", m.Expiry)
+		}
+	case err := <-received:
+		t.Errorf("nothing was published: %v", err)
+		return
+	}
+	leave()
+	<-received
 }

@@ -45,15 +45,11 @@ type Header struct {
 	Value string `json:"value"`
 }
 
-// secretHeader reports whether a field's value is nobody's to read later.
+// secretHeader reports whether a field's value is nobody's to read later. An Idempotency-Key only tells repeats.
 func secretHeader(name string) bool {
 	name = strings.ToLower(name)
-	if slices.Contains([]string{"authorization", "proxy-authorization", "cookie", "x-gitlab-token"}, name) {
-		return true
-	}
-	return slices.ContainsFunc([]string{"token", "secret", "password", "api-key", "apikey", "cookie", "authorization"}, func(word string) bool {
-		return strings.Contains(name, word)
-	})
+	words := []string{"auth", "token", "secret", "passw", "key", "cookie", "credential", "session", "jwt"}
+	return name != "idempotency-key" && slices.ContainsFunc(words, func(word string) bool { return strings.Contains(name, word) })
 }
 
 // keptHeaders are a request's fields in the order of their names, secrets masked.

@@ -95,6 +95,7 @@ func (h *Hooks) receive(ctx context.Context, s *source, r Request) (Answer, erro
 	if err := v.read(); err != nil {
 		return Answer{}, err
 	}
+	v.began = h.Now() // a body may take 30 s, and a sender may wait for less
 	replay, err := s.verify(r.Header, v.subject.Body, v.began)
 	if err != nil {
 		return Answer{}, err

@@ -82,7 +82,7 @@ type Outbox struct {
 // counts are attempts since the start, by outcome, and messages for which there was no room.
 type counts struct{ delivered, failed, dead, refused atomic.Int64 }
 
-// New makes an Outbox and reads the endpoints. Errors are the database's, or seal.ErrOpen.
+// New makes an Outbox, reads the endpoints, and queues what happened before it. Errors are the database's, or seal.ErrOpen.
 func New(ctx context.Context, o Options) (*Outbox, error) {
 	o.Limits.fill()
 	if o.Poll == 0 {
@@ -91,7 +91,10 @@ func New(ctx context.Context, o Options) (*Outbox, error) {
 	b := &Outbox{Options: o, owner: wire.NewID(), wake: make(chan struct{}, 1), lines: map[string]*line{}, changed: make(chan struct{})}
 	b.client = newClient(o.Guard)
 	b.table.Store(&table{})
-	return b, b.refresh(ctx)
+	if err := b.refresh(ctx); err != nil {
+		return b, err
+	}
+	return b, b.queueUnread(ctx)
 }
 
 // Run delivers until ctx ends. Attempts that are under way then have a few seconds to end; those that do not are taken up by the
