@@ -46,6 +46,7 @@ func TestWaitBeginsBehindTheBody(t *testing.T) {
 	b.run()
 	s := b.publishing(nil)
 	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
 	received := make(chan error, 1)
 	go func() {
 		_, err := b.Receive(ctx, Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug, RawQuery: "wait=5s"}, Header: http.Header{},
