@@ -13,6 +13,6 @@ import (
 // newOutgoing makes what delivers webhooks. serve holds the data directory's lock, so no other hub works on the queue.
 func (h *hub) newOutgoing(ctx context.Context, sealer *seal.Sealer, name string) (err error) {
 	h.outgoing, err = outgoing.New(ctx, outgoing.Options{Store: h.store, Sealer: sealer, Gate: h.gate, Events: h.events, Guard: guard.New(h.config.WebhookAllow),
-		Transform: h.transforms.Apply, Log: h.log, Now: time.Now, Hub: name, Version: command.Version(), Alone: true, Retention: h.events.Retention})
+		Transform: h.transforms.Apply, Log: h.log, Now: time.Now, Hub: name, Version: command.Version(), Alone: true})
 	return err
 }

@@ -49,7 +49,7 @@ func orSet[T ~int64](v *T, fallback T) {
 	}
 }
 
-// Options are what an Outbox stands on; every field but the last four must be set.
+// Options are what an Outbox stands on; every field but the last three must be set.
 type Options struct {
 	Store  *store.Store
 	Sealer *seal.Sealer
@@ -65,9 +65,7 @@ type Options struct {
 	// Alone says that no other hub works on this database: what is leased at the start was left by one that is gone.
 	Alone  bool
 	Limits Limits
-	// Retention is what people have set of what is kept, ahead of Limits: events.Log's. nil: nobody can.
-	Retention func(ctx context.Context) (events.Retention, error)
-	Poll      time.Duration // how often the queue is looked at without being told to; a second
+	Poll   time.Duration // how often the queue is looked at without being told to; a second
 }
 
 // Outbox is the queue and who works on it. It is safe for concurrent use. Run must run for anything to leave.

@@ -18,16 +18,12 @@ const sweepStep = 100
 // oldest of them until the rest is within the caps. What waits is never removed for a cap.
 func (o *Outbox) Sweep(ctx context.Context) error {
 	now := o.Now()
-	keep, err := o.keep(ctx)
-	if err != nil {
-		return err
-	}
 	steps := []func() (bool, error){
 		func() (bool, error) { return o.giveUpOld(ctx, now.Add(-o.Limits.Patience)) },
-		func() (bool, error) { return o.dropOld(ctx, StateDelivered, now.Add(-keep.KeepFinished)) },
-		func() (bool, error) { return o.dropOld(ctx, stateCancelled, now.Add(-keep.KeepFinished)) },
-		func() (bool, error) { return o.dropOld(ctx, stateDead, now.Add(-keep.KeepDead)) },
-		func() (bool, error) { return o.dropBeyond(ctx, keep) },
+		func() (bool, error) { return o.dropOld(ctx, StateDelivered, now.Add(-o.Limits.KeepFinished)) },
+		func() (bool, error) { return o.dropOld(ctx, stateCancelled, now.Add(-o.Limits.KeepFinished)) },
+		func() (bool, error) { return o.dropOld(ctx, stateDead, now.Add(-o.Limits.KeepDead)) },
+		func() (bool, error) { return o.dropBeyond(ctx) },
 		func() (bool, error) { return o.dropRemoved(ctx) },
 	}
 	for _, step := range steps {
@@ -46,19 +42,6 @@ func (o *Outbox) Sweep(ctx context.Context) error {
 		}
 		return errors.Join(err, q.SweepHookHours(ctx, hour))
 	})
-}
-
-// keep are the limits as people have set them.
-func (o *Outbox) keep(ctx context.Context) (Limits, error) {
-	l := o.Limits
-	if o.Retention == nil {
-		return l, nil
-	}
-	const day = 24 * time.Hour
-	r, err := o.Retention(ctx)
-	l.KeepFinished, l.KeepDead = time.Duration(r.DeliveriesDays)*day, time.Duration(r.DeadDays)*day
-	l.Kept, l.KeptBytes = r.MaxMessages, r.MaxBytes
-	return l, err
 }
 
 func (o *Outbox) giveUpOld(ctx context.Context, before time.Time) (more bool, err error) {
@@ -91,7 +74,7 @@ func (o *Outbox) dropOld(ctx context.Context, state string, before time.Time) (m
 }
 
 // dropBeyond removes the oldest that are finished while there are too many: those that arrived before those that were given up.
-func (o *Outbox) dropBeyond(ctx context.Context, keep Limits) (more bool, err error) {
+func (o *Outbox) dropBeyond(ctx context.Context) (more bool, err error) {
 	all, err := o.Store.Read().HookHealths(ctx)
 	if err != nil {
 		return false, err
@@ -100,7 +83,7 @@ func (o *Outbox) dropBeyond(ctx context.Context, keep Limits) (more bool, err er
 	for _, h := range all {
 		kept, bytes = kept+h.Kept, bytes+h.KeptBytes
 	}
-	if kept <= keep.Kept && bytes <= keep.KeptBytes {
+	if kept <= o.Limits.Kept && bytes <= o.Limits.KeptBytes {
 		return false, nil
 	}
 	ever := int64(math.MaxInt64)
@@ -110,7 +93,7 @@ func (o *Outbox) dropBeyond(ctx context.Context, keep Limits) (more bool, err er
 			return false, err
 		}
 		var n int
-		for n < len(rows) && (kept > keep.Kept || bytes > keep.KeptBytes) {
+		for n < len(rows) && (kept > o.Limits.Kept || bytes > o.Limits.KeptBytes) {
 			kept, bytes = kept-1, bytes-rows[n].Bytes
 			n++
 		}
