@@ -28,7 +28,7 @@ export interface TestAnswer {
 
 /** Throws an Error for people where it cannot be sent. No cookie goes with it: it counts only by what signs it. */
 export async function sendTest(source: HookSource, sender: Sender, { secret, body, id, wait }: Test): Promise<TestAnswer> {
-  const method = source.methods.includes('POST') ? 'POST' : source.methods[0]!;
+  const method = source.methods.includes('POST') ? 'POST' : (source.methods.find((each) => each !== 'GET') ?? 'GET');
   const sent = method === 'GET' ? '' : body;
   const headers = {
     ...(sent && { 'Content-Type': 'application/json' }), ...sender.headers, ...(sender.idHeader && { [sender.idHeader]: id }),
