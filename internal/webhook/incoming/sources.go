@@ -382,7 +382,7 @@ func parseStandard(text string) (sign.Secret, error) {
 func slugFor(kind, given string) (string, error) {
 	switch {
 	case kind == VerifyNone && given != "":
-		return "", invalidField("slug", "Without verification the address is the secret: the hub makes it.")
+		return "", invalidField("slug", "Without verification the address is the secret, and the hub makes it. Leave the address out, or choose a verification.")
 	case given == "":
 		return madeSlug(), nil
 	case !wire.ValidDeviceName(given) || given == "requests":
