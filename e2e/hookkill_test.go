@@ -71,23 +71,7 @@ func TestHookKill(t *testing.T) {
 	if total < 100 || acknowledged < 100 {
 		t.Error("the test proved nothing")
 	}
-	eventually(t, 3*time.Minute, "everything delivered", func() error {
-		for _, byPayload := range accepted {
-			for payload := range byPayload {
-				if got.times("/in", payload) == 0 {
-					return fmt.Errorf("hook %s is not there", payload)
-				}
-			}
-		}
-		for n := range acknowledged {
-			for _, path := range []string{"/out", "/ordered"} {
-				if got.times(path, fmt.Sprint(n)) == 0 {
-					return fmt.Errorf("message %d is not at %s", n, path)
-				}
-			}
-		}
-		return nil
-	})
+	eventually(t, 3*time.Minute, "everything delivered", func() error { return got.missing(accepted[:], acknowledged) })
 	got.judge(t)
 	r.stopHub("KILL")
 	r.intact()
@@ -221,6 +205,25 @@ func (h *hooks) times(path, body string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.count[path+" "+body]
+}
+
+// missing names something that did not come.
+func (h *hooks) missing(accepted []map[string]string, acknowledged int) error {
+	for _, byPayload := range accepted {
+		for payload := range byPayload {
+			if h.times("/in", payload) == 0 {
+				return fmt.Errorf("hook %s is not there", payload)
+			}
+		}
+	}
+	for n := range acknowledged {
+		for _, path := range []string{"/out", "/ordered"} {
+			if h.times(path, fmt.Sprint(n)) == 0 {
+				return fmt.Errorf("message %d is not at %s", n, path)
+			}
+		}
+	}
+	return nil
 }
 
 // judge looks at ids and order.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -82,7 +81,9 @@ const maxEventTypes = 100
 // eventFilter reads what is wanted, and adds what the caller may see.
 func (a *api) eventFilter(c echo.Context) (f events.Filter, err error) {
 	ctx, p := c.Request().Context(), principalOf(c.Request().Context())
-	f.Types = slices.DeleteFunc(c.QueryParams()["type"], func(t string) bool { return t == "" })
+	for _, list := range c.QueryParams()["type"] {
+		f.Types = append(f.Types, strings.FieldsFunc(list, func(r rune) bool { return r == ',' })...)
+	}
 	if len(f.Types) > maxEventTypes {
 		return f, invalidQuery("type", "A hundred at most.")
 	}

@@ -2707,10 +2707,10 @@ type Retention struct {
 	// EventsDays Events; 90 at first
 	EventsDays int `json:"events_days"`
 
-	// MaxBytes Of messages, attempts and requests together; 268435456 at first
+	// MaxBytes Of finished deliveries with their messages and attempts, and of requests, each; 268435456 at first
 	MaxBytes int64 `json:"max_bytes"`
 
-	// MaxMessages Messages and requests; 100000 finished ones at first
+	// MaxMessages Finished deliveries, and requests, each; 100000 at first
 	MaxMessages int64 `json:"max_messages"`
 
 	// RequestsDays Requests that sources received; 7 at first

@@ -274,13 +274,42 @@ func (f *hookFlags) sourceBy(ctx context.Context, method string, b any) error {
 	if s.Transform != nil {
 		f.say("  %-9s %s", s.Transform.Kind, s.Transform.Text)
 	}
-	f.say("  limits    %d bytes, %v a second, %d at once; waits %s for its device", s.MaxBytes, s.Rate, s.Burst,
-		time.Duration(s.ExpiresSeconds)*time.Second)
+	f.say("  limits    %d bytes, %v a second, %d at once", s.MaxBytes, s.Rate, s.Burst)
+	if text := sourceWaits(s); text != "" {
+		f.say("  waits     %s", text)
+	}
 	f.say("  so far    %d accepted, %d refused", s.Accepted, s.Refused)
 	if s.LastRefused != nil {
 		f.say("  refused   %s", *s.LastRefused)
 	}
 	return nil
+}
+
+// sourceWaits is for how long what a source does may wait, and what becomes of a sender that waits; "" where it only keeps.
+func sourceWaits(s api.HookSource) string {
+	if s.Action.Kind == api.Store {
+		return ""
+	}
+	text := "as long as it takes"
+	if s.ExpiresSeconds > 0 {
+		text = brief(time.Duration(s.ExpiresSeconds)*time.Second) + " at most"
+	}
+	if s.Offline == api.HookSourceOfflineQueue {
+		return text + "; with ?wait and nobody there it is done later"
+	}
+	return text + "; with ?wait and nobody there it is refused"
+}
+
+// brief is a duration without what is zero at its end: 1h, not 1h0m0s.
+func brief(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 func sourceState(s api.HookSource) string {

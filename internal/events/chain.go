@@ -38,7 +38,7 @@ func hashOf(before []byte, row store.Event) []byte {
 	return sum[:]
 }
 
-const chainVersion = "adit event 1"
+const chainVersion = "event/1"
 
 // link appends a row to the chain, in a transaction under way: nobody else writes between its reading and its writing.
 func link(ctx context.Context, q *store.Queries, row store.Event) error {
@@ -49,8 +49,7 @@ func link(ctx context.Context, q *store.Queries, row store.Event) error {
 	row.ID = chain.HeadID + 1
 	put := func() error {
 		row.Hash = hashOf(chain.HeadHash, row)
-		return q.AppendEvent(ctx, store.AppendEventParams{ID: row.ID, Type: row.Type, At: row.At, DeviceID: row.DeviceID, UserID: row.UserID,
-			Data: row.Data, Hash: row.Hash})
+		return q.AppendEvent(ctx, store.AppendEventParams(row))
 	}
 	err = put()
 	if store.IsConflict(err) { // somebody put in an event there. Verify says so; the hub must go on

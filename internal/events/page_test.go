@@ -3,7 +3,9 @@ package events_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"sort"
 	"testing"
@@ -116,22 +118,29 @@ func TestPagesAgreeWithTheFilter(t *testing.T) {
 	}
 }
 
-// With 100,000 events a page takes 20 ms at most, whatever the filter.
+// With 100,000 events a page takes 20 ms at most, whatever the filter. The race detector makes SQLite, which is Go here, ten times
+// slower; under it a page is measured beside one without a filter.
 func TestPagesAreFast(t *testing.T) {
+	rows := "100000"
+	if underRace() {
+		rows = "20000" // what is measured there says nothing of 20 ms
+	}
 	dir := t.TempDir()
 	log := open(t, dir)
-	exec(t, raw(t, dir), `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
+	exec(t, raw(t, dir), `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < `+rows+`)
 		INSERT INTO events (id, type, at, device_id, user_id, data)
 		SELECT i, json_extract('`+typesJSON(t)+`', '$[' || (i % `+fmt.Sprint(len(events.Types()))+`) || ']'), 1767225600000 + i,
 			'dev_' || (i % 997), 'usr_' || (i % 89), '{"name":"kitchen","address":"192.0.2.7","status":"active"}' FROM n`,
-		"UPDATE events SET device_id = 'dev_rare', user_id = 'usr_rare' WHERE id = 1000", "UPDATE event_chain SET anchor_id = 100000, head_id = 100000")
-	for name, f := range map[string]events.Filter{
+		"UPDATE events SET device_id = 'dev_rare', user_id = 'usr_rare' WHERE id = 1000", "UPDATE event_chain SET anchor_id = "+rows+", head_id = "+rows)
+	most := 20 * time.Millisecond
+	filters := map[string]events.Filter{
 		"all": {}, "type": {Types: []string{"device.online"}}, "group": {Types: []string{"device.*"}}, "rare device": {Device: "dev_rare"},
 		"rare user": {User: "usr_rare"}, "both": {User: "usr_1", Device: "dev_1"}, "nothing": {Types: []string{"none"}},
 		"nothing seen": {Sees: func(events.Event) bool { return false }}, "restricted": {Own: "usr_3", Near: []string{"dev_1", "dev_2"}},
 		"user's type": {User: "usr_3", Types: []string{"mqtt.kicked"}}, "old": {Until: time.UnixMilli(1767225600000 + 5000)}, "new": {Since: time.Now()},
-	} {
-		best := time.Hour
+	}
+	for _, name := range append([]string{"all"}, slices.Sorted(maps.Keys(filters))...) {
+		f, best := filters[name], time.Hour
 		for range 10 { // the machine may be busy with other things
 			began := time.Now()
 			if _, _, err := log.Page(t.Context(), f, 0, 100); err != nil {
@@ -140,10 +149,18 @@ func TestPagesAreFast(t *testing.T) {
 			best = min(best, time.Since(began))
 		}
 		t.Logf("%-14s %v", name, best.Round(10*time.Microsecond))
-		if best > 20*time.Millisecond {
+		if name == "all" && underRace() {
+			most = 25 * best
+		}
+		if best > most {
 			t.Errorf("%s: a page takes %v", name, best)
 		}
 	}
+}
+
+func underRace() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "-race" && s.Value == "true" })
 }
 
 func typesJSON(t *testing.T) string {

@@ -17,8 +17,8 @@ type Retention struct {
 	DeliveriesDays int   `json:"deliveries_days"` // finished ones, with messages and attempts
 	DeadDays       int   `json:"dead_days"`       // those given up
 	RequestsDays   int   `json:"requests_days"`   // that sources received
-	MaxBytes       int64 `json:"max_bytes"`       // of messages, attempts and requests together
-	MaxMessages    int64 `json:"max_messages"`    // finished messages and requests
+	MaxBytes       int64 `json:"max_bytes"`       // of finished deliveries with messages and attempts, and of requests, each
+	MaxMessages    int64 `json:"max_messages"`    // finished deliveries, and requests, each
 }
 
 // DefaultRetention is what holds where nobody has said anything.

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -75,6 +76,20 @@ func TestCatalogue(t *testing.T) {
 	}
 	if len(named) < 60 || len(named) != len(seen) {
 		t.Errorf("%d constants, %d types", len(named), len(seen))
+	}
+}
+
+// docs/events.md has a line for each type, with its members.
+func TestDocumentHasTheCatalogue(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/events.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range events.Types() {
+		if line := "| `" + c.Name + "` | `" + strings.Join(c.Data, "` `") + "` |"; !strings.Contains(string(text), line) {
+			t.Errorf("docs/events.md has no line that begins %s", line)
+		}
 	}
 }
 

@@ -21,6 +21,14 @@ var namedPath = regexp.MustCompile("`((?:\\.ci|cmd|docs|e2e|handlers|internal|sq
 // links of Markdown to files of the tree.
 var link = regexp.MustCompile(`\]\(([\w./-]+\.md)\)`)
 
+// links to a heading, of the same page or of another, and headings.
+var (
+	deepLink = regexp.MustCompile(`\]\(([\w./-]+\.md)?#([\w-]+)\)`)
+	heading  = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	noAnchor = regexp.MustCompile(`[^\w -]`)
+	fenced   = regexp.MustCompile("(?ms)^ *```.*?^ *```")
+)
+
 // documents reads every page that people are given.
 func documents(t *testing.T) map[string][]byte {
 	t.Helper()
@@ -50,6 +58,32 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A link to a heading that is there twice leads to the first one: it once led from the commands of a hook to those of a shell.
+func TestLinksLeadToOneHeading(t *testing.T) {
+	all := documents(t)
+	for path, text := range all {
+		for _, m := range deepLink.FindAllSubmatch(text, -1) {
+			target := path
+			if len(m[1]) > 0 {
+				target = filepath.Join(filepath.Dir(path), string(m[1]))
+			}
+			if n := anchors(all[target])[string(m[2])]; n != 1 {
+				t.Errorf("%s links to #%s of %s, where %d headings are called so", filepath.Base(path), m[2], filepath.Base(target), n)
+			}
+		}
+	}
+}
+
+// anchors counts the headings of a page by what links call them.
+func anchors(text []byte) map[string]int {
+	count := map[string]int{}
+	for _, m := range heading.FindAllSubmatch(fenced.ReplaceAll(text, nil), -1) {
+		name := noAnchor.ReplaceAllString(strings.ToLower(string(m[1])), "")
+		count[strings.ReplaceAll(name, " ", "-")]++
+	}
+	return count
 }
 
 // commands of adit in backquotes, or as a line of an example.

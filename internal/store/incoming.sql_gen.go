@@ -276,6 +276,50 @@ func (q *Queries) DevicesOfWaitingHooks(ctx context.Context) ([]string, error) {
 	return items, nil
 }
 
+const disableHookSource = `-- name: DisableHookSource :exec
+UPDATE hook_sources SET enabled = FALSE WHERE id = ?1
+`
+
+func (q *Queries) DisableHookSource(ctx context.Context, id string) error {
+	_, err := q.db.ExecContext(ctx, disableHookSource, id)
+	return err
+}
+
+const dropHookRequestsOf = `-- name: DropHookRequestsOf :execrows
+DELETE FROM hook_requests WHERE number IN (SELECT r.number FROM hook_requests AS r WHERE r.source_id = ?1 LIMIT ?2)
+`
+
+type DropHookRequestsOfParams struct {
+	SourceID string
+	AtMost   int64
+}
+
+func (q *Queries) DropHookRequestsOf(ctx context.Context, arg DropHookRequestsOfParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, dropHookRequestsOf, arg.SourceID, arg.AtMost)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const dropHookSeenOf = `-- name: DropHookSeenOf :execrows
+DELETE FROM hook_seen AS d WHERE d.source_id = ?1 AND d.key IN (
+    SELECT s.key FROM hook_seen AS s WHERE s.source_id = ?1 LIMIT ?2)
+`
+
+type DropHookSeenOfParams struct {
+	SourceID string
+	AtMost   int64
+}
+
+func (q *Queries) DropHookSeenOf(ctx context.Context, arg DropHookSeenOfParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, dropHookSeenOf, arg.SourceID, arg.AtMost)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const dropOldestHookRequests = `-- name: DropOldestHookRequests :execrows
 DELETE FROM hook_requests WHERE number IN (
     SELECT o.number FROM hook_requests AS o WHERE o.state <> 'waiting' ORDER BY o.number LIMIT ?1)
@@ -889,8 +933,8 @@ func (q *Queries) SeenHookKey(ctx context.Context, arg SeenHookKeyParams) (strin
 }
 
 const sweepHookRequests = `-- name: SweepHookRequests :execrows
-DELETE FROM hook_requests WHERE number IN (
-    SELECT o.number FROM hook_requests AS o WHERE o.state <> 'waiting' AND o.at < ?1 ORDER BY o.number LIMIT ?2)
+DELETE FROM hook_requests WHERE hook_requests.at < ?1 AND number IN (
+    SELECT o.number FROM hook_requests AS o WHERE o.state <> 'waiting' ORDER BY o.number LIMIT ?2)
 `
 
 type SweepHookRequestsParams struct {
@@ -898,6 +942,7 @@ type SweepHookRequestsParams struct {
 	AtMost int64
 }
 
+// Numbers rise with time, so the old ones are among the first: whoever asked all for their time would read the whole table each time.
 func (q *Queries) SweepHookRequests(ctx context.Context, arg SweepHookRequestsParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, sweepHookRequests, arg.Before, arg.AtMost)
 	if err != nil {

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -139,8 +140,10 @@ func (s *Store) WriteQuietly(ctx context.Context, fn func(*Queries) error) error
 	if err != nil {
 		return fmt.Errorf("begin write: %w", err)
 	}
-	if err := fn(New(&repeated{Tx: tx})); err != nil {
-		return errors.Join(err, ignoreDone(tx.Rollback()))
+	defer func() { _ = tx.Rollback() }() // where fn panics: there is one writing handle, and whoever recovers goes on
+	r := &repeated{Tx: tx}
+	if err := cmp.Or(fn(New(r)), r.lost); err != nil {
+		return errors.Join(err, r.rollback())
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit write: %w", err)
@@ -153,10 +156,21 @@ func (s *Store) WriteQuietly(ctx context.Context, fn func(*Queries) error) error
 type repeated struct {
 	*sql.Tx
 	statements map[string]*sql.Stmt // nil: executed once so far
+	shared     bool                 // with callers who must not be broken off because one goes away
+	lost       error                // with which SQLite took the transaction back; nothing is executed behind it
 }
 
 // ExecContext is DBTX's.
 func (r *repeated) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if r.lost != nil {
+		return nil, r.lost
+	}
+	result, err := r.exec(r.whole(ctx), query, args...)
+	r.note(err)
+	return result, err
+}
+
+func (r *repeated) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	statement, err := r.prepared(ctx, query)
 	if err != nil {
 		return nil, err
@@ -167,12 +181,61 @@ func (r *repeated) ExecContext(ctx context.Context, query string, args ...any) (
 	return statement.ExecContext(ctx, args...)
 }
 
+// QueryContext is DBTX's.
+func (r *repeated) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if r.lost != nil {
+		return nil, r.lost
+	}
+	rows, err := r.Tx.QueryContext(r.whole(ctx), query, args...)
+	r.note(err)
+	return rows, err
+}
+
 // QueryRowContext is DBTX's.
 func (r *repeated) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if ctx = r.whole(ctx); r.lost != nil {
+		ended, cancel := context.WithCancel(ctx) // a Row has no other way to fail
+		cancel()
+		ctx = ended
+	}
+	row := r.queryRow(ctx, query, args...)
+	r.note(row.Err())
+	return row
+}
+
+func (r *repeated) queryRow(ctx context.Context, query string, args ...any) *sql.Row {
 	if statement, err := r.prepared(ctx, query); err == nil && statement != nil {
 		return statement.QueryRowContext(ctx, args...)
 	}
 	return r.Tx.QueryRowContext(ctx, query, args...) // which fails again where preparing did
+}
+
+// whole is ctx, but where others share the transaction: the driver breaks a statement off when ctx ends, and SQLite takes back
+// the whole transaction then.
+func (r *repeated) whole(ctx context.Context) context.Context {
+	if r.shared {
+		return context.WithoutCancel(ctx)
+	}
+	return ctx
+}
+
+// note looks whether an error is one with which SQLite may have taken the transaction back (lang_transaction.html §3): what is
+// executed behind it would be committed by itself.
+func (r *repeated) note(err error) {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok && r.lost == nil {
+		switch e.Code() & 0xff {
+		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT:
+			r.lost = err
+		}
+	}
+}
+
+// rollback is the transaction's; where it was lost, that there is none any more is no news.
+func (r *repeated) rollback() error {
+	if err := ignoreDone(r.Rollback()); r.lost == nil {
+		return err
+	}
+	return nil
 }
 
 // prepared gives the statement of a query that came before, nil where this is the first time.

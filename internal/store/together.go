@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 )
 
@@ -18,9 +20,10 @@ type together struct {
 
 // entry is one caller's part of a shared transaction.
 type entry struct {
-	fn   func(*Queries) error
-	err  error
-	turn chan bool // true: it leads now; false: it is written, or err says why not
+	fn     func(*Queries) error
+	err    error
+	panics any       // what fn panicked with
+	turn   chan bool // true: it leads now; false: it is written, or err says why not
 }
 
 // maxTogether bounds what shares a transaction, so that the first of them does not wait for hundreds.
@@ -36,6 +39,9 @@ func (s *Store) WriteTogether(ctx context.Context, fn func(*Queries) error) erro
 	e := &entry{fn: fn, turn: make(chan bool, 1)}
 	if s.together.join(e) || <-e.turn {
 		s.writeGroup(context.WithoutCancel(ctx))
+	}
+	if e.panics != nil {
+		panic(e.panics)
 	}
 	return e.err
 }
@@ -89,10 +95,10 @@ func (s *Store) writeGroup(ctx context.Context) {
 }
 
 func writeEntries(ctx context.Context, tx *sql.Tx, group []*entry) error {
-	shared := &repeated{Tx: tx}
+	shared := &repeated{Tx: tx, shared: true}
 	for _, e := range group {
 		if err := writeEntry(ctx, shared, e); err != nil {
-			return errors.Join(err, ignoreDone(tx.Rollback()))
+			return errors.Join(err, shared.rollback())
 		}
 	}
 	return tx.Commit()
@@ -100,13 +106,28 @@ func writeEntries(ctx context.Context, tx *sql.Tx, group []*entry) error {
 
 // writeEntry runs one entry. Its own failure is undone and stays with it; what it returns is the transaction's.
 func writeEntry(ctx context.Context, shared *repeated, e *entry) error {
-	if _, err := shared.ExecContext(ctx, "SAVEPOINT entry"); err != nil {
+	if _, err := shared.exec(ctx, "SAVEPOINT entry"); err != nil {
 		return err
 	}
 	end := "RELEASE entry"
-	if e.err = e.fn(New(shared)); e.err != nil {
+	if e.err = cmp.Or(e.run(shared), shared.lost); e.err != nil {
 		end = "ROLLBACK TO entry"
 	}
-	_, err := shared.ExecContext(ctx, end)
-	return err
+	if _, err := shared.exec(ctx, end); err != nil {
+		return cmp.Or(shared.lost, err)
+	}
+	shared.lost = nil // the transaction is there still
+	return nil
 }
+
+// run runs fn. A panic is its caller's, in whose goroutine it goes on, and not the leader's.
+func (e *entry) run(shared *repeated) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			e.panics, err = fmt.Sprintf("%v, in a shared write:\n%s", r, debug.Stack()), errPanic
+		}
+	}()
+	return e.fn(New(shared))
+}
+
+var errPanic = errors.New("panic in a shared write")

@@ -9,6 +9,16 @@ WHERE id = sqlc.arg(id);
 -- name: RemoveHookSource :execrows
 DELETE FROM hook_sources WHERE id = sqlc.arg(id);
 
+-- name: DropHookRequestsOf :execrows
+DELETE FROM hook_requests WHERE number IN (SELECT r.number FROM hook_requests AS r WHERE r.source_id = sqlc.arg(source_id) LIMIT sqlc.arg(at_most));
+
+-- name: DropHookSeenOf :execrows
+DELETE FROM hook_seen AS d WHERE d.source_id = sqlc.arg(source_id) AND d.key IN (
+    SELECT s.key FROM hook_seen AS s WHERE s.source_id = sqlc.arg(source_id) LIMIT sqlc.arg(at_most));
+
+-- name: DisableHookSource :exec
+UPDATE hook_sources SET enabled = FALSE WHERE id = sqlc.arg(id);
+
 -- name: HookSources :many
 SELECT * FROM hook_sources ORDER BY name, slug;
 
@@ -128,9 +138,10 @@ WHERE id = sqlc.arg(id) AND state <> 'waiting';
 UPDATE hook_requests SET next_at = sqlc.arg(now)
 WHERE device_id = sqlc.arg(device_id) AND device_id <> '' AND state = 'waiting' AND owner = '';
 
+-- Numbers rise with time, so the old ones are among the first: whoever asked all for their time would read the whole table each time.
 -- name: SweepHookRequests :execrows
-DELETE FROM hook_requests WHERE number IN (
-    SELECT o.number FROM hook_requests AS o WHERE o.state <> 'waiting' AND o.at < sqlc.arg(before) ORDER BY o.number LIMIT sqlc.arg(at_most));
+DELETE FROM hook_requests WHERE hook_requests.at < sqlc.arg(before) AND number IN (
+    SELECT o.number FROM hook_requests AS o WHERE o.state <> 'waiting' ORDER BY o.number LIMIT sqlc.arg(at_most));
 
 -- name: HookRequestFigures :one
 SELECT count(*) AS count, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes, CAST(coalesce(sum(state = 'waiting'), 0) AS BIGINT) AS waiting

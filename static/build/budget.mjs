@@ -16,7 +16,11 @@ const pages = [
   { name: 'webhooks', entries: ['app.html', 'src/pages/webhooks/webhooks.svelte', 'src/pages/webhooks/frame.svelte', 'src/pages/webhooks/endpoints/endpoints.svelte'], js: 45 * KB, css: 8 * KB },
   { name: 'endpoint', entries: ['app.html', 'src/pages/webhooks/webhooks.svelte', 'src/pages/webhooks/frame.svelte', 'src/pages/webhooks/endpoints/endpoint.svelte'], js: 55 * KB, css: 8 * KB },
   { name: 'deliveries', entries: ['app.html', 'src/pages/webhooks/webhooks.svelte', 'src/pages/webhooks/frame.svelte', 'src/pages/webhooks/deliveries/deliveries.svelte'], js: 50 * KB, css: 8 * KB },
+  { name: 'sources', entries: ['app.html', 'src/pages/webhooks/webhooks.svelte', 'src/pages/webhooks/frame.svelte', 'src/pages/webhooks/in/sources.svelte'], js: 45 * KB, css: 8 * KB },
+  { name: 'source', entries: ['app.html', 'src/pages/webhooks/webhooks.svelte', 'src/pages/webhooks/frame.svelte', 'src/pages/webhooks/in/source.svelte'], js: 55 * KB, css: 8 * KB },
+  { name: 'requests', entries: ['app.html', 'src/pages/webhooks/webhooks.svelte', 'src/pages/webhooks/frame.svelte', 'src/pages/webhooks/in/requests.svelte'], js: 50 * KB, css: 8 * KB },
   { name: 'streams', entries: ['app.html', 'src/pages/streams/streams.svelte'], js: 35 * KB, css: 8 * KB },
+  { name: 'events', entries: ['app.html', 'src/pages/events/events.svelte'], js: 40 * KB, css: 8 * KB },
   { name: 'settings', entries: ['app.html', 'src/pages/settings/settings.svelte'], js: 45 * KB, css: 8 * KB },
   { name: 'shells', entries: ['app.html', 'src/pages/shells/shells.svelte'], js: 140 * KB, css: 12 * KB },
 ];

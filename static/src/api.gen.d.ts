@@ -2383,12 +2383,12 @@ export interface components {
             requests_days: number;
             /**
              * Format: int64
-             * @description Of messages, attempts and requests together; 268435456 at first
+             * @description Of finished deliveries with their messages and attempts, and of requests, each; 268435456 at first
              */
             max_bytes: number;
             /**
              * Format: int64
-             * @description Messages and requests; 100000 finished ones at first
+             * @description Finished deliveries, and requests, each; 100000 at first
              */
             max_messages: number;
         };

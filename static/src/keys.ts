@@ -1,6 +1,6 @@
 // Keys that work on every page. Single letters can be switched off (WCAG 2.1.4) and never fire while somebody types.
 
-export type Command = 'filter' | 'keys' | 'palette' | 'go-devices' | 'go-shells' | 'go-mqtt' | 'go-webhooks' | 'go-streams' | 'go-add' | 'go-settings';
+export type Command = 'filter' | 'keys' | 'palette' | 'go-devices' | 'go-shells' | 'go-mqtt' | 'go-webhooks' | 'go-streams' | 'go-events' | 'go-add' | 'go-settings';
 
 interface Press {
   key: string;
@@ -10,7 +10,7 @@ interface Press {
   shiftKey: boolean;
 }
 
-const going: Record<string, Command> = { d: 'go-devices', s: 'go-shells', m: 'go-mqtt', w: 'go-webhooks', r: 'go-streams', a: 'go-add', t: 'go-settings' };
+const going: Record<string, Command> = { d: 'go-devices', s: 'go-shells', m: 'go-mqtt', w: 'go-webhooks', r: 'go-streams', e: 'go-events', a: 'go-add', t: 'go-settings' };
 
 /** Turns key presses into commands; "g d" is two presses within a second. */
 export class Keys {

@@ -14,6 +14,7 @@ export const pages: Record<PageName, () => Promise<{ default: Component<Record<s
   mqtt: () => import('./pages/mqtt/mqtt.svelte'),
   webhooks: () => import('./pages/webhooks/webhooks.svelte'),
   streams: () => import('./pages/streams/streams.svelte'),
+  events: () => import('./pages/events/events.svelte'),
   settings: () => import('./pages/settings/settings.svelte'),
   missing: () => import('./pages/missing/missing.svelte'),
 };

@@ -1,6 +1,6 @@
 // Paths of the app and the pages behind them. Browser history is in state/location.svelte.ts.
 
-export type PageName = 'login' | 'setup' | 'cli' | 'devices' | 'add' | 'device' | 'shells' | 'mqtt' | 'webhooks' | 'streams' | 'settings' | 'missing';
+export type PageName = 'login' | 'setup' | 'cli' | 'devices' | 'add' | 'device' | 'shells' | 'mqtt' | 'webhooks' | 'streams' | 'events' | 'settings' | 'missing';
 
 export interface Route {
   page: PageName;
@@ -19,6 +19,7 @@ const table: [RegExp, PageName][] = [
   [/^\/app\/mqtt$/, 'mqtt'],
   [/^\/app\/webhooks(\/(?<tab>endpoints|deliveries|sources|requests)(\/(?<id>[^/]+))?)?$/, 'webhooks'],
   [/^\/app\/streams$/, 'streams'],
+  [/^\/app\/events$/, 'events'],
   [/^\/app\/settings$/, 'settings'],
 ];
 

@@ -87,7 +87,7 @@ func (v *visit) row(state, owner string) store.AcceptHookRequestParams {
 		NextAt: store.Millis(v.began), Topic: v.plan.topic, DeviceID: v.plan.device, Plan: v.plan.text(), Headers: string(headers),
 		Body: notNil(v.subject.Body), Payload: v.plan.payload, ExpiresAt: v.expires()}
 	if owner != "" {
-		p.NextAt = store.Millis(v.began.Add(lease))
+		p.NextAt = store.Millis(v.Now().Add(lease)) // the body may have taken longer
 	}
 	if len(v.keys) > 0 {
 		p.Key = v.keys[0]

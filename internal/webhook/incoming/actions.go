@@ -102,7 +102,7 @@ func (h *Hooks) command(ctx context.Context, j *job) outcome {
 	if !h.Devices.Online(device) {
 		h.absent.add(device)
 		if !h.Devices.Online(device) { // it may have come in between
-			return outcome{err: wire.Errorf(wire.Offline, "The device is not connected. It is run when the device comes."), again: absentAgain, free: true}
+			return outcome{err: wire.Errorf(wire.Offline, "The device is not connected. It is run when the device comes."), again: absentAgain, free: true, absent: true}
 		}
 	}
 	if !h.orders.take(device) {

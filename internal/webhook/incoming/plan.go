@@ -45,15 +45,11 @@ type Header struct {
 	Value string `json:"value"`
 }
 
-// secretHeader reports whether a field's value is nobody's to read later.
+// secretHeader reports whether a field's value is nobody's to read later. An Idempotency-Key only tells repeats.
 func secretHeader(name string) bool {
 	name = strings.ToLower(name)
-	if slices.Contains([]string{"authorization", "proxy-authorization", "cookie", "x-gitlab-token"}, name) {
-		return true
-	}
-	return slices.ContainsFunc([]string{"token", "secret", "password", "api-key", "apikey", "cookie", "authorization"}, func(word string) bool {
-		return strings.Contains(name, word)
-	})
+	words := []string{"auth", "token", "secret", "passw", "key", "cookie", "credential", "session", "jwt"}
+	return name != "idempotency-key" && slices.ContainsFunc(words, func(word string) bool { return strings.Contains(name, word) })
 }
 
 // keptHeaders are a request's fields in the order of their names, secrets masked.
@@ -130,9 +126,22 @@ func (r *subject) parsed(max int64) (any, error) {
 
 // plainBody decompresses, to at most as many bytes as the source takes sent.
 func (r *subject) plainBody(max int64) ([]byte, error) {
-	if !strings.EqualFold(r.Encoding, "gzip") {
+	if !r.zipped() {
 		return r.Body, nil
 	}
+	return r.unzip(func(from io.Reader) ([]byte, error) {
+		plain, err := io.ReadAll(io.LimitReader(from, max+1))
+		if err == nil && int64(len(plain)) > max {
+			err = errTooLong
+		}
+		return plain, err
+	}, max)
+}
+
+func (r *subject) zipped() bool { return strings.EqualFold(r.Encoding, "gzip") }
+
+// unzip decompresses the body by read, once. Errors: those for people, and errBusy.
+func (r *subject) unzip(read func(io.Reader) ([]byte, error), max int64) ([]byte, error) {
 	if r.plain != nil {
 		return r.plain, nil
 	}
@@ -140,12 +149,14 @@ func (r *subject) plainBody(max int64) ([]byte, error) {
 	if err != nil {
 		return nil, wire.Errorf(wire.Invalid, "Content-Encoding says gzip, and the body is none.")
 	}
-	plain, err := io.ReadAll(io.LimitReader(zip, max+1))
+	plain, err := read(zip)
 	switch {
+	case errors.Is(err, errTooLong):
+		return nil, wire.Errorf(wire.TooLarge, "The body decompresses to more than %d bytes.", max)
+	case errors.Is(err, errBusy):
+		return nil, err
 	case err != nil:
 		return nil, wire.Errorf(wire.Invalid, "Content-Encoding says gzip, and the body is none.")
-	case int64(len(plain)) > max:
-		return nil, wire.Errorf(wire.TooLarge, "The body decompresses to more than %d bytes.", max)
 	}
 	r.plain = plain
 	return plain, nil

@@ -209,6 +209,7 @@ type outcome struct {
 	err    error         // nil: it is done
 	again  time.Duration // it is tried again after this; 0: it is not
 	free   bool          // the try did not count
+	absent bool          // its device was not connected
 	answer *answer       // of a command
 }
 
@@ -292,6 +293,9 @@ func (h *Hooks) finish(ctx context.Context, j *job, o outcome) {
 	switch {
 	case err != nil:
 		h.Log.Error("outcome of a hook not written", "request", j.id, "cause", err)
+	case o.absent && h.Devices.Online(j.plan.device): // it came before this was written, and nothing was there to wake
+		h.absent.add(j.plan.device)
+		h.arrived(j.plan.device)
 	case o.again > 0 && o.again < pollEvery:
 		h.rouse()
 	case o.err != nil && o.again == 0:

@@ -95,6 +95,7 @@ func (h *Hooks) receive(ctx context.Context, s *source, r Request) (Answer, erro
 	if err := v.read(); err != nil {
 		return Answer{}, err
 	}
+	v.began = h.Now() // a body may take 30 s, and a sender may wait for less
 	replay, err := s.verify(r.Header, v.subject.Body, v.began)
 	if err != nil {
 		return Answer{}, err
@@ -105,6 +106,9 @@ func (h *Hooks) receive(ctx context.Context, s *source, r Request) (Answer, erro
 	v.name(replay)
 	if id, err := v.seen(ctx); err != nil || id != "" {
 		return v.again(ctx, id, err)
+	}
+	if err := v.unpack(); err != nil {
+		return Answer{}, err
 	}
 	if v.plan, err = h.plan(ctx, s, &v.subject); err != nil {
 		return Answer{}, err
@@ -205,6 +209,18 @@ func (v *visit) read() error {
 		return busy(5*time.Second, "The hub is busy with other requests.")
 	}
 	return nil
+}
+
+// unpack decompresses a body that a transform looks into, in the memory for bodies: a small one can become a large one.
+func (v *visit) unpack() error {
+	if !v.needsInput() || !v.subject.zipped() {
+		return nil
+	}
+	plain, err := v.subject.unzip(func(r io.Reader) ([]byte, error) { return v.held.readAll(r, v.MaxBytes) }, v.MaxBytes)
+	if errors.Is(err, errBusy) || err == nil && !v.held.more(int64(len(plain))) { // a copy of it goes to the transform
+		return busy(5*time.Second, "The hub is busy with other requests.")
+	}
+	return err
 }
 
 func (v *visit) needsInput() bool {

@@ -220,15 +220,37 @@ func roomForSecret(ctx context.Context, q *store.Queries, source string) error {
 	return err
 }
 
-// Remove removes a source, with its requests.
+// Remove removes a source, with its requests. Those can be many, and others write too: so it takes nothing more, they go bit by bit,
+// and the source goes last. Where that is broken off it is there still, disabled.
 func (h *Hooks) Remove(ctx context.Context, by, ref string) error {
-	return h.change(ctx, func(q *store.Queries) error {
+	id := ""
+	err := h.change(ctx, func(q *store.Queries) error {
 		row, err := find(ctx, q, ref)
 		if err != nil {
 			return err
 		}
-		_, err = q.RemoveHookSource(ctx, row.ID)
-		return errors.Join(err, h.Events.Write(ctx, q, events.Event{Type: events.HookSourceRemoved, User: by, Data: events.Data{"source": row.ID}}))
+		id = row.ID
+		return q.DisableHookSource(ctx, id)
+	})
+	if err != nil {
+		return err
+	}
+	err = errors.Join(
+		h.inSteps(ctx, func(q *store.Queries) (int64, error) {
+			return q.DropHookRequestsOf(ctx, store.DropHookRequestsOfParams{SourceID: id, AtMost: sweepAtOnce})
+		}),
+		h.inSteps(ctx, func(q *store.Queries) (int64, error) {
+			return q.DropHookSeenOf(ctx, store.DropHookSeenOfParams{SourceID: id, AtMost: sweepAtOnce})
+		}))
+	if err := errors.Join(err, ctx.Err()); err != nil {
+		return err
+	}
+	return h.change(ctx, func(q *store.Queries) error {
+		n, err := q.RemoveHookSource(ctx, id)
+		if err != nil || n == 0 { // somebody else did
+			return err
+		}
+		return h.Events.Write(ctx, q, events.Event{Type: events.HookSourceRemoved, User: by, Data: events.Data{"source": id}})
 	})
 }
 
@@ -360,7 +382,7 @@ func parseStandard(text string) (sign.Secret, error) {
 func slugFor(kind, given string) (string, error) {
 	switch {
 	case kind == VerifyNone && given != "":
-		return "", invalidField("slug", "Without verification the address is the secret: the hub makes it.")
+		return "", invalidField("slug", "Without verification the address is the secret, and the hub makes it. Leave the address out, or choose a verification.")
 	case given == "":
 		return madeSlug(), nil
 	case !wire.ValidDeviceName(given) || given == "requests":

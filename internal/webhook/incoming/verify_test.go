@@ -306,15 +306,17 @@ func FuzzSkeleton(f *testing.F) {
 func TestSecretHeaders(t *testing.T) {
 	t.Parallel()
 	h := http.Header{}
-	for _, name := range []string{"Authorization", "Cookie", "X-Gitlab-Token", "X-Api-Key", "X-Auth-Token", "Client-Secret"} {
+	for _, name := range []string{"Authorization", "Cookie", "X-Gitlab-Token", "X-Api-Key", "X-Auth-Token", "Client-Secret", "X-Auth-Key", "X-Access-Key", "X-Auth",
+		"X-Amz-Credential", "X-Session-Id", "X-Jwt", "X-Passwd"} {
 		h.Set(name, "hush")
 	}
 	h.Set("Stripe-Signature", "t=1")
+	h.Set("Idempotency-Key", "k1")
 	got := map[string]string{}
 	for _, one := range keptHeaders(h, "hub") {
 		got[one.Name] = one.Value
 	}
-	if slices.Contains(slices.Collect(maps.Values(got)), "hush") || got["Stripe-Signature"] != "t=1" {
+	if slices.Contains(slices.Collect(maps.Values(got)), "hush") || got["Stripe-Signature"] != "t=1" || got["Idempotency-Key"] != "k1" {
 		t.Errorf("%v", got)
 	}
 }

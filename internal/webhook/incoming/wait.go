@@ -110,7 +110,7 @@ func (p *plan) lane(source string) string {
 func (v *visit) acceptAndWait(ctx context.Context) (Answer, error) {
 	if !v.listening() {
 		if v.Offline == OfflineRefuse {
-			return Answer{}, &Refusal{Cause: wire.Errorf(wire.Offline, "Nobody is there who could answer. The request was not kept."), RetryAfter: 10 * time.Second}
+			return Answer{}, &Refusal{Cause: wire.Errorf(wire.Offline, "Nobody is connected who could answer. The request was not kept: send it again later."), RetryAfter: 10 * time.Second}
 		}
 		v.wait, v.plan.WaitMS = 0, 0
 		return v.accept(ctx)

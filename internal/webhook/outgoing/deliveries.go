@@ -207,7 +207,7 @@ func (o *Outbox) Replay(ctx context.Context, id string) (Delivery, error) {
 		return d, err
 	}
 	if d.FinishedAt == nil {
-		return d, wire.Errorf(wire.Conflict, "This delivery is not finished: it is tried again by itself.")
+		return d, wire.Errorf(wire.Conflict, "This delivery is not finished: it is tried again by itself. To send it now, cancel it and replay it.")
 	}
 	var made string
 	added := map[string]string{}

@@ -143,7 +143,7 @@ func (o *Outbox) Create(ctx context.Context, by *auth.Principal, s Spec) (Endpoi
 		}
 		return errors.Join(q.CreateHookEndpoint(ctx, o.createParams(e)), q.CreateHookEndpointHealth(ctx, e.row.ID), o.addSecret(ctx, q, e.row.ID, key),
 			o.Events.Write(ctx, q, events.Event{Type: events.HookEndpointAdded, User: by.User.ID,
-				Data: events.Data{"endpoint": e.row.ID, "name": e.row.Name, "url": e.row.URL}}))
+				Data: events.Data{"endpoint": e.row.ID, "name": e.row.Name}}))
 	})
 	if err != nil {
 		return Endpoint{}, "", err

@@ -22,24 +22,16 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
-// Limits bound what the queue takes and keeps. A zero value stands for the default.
+// Limits bound what the queue takes. A zero value stands for the default. What is kept is events.Retention's to say.
 type Limits struct {
 	Waiting      int64         // deliveries of one endpoint that wait; 200,000
 	WaitingBytes int64         // and their bytes; 256 MiB
-	Kept         int64         // finished deliveries, of all; 100,000
-	KeptBytes    int64         // and their bytes, with those of their attempts; 256 MiB
-	KeepFinished time.Duration // delivered and cancelled ones; 7 days
-	KeepDead     time.Duration // 30 days
 	Patience     time.Duration // how long one waits before it is given up, whatever it waits for; 7 days
 }
 
 func (l *Limits) fill() {
 	orSet(&l.Waiting, 200_000)
 	orSet(&l.WaitingBytes, 256<<20)
-	orSet(&l.Kept, 100_000)
-	orSet(&l.KeptBytes, 256<<20)
-	orSet(&l.KeepFinished, 7*24*time.Hour)
-	orSet(&l.KeepDead, 30*24*time.Hour)
 	orSet(&l.Patience, 7*24*time.Hour)
 }
 
@@ -90,7 +82,7 @@ type Outbox struct {
 // counts are attempts since the start, by outcome, and messages for which there was no room.
 type counts struct{ delivered, failed, dead, refused atomic.Int64 }
 
-// New makes an Outbox and reads the endpoints. Errors are the database's, or seal.ErrOpen.
+// New makes an Outbox, reads the endpoints, and queues what happened before it. Errors are the database's, or seal.ErrOpen.
 func New(ctx context.Context, o Options) (*Outbox, error) {
 	o.Limits.fill()
 	if o.Poll == 0 {
@@ -99,7 +91,10 @@ func New(ctx context.Context, o Options) (*Outbox, error) {
 	b := &Outbox{Options: o, owner: wire.NewID(), wake: make(chan struct{}, 1), lines: map[string]*line{}, changed: make(chan struct{})}
 	b.client = newClient(o.Guard)
 	b.table.Store(&table{})
-	return b, b.refresh(ctx)
+	if err := b.refresh(ctx); err != nil {
+		return b, err
+	}
+	return b, b.queueUnread(ctx)
 }
 
 // Run delivers until ctx ends. Attempts that are under way then have a few seconds to end; those that do not are taken up by the

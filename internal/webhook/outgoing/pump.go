@@ -36,6 +36,20 @@ func (o *Outbox) pump(ctx context.Context) {
 	}
 }
 
+// queueUnread queues the events that a hub before this one left, ahead of the retention that may remove them.
+func (o *Outbox) queueUnread(ctx context.Context) error {
+	for more := true; more; {
+		err := o.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {
+			_, more, err = o.catchUp(ctx, q, eventsAtOnce, map[string]string{})
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("queue events: %w", err)
+		}
+	}
+	return nil
+}
+
 func (o *Outbox) followEvents(ctx context.Context) error {
 	kept, err := o.advance(ctx)
 	if err != nil {

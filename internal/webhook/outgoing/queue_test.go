@@ -387,7 +387,11 @@ func TestSweep(t *testing.T) {
 	t.Parallel()
 	c := &clock{at: time.Now()}
 	to := newReceiver(t, nil)
-	r := newRig(t, byClock(c), func(o *Options) { o.Limits.Kept = 5 })
+	r := newRig(t, byClock(c))
+	must(t, r.Store.Write(t.Context(), func(q *store.Queries) error {
+		return q.PutSetting(t.Context(), store.PutSettingParams{Name: "retention",
+			Value: `{"deliveries_days":7,"dead_days":30,"max_messages":5,"max_bytes":1048576}`})
+	}))
 	e := r.endpoint(to.URL, func(s *Spec) { s.Topics = &[]string{"#"} })
 	for i := range 12 {
 		r.publish(message("t", strconv.Itoa(i)))

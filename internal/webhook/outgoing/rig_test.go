@@ -271,8 +271,6 @@ func status(code int, header ...string) http.HandlerFunc {
 	}
 }
 
-const minute = time.Minute
-
 func received(topic, payload, contentType string) messaging.Received {
 	m := message(topic, payload)
 	m.ContentType = contentType

@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -18,12 +19,17 @@ const sweepStep = 100
 // oldest of them until the rest is within the caps. What waits is never removed for a cap.
 func (o *Outbox) Sweep(ctx context.Context) error {
 	now := o.Now()
+	keep, err := o.Events.Retention(ctx)
+	if err != nil {
+		return err
+	}
+	old := func(days int) time.Time { return now.AddDate(0, 0, -days) }
 	steps := []func() (bool, error){
 		func() (bool, error) { return o.giveUpOld(ctx, now.Add(-o.Limits.Patience)) },
-		func() (bool, error) { return o.dropOld(ctx, StateDelivered, now.Add(-o.Limits.KeepFinished)) },
-		func() (bool, error) { return o.dropOld(ctx, stateCancelled, now.Add(-o.Limits.KeepFinished)) },
-		func() (bool, error) { return o.dropOld(ctx, stateDead, now.Add(-o.Limits.KeepDead)) },
-		func() (bool, error) { return o.dropBeyond(ctx) },
+		func() (bool, error) { return o.dropOld(ctx, StateDelivered, old(keep.DeliveriesDays)) },
+		func() (bool, error) { return o.dropOld(ctx, stateCancelled, old(keep.DeliveriesDays)) },
+		func() (bool, error) { return o.dropOld(ctx, stateDead, old(keep.DeadDays)) },
+		func() (bool, error) { return o.dropBeyond(ctx, keep) },
 		func() (bool, error) { return o.dropRemoved(ctx) },
 	}
 	for _, step := range steps {
@@ -74,7 +80,7 @@ func (o *Outbox) dropOld(ctx context.Context, state string, before time.Time) (m
 }
 
 // dropBeyond removes the oldest that are finished while there are too many: those that arrived before those that were given up.
-func (o *Outbox) dropBeyond(ctx context.Context) (more bool, err error) {
+func (o *Outbox) dropBeyond(ctx context.Context, keep events.Retention) (more bool, err error) {
 	all, err := o.Store.Read().HookHealths(ctx)
 	if err != nil {
 		return false, err
@@ -83,7 +89,7 @@ func (o *Outbox) dropBeyond(ctx context.Context) (more bool, err error) {
 	for _, h := range all {
 		kept, bytes = kept+h.Kept, bytes+h.KeptBytes
 	}
-	if kept <= o.Limits.Kept && bytes <= o.Limits.KeptBytes {
+	if kept <= keep.MaxMessages && bytes <= keep.MaxBytes {
 		return false, nil
 	}
 	ever := int64(math.MaxInt64)
@@ -93,7 +99,7 @@ func (o *Outbox) dropBeyond(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 		var n int
-		for n < len(rows) && (kept > o.Limits.Kept || bytes > o.Limits.KeptBytes) {
+		for n < len(rows) && (kept > keep.MaxMessages || bytes > keep.MaxBytes) {
 			kept, bytes = kept-1, bytes-rows[n].Bytes
 			n++
 		}

@@ -1,0 +1,67 @@
+package incoming
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+// slow is a body that takes its time, by the bench's clock.
+type slow struct {
+	io.Reader
+	b    *bench
+	take time.Duration
+}
+
+func (s *slow) Read(p []byte) (int, error) {
+	s.b.forward(s.take)
+	s.take = 0
+	return s.Reader.Read(p)
+}
+
+// A body may take longer to come than a lease lasts. What is done with it is leased from when it is kept on, or the queue would do the
+// same beside whoever accepted it.
+func TestLeaseBeginsBehindTheBody(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, t.TempDir()) // does not run: what it accepts stays leased
+	s := b.publishing(nil)
+	_, err := b.Receive(t.Context(), Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug}, Header: http.Header{},
+		Length: 1, Body: &slow{strings.NewReader("x"), b, 2 * lease}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := b.claim(t.Context()); err != nil || n != 0 {
+		t.Errorf("claimed %d beside whoever works on it, %v", n, err)
+	}
+}
+
+// Who waits five seconds waits from when the body is there: a slow one is not over before it began.
+func TestWaitBeginsBehindTheBody(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, t.TempDir())
+	b.run()
+	s := b.publishing(nil)
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	received := make(chan error, 1)
+	go func() {
+		_, err := b.Receive(ctx, Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug, RawQuery: "wait=5s"}, Header: http.Header{},
+			Length: 1, Body: &slow{strings.NewReader("x"), b, 10 * time.Second}})
+		received <- err
+	}()
+	select {
+	case m := <-b.broker.got:
+		if m.Expiry <= 0 {
+			t.Errorf("it expires in %v", m.Expiry)
+		}
+	case err := <-received:
+		t.Errorf("nothing was published: %v", err)
+		return
+	}
+	leave()
+	<-received
+}

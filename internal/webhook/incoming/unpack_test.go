@@ -1,0 +1,36 @@
+package incoming
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"testing"
+
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// A small body may be a large one compressed. What it becomes in memory counts as what comes does.
+func TestDecompressedBodiesAreBounded(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, t.TempDir())
+	s := b.publishing(func(s *Settings) {
+		s.MaxBytes = MaxBytes
+		s.Transform = &Transform{Kind: "jq", Text: `"x"`}
+	})
+	var bomb bytes.Buffer
+	zip := gzip.NewWriter(&bomb)
+	_, err := zip.Write(bytes.Repeat([]byte(" "), 20<<20))
+	if err := errors.Join(err, zip.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.budget.Acquire(t.Context(), maxInMemory-10<<20); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = b.send(s, bomb.String(), "Content-Encoding", "gzip"); wire.CodeOf(err) != wire.RateLimited {
+		t.Errorf("20 MiB where 10 are left: %v", err)
+	}
+	b.budget.Release(maxInMemory - 10<<20)
+	if !b.budget.TryAcquire(maxInMemory) {
+		t.Error("memory was not given back")
+	}
+}
