@@ -151,7 +151,8 @@ func (r *rig) hostilePrograms() {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			if a, err := r.tryCurl(s.path, "-H", "Authorization: Bearer "+s.secret, "-d", "{}"); err != nil || a.status != http.StatusBadRequest {
+			if a, err := r.tryCurl(s.path, "-H", "Authorization: Bearer "+s.secret, "-d", "{}"); err != nil || a.status != http.StatusBadRequest ||
+				!strings.Contains(a.body, "longer than 100ms") && !strings.Contains(a.body, "more memory than 256 MiB") {
 				r.t.Errorf("a program that %s: %d %s %v", name, a.status, a.body, err)
 			} else {
 				r.t.Logf("%s: after %v %s", name, a.took, a.body)

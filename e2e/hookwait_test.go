@@ -75,7 +75,7 @@ func (r *rig) subscribed(filter string) error {
 	return errNotYet
 }
 
-// reply is mosquitto_pub to the agent's port.
+// mosquittoReply is mosquitto_pub to the agent's port.
 func mosquittoReply(version, rest string) string {
 	return fmt.Sprintf("mosquitto_pub -V %s -p %s -q 1 %s", version, agentPort, rest)
 }
@@ -88,11 +88,25 @@ func (r *rig) answers(a hookReply, status int, contentType, body string) {
 	}
 }
 
+// refusesAtOnce has a sender wait for somebody who is not there. The machine of the tests is shared: the best of three is within a second.
+func (r *rig) refusesAtOnce(s hookSource) {
+	r.t.Helper()
+	best := time.Hour
+	for range 3 {
+		a := r.send(s, "?wait=10s", `{"door":"open"}`)
+		if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+			r.t.Errorf("nobody is there, and the answer is %d %v: %s", a.status, a.header, a.body)
+		}
+		best = min(best, a.took)
+	}
+	if best > time.Second {
+		r.t.Errorf("nobody is there, which is said after %v", best)
+	}
+}
+
 func (r *rig) answersByProperties() {
 	s := r.newSource("garage", ask{"action": ask{"kind": "publish", "topic": "cmds/kitchen/garage"}})
-	if a := r.send(s, "?wait=5s", `{"door":"open"}`); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || a.took > time.Second {
-		r.t.Errorf("nobody listens, and the answer is %d after %v: %s", a.status, a.took, a.body)
-	}
+	r.refusesAtOnce(s) // nobody listens yet
 	r.responder("cmds/kitchen/garage", "mqttv5", "%R %D %p", mosquittoReply("mqttv5",
 		`-t "$a" -D publish correlation-data "$b" -D publish content-type application/json -D publish user-property status 201 -m "{\"did\":$c}"`))
 	r.answers(r.send(s, "?wait=10s", `{"door":"open"}`), 201, "application/json", `{"did":{"door":"open"}}`)
@@ -124,7 +138,7 @@ func (r *rig) staysSilent() {
 	r.responder("cmds/kitchen/silent", "mqttv5", "%R %D %p", `echo "$a $b" >/tmp/asked`)
 	a := r.send(s, "?wait=2s", `{"door":"open"}`)
 	location := a.header.Get("Location")
-	if a.status != http.StatusGatewayTimeout || !strings.HasPrefix(location, "/hook/requests/req_") || a.took < 2*time.Second || a.took > 8*time.Second {
+	if a.status != http.StatusGatewayTimeout || !strings.HasPrefix(location, "/hook/requests/req_") || a.took < 2*time.Second || a.took > 12*time.Second {
 		r.t.Fatalf("in silence the sender got %d, Location %q after %v: %s", a.status, location, a.took, a.body)
 	}
 	if a := r.curl(location); a.status != http.StatusAccepted {
@@ -168,8 +182,6 @@ func (r *rig) isNotThere() {
 		{"kind": "command", "device": "kitchen", "command": "open-door", "arguments": ask{"door": "front"}},
 	} {
 		s := r.newSource("away-"+action["kind"].(string), ask{"action": action})
-		if a := r.send(s, "?wait=5s", `{}`); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || a.took > time.Second {
-			r.t.Errorf("%s to a device that is offline: %d after %v: %s", action["kind"], a.status, a.took, a.body)
-		}
+		r.refusesAtOnce(s)
 	}
 }
