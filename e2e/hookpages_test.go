@@ -253,6 +253,7 @@ func (p *hookPages) retries() {
 	p.wait("[data-testid=hook-next]", "Next try")
 	p.wait("[data-testid=hook-detail] [data-testid=hook-attempt][data-status='503']", "")
 	p.wait("[data-testid=hook-delivery][data-state=waiting]", "503")
+	p.gone("[data-testid=hook-replay-one]") // the hub refuses that while it waits
 	p.wait("[data-testid=hook-state][data-condition=failing]", "tried again")
 	p.receiver.answers(http.StatusOK)
 	p.wait("[data-testid=hook-detail][data-state=delivered]", "Delivered")

@@ -46,6 +46,7 @@ func TestHookSourcePages(t *testing.T) {
 		{"rotate", (*sourcePages).rotates},
 		{"command", (*sourcePages).command},
 		{"the sender's own secret", (*sourcePages).stripe},
+		{"every other sender", (*sourcePages).senders},
 		{"keyboard alone", (*sourcePages).keyboard},
 		{"edit, switch off, remove", (*sourcePages).changes},
 	} {
@@ -284,6 +285,28 @@ func (p *sourcePages) stripe() {
 	p.wait("[data-testid=hook-outcome]", "stripe/payment_intent.succeeded")
 }
 
+// senders are added as the form proposes them; the lines that the page shows for each are taken, and with another byte refused.
+func (p *sourcePages) senders() {
+	for _, kind := range []string{"slack", "gitlab", "shopify", "standard-webhooks", "basic", "hmac", "none"} {
+		p.open(sourcesURL + "/new?from=" + kind)
+		p.wait("[data-testid=hook-preview-topic]", "/")
+		p.click("[data-testid=hook-save]")
+		p.wait("[data-testid=hook-arrival][data-state=waiting]", "")
+		lines := p.text("[data-testid=hook-lines] pre")
+		if tampered := strings.Replace(lines, `--data-raw "$BODY"`, `--data-raw "$BODY "`, 1); tampered != lines {
+			if out := p.shell(tampered); !strings.Contains(out, " 401 ") {
+				p.t.Errorf("%s, with another byte: %s", kind, out)
+			}
+		}
+		if out := p.shell(lines); !strings.Contains(out, " 202 ") {
+			p.t.Errorf("the lines for %s: %s\n%s", kind, out, lines)
+			continue
+		}
+		p.wait("[data-testid=hook-arrival][data-state=arrived]", "")
+		p.inspect("sources-made-" + kind)
+	}
+}
+
 // keyboard reaches a request without a pointer; whatever has the focus shows it.
 func (p *sourcePages) keyboard() {
 	p.open(sourcesURL)
@@ -332,7 +355,7 @@ func (p *sourcePages) changes() {
 	p.wait("[data-testid=confirm]", "Remove")
 	p.inspectBoth("sources-remove")
 	p.click("[data-testid=confirm]")
-	p.becomes("document.querySelectorAll('[data-testid=hook-source]').length", "2")
+	p.becomes("document.querySelectorAll('[data-testid=hook-source]').length", "9")
 	if out := p.shell(*p.lines); !strings.Contains(out, " 404 ") {
 		p.t.Errorf("a source that was removed: %s", out)
 	}

@@ -3,6 +3,7 @@ package incoming
 import (
 	"errors"
 	"io"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -14,13 +15,26 @@ var (
 
 // hold is a share of the memory for bodies. It grows with what really comes: a sender that says much and sends nothing holds
 // nothing.
+//
+// Until the sender is verified it counts as the source's too, whose part of the memory is bounded: who knows one address takes no other's.
 type hold struct {
 	budget *semaphore.Weighted
 	bytes  int64
+
+	unverified *atomic.Int64 // of the source; nil once verified
+	most       int64         // of it
+	counted    int64         // in it
 }
 
 // more takes more, or nothing: whoever waited for it would keep what they have from others that wait.
 func (h *hold) more(n int64) bool {
+	if h.unverified != nil {
+		if h.unverified.Add(n) > h.most {
+			h.unverified.Add(-n)
+			return false
+		}
+		h.counted += n
+	}
 	if !h.budget.TryAcquire(n) {
 		return false
 	}
@@ -28,7 +42,16 @@ func (h *hold) more(n int64) bool {
 	return true
 }
 
+// verified gives back what counted as the source's.
+func (h *hold) verified() {
+	if h.unverified != nil {
+		h.unverified.Add(-h.counted)
+		h.unverified, h.counted = nil, 0
+	}
+}
+
 func (h *hold) release() {
+	h.verified()
 	if h.bytes > 0 {
 		h.budget.Release(h.bytes)
 		h.bytes = 0

@@ -354,6 +354,41 @@ func TestBodiesInMemoryAreBounded(t *testing.T) {
 	}
 }
 
+// Senders whom nobody has verified, and who stall, take the memory of their source alone: others are served, and so are they
+// when it is free again.
+func TestStrangersTakeNoOtherSourcesMemory(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, t.TempDir())
+	attacked := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore} })
+	other := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore} })
+	stalled := b.lookup(attacked.Slug)
+	var holds []*hold
+	for {
+		h := stalled.hold(b.budget)
+		if holds = append(holds, h); !h.more(1 << 20) {
+			break
+		}
+	}
+	if n := len(holds); n > maxInMemory/4>>20+1 {
+		t.Errorf("one source took %d MiB", n)
+	}
+	if _, err := b.send(attacked, "x"); wire.CodeOf(err) != wire.RateLimited {
+		t.Errorf("at the source whose memory is taken: %v", err)
+	}
+	if _, err := b.send(other, strings.Repeat("x", 100_000)); err != nil {
+		t.Errorf("at another source: %v", err)
+	}
+	for _, h := range holds {
+		h.release()
+	}
+	if _, err := b.send(attacked, "x"); err != nil {
+		t.Errorf("when they are gone: %v", err)
+	}
+	if n := stalled.unverified.Load(); n != 0 || !b.budget.TryAcquire(maxInMemory) {
+		t.Errorf("something stays held: %d", n)
+	}
+}
+
 // A hub that is killed at any moment has published every request that it accepted when another goes on, under the same id.
 func TestKilledHubLosesNothing(t *testing.T) {
 	if dir := os.Getenv("ADIT_TEST_INCOMING"); dir != "" {

@@ -87,7 +87,7 @@ type visit struct {
 }
 
 func (h *Hooks) receive(ctx context.Context, s *source, r Request) (Answer, error) {
-	v := &visit{Hooks: h, source: s, request: r, began: h.Now(), held: &hold{budget: h.budget}}
+	v := &visit{Hooks: h, source: s, request: r, began: h.Now(), held: s.hold(h.budget)}
 	defer func() { v.held.release() }()
 	if err := v.admit(); err != nil {
 		return Answer{}, err
@@ -100,6 +100,7 @@ func (h *Hooks) receive(ctx context.Context, s *source, r Request) (Answer, erro
 	if err != nil {
 		return Answer{}, err
 	}
+	v.held.verified()
 	if a, ok := v.challenge(); ok {
 		return a, nil
 	}

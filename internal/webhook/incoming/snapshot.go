@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"github.com/aditdev/adit/internal/events"
@@ -31,6 +33,8 @@ type source struct {
 	parts   []part // of what kind hmac signs
 	limit   *rate.Limiter
 	tally   *tally
+
+	unverified *atomic.Int64 // bytes of bodies in memory that nobody has verified yet
 }
 
 type secret struct {
@@ -90,13 +94,18 @@ func (h *Hooks) ready(row store.HookSource) *source {
 		s.parts, _ = s.Verify.parts() // checked when it was written
 	}
 	if old := h.source(row.ID); old != nil {
-		s.limit, s.tally = old.limit, old.tally
+		s.limit, s.tally, s.unverified = old.limit, old.tally, old.unverified
 		s.limit.SetLimit(rate.Limit(s.Rate))
 		s.limit.SetBurst(s.Burst)
 		return s
 	}
-	s.limit, s.tally = rate.NewLimiter(rate.Limit(s.Rate), s.Burst), &tally{}
+	s.limit, s.tally, s.unverified = rate.NewLimiter(rate.Limit(s.Rate), s.Burst), &tally{}, &atomic.Int64{}
 	return s
+}
+
+// hold begins a share of the memory for a body of the source.
+func (s *source) hold(budget *semaphore.Weighted) *hold {
+	return &hold{budget: budget, unverified: s.unverified, most: max(maxInMemory/4, s.MaxBytes+1)}
 }
 
 // source is the one of an id; nil where there is none.

@@ -51,6 +51,13 @@ describe('sentences', () => {
     expect(sentence(event(1, { type: 'login.failed', data: { email: '{address}[x]', address: 'a' } }), { device: '', user: '' }))
       .toBe('A sign-in as {address}[x] failed, from a');
   });
+  test('endpoints and sources have names, which a removed one keeps where the event has it', () => {
+    const names = { device: '', user: 'anna', hooks: new Map([['src_1', 'garage'], ['end_1', 'shop']]) };
+    expect(sentence(event(1, { type: 'hook.received', data: { source: 'src_1', topic: '' } }), names)).toBe('A request came in at garage');
+    expect(sentence(event(1, { type: 'hook.source_removed', data: { source: 'src_2' } }), names)).toBe('The webhook source src_2 was removed by anna');
+    expect(sentence(event(1, { type: 'hook.delivery_dead', data: { endpoint: 'end_1', error: 'no.' } }), names)).toBe('A delivery to shop was given up: no.');
+    expect(sentence(event(1, { type: 'hook.endpoint_removed', data: { endpoint: 'end_2', name: 'old' } }), names)).toBe('The webhook endpoint old was removed by anna');
+  });
   test('a type that the page does not know shows its data', () => {
     expect(sentence({ type: 'new.thing', data: { a: 1, b: ['x'] } }, { device: '', user: '' })).toBe('a: 1, b: ["x"]');
     expect(sentence({ type: 'constructor', data: {} }, { device: '', user: '' })).toBe('constructor');

@@ -132,16 +132,16 @@ const sentences: Record<string, string> = {
   'hook.received': 'a request came in at {source}[, for {topic}]',
   'hook.refused': 'a request was refused at {source}[: {reason}]',
   'hook.failed': 'a request at {source} failed[: {error}]',
-  'hook.delivery_dead': 'a delivery was given up[: {error}]',
-  'hook.overflow': 'the queue of an endpoint is full[, {refused} were left out]',
-  'hook.endpoint_added': 'a webhook endpoint was made[ by {user}]',
-  'hook.endpoint_changed': 'a webhook endpoint was changed[ by {user}]',
-  'hook.endpoint_removed': 'a webhook endpoint was removed[ by {user}]',
-  'hook.endpoint_disabled': 'a webhook endpoint was disabled[: {reason}]',
-  'hook.source_added': 'a webhook source was made[ by {user}]',
-  'hook.source_changed': 'a webhook source was changed[ by {user}]',
-  'hook.source_removed': 'a webhook source was removed[ by {user}]',
-  'hook.test': 'a test of a webhook endpoint',
+  'hook.delivery_dead': 'a delivery to {endpoint} was given up[: {error}]',
+  'hook.overflow': 'the queue of {endpoint} is full[, {refused} were left out]',
+  'hook.endpoint_added': 'the webhook endpoint {endpoint} was made[ by {user}]',
+  'hook.endpoint_changed': 'the webhook endpoint {endpoint} was changed[ by {user}]',
+  'hook.endpoint_removed': 'the webhook endpoint {endpoint} was removed[ by {user}]',
+  'hook.endpoint_disabled': 'the webhook endpoint {endpoint} was disabled[: {reason}]',
+  'hook.source_added': 'the webhook source {source} was made[ by {user}]',
+  'hook.source_changed': 'the webhook source {source} was changed[ by {user}]',
+  'hook.source_removed': 'the webhook source {source} was removed[ by {user}]',
+  'hook.test': 'a test of the webhook endpoint {endpoint}',
 };
 
 export function valueText(value: unknown): string {
@@ -149,12 +149,23 @@ export function valueText(value: unknown): string {
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
-/** A sentence that says what happened; names is what to call the device and the user. */
-export function sentence(event: Pick<LogEvent, 'type' | 'data'>, names: { device: string; user: string }): string {
+/** What to call the device and the user of an event, and webhook endpoints and sources by their ids. */
+export interface Names {
+  device: string;
+  user: string;
+  hooks?: ReadonlyMap<string, string>;
+}
+
+/** A sentence that says what happened. An endpoint or source that is not there any more is called by the name that the event keeps, or by its id. */
+export function sentence(event: Pick<LogEvent, 'type' | 'data'>, names: Names): string {
   const pattern = Object.hasOwn(sentences, event.type) ? sentences[event.type] : undefined;
   if (!pattern) return Object.entries(event.data).map(([name, value]) => `${name}: ${valueText(value)}`).join(', ') || event.type;
-  const value = (name: string) =>
-    (name === 'device' ? names.device : name === 'user' ? names.user : Object.hasOwn(event.data, name) ? valueText(event.data[name]) : '');
+  const member = (name: string) => (Object.hasOwn(event.data, name) ? valueText(event.data[name]) : '');
+  const value = (name: string) => {
+    if (name === 'device' || name === 'user') return names[name];
+    if (name !== 'endpoint' && name !== 'source') return member(name);
+    return names.hooks?.get(member(name)) ?? (member('name') || member(name));
+  };
   const fill = (text: string, missing: string) => text.replace(/\{(\w+)\}/g, (_, name: string) => value(name) || missing);
   const kept = pattern.replace(/\[([^\]]*)\]/g, (_, part: string) =>
     [...part.matchAll(/\{(\w+)\}/g)].every(([, name]) => value(name!)) ? part : '');
