@@ -243,10 +243,12 @@ func TestMosquittoClients(t *testing.T) {
 		sub := exec.Command("mosquitto_sub", args(app, "-t", "devices/+/+/temp", "-q", "2", "-C", "1", "-W", "10")...)
 		var out bytes.Buffer
 		sub.Stdout, sub.Stderr = &out, &out
-		r.must(sub.Start())
-		r.becomes(func() bool {
+		subscribed := func() bool {
 			return slices.ContainsFunc(r.MQTT.Backend.Clients(), func(c messaging.Client) bool { return len(c.Subscriptions) > 0 })
-		})
+		}
+		r.becomes(func() bool { return !subscribed() }) // the one before is gone
+		r.must(sub.Start())
+		r.becomes(subscribed)
 		if text, err := exec.Command("mosquitto_pub", args(thing, "-t", "devices/kitchen/oven/temp", "-m", "180", "-q", "2")...).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v %s", version, err, text)
 		}
