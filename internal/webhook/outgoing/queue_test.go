@@ -366,9 +366,10 @@ func TestFullQueue(t *testing.T) {
 	_, err := r.Change(t.Context(), somebody, e.ID, Spec{State: ptr(StatePaused)})
 	must(t, err)
 	r.publish(message("t", "1"), message("t", "2"), message("t", "3"))
-	if wanted, room := r.Wants(message("t", "4")); !wanted || room {
-		t.Errorf("wanted %v, room %v", wanted, room)
-	}
+	eventually(t, "no room", func() bool { // figures that were read before these three may be put in their place a moment later
+		wanted, room := r.Wants(message("t", "4"))
+		return wanted && !room
+	})
 	r.event("device.online", nil)
 	got := other.await(t, 1)[0].json(t)
 	if got["data"].(map[string]any)["endpoint"] != e.ID {
