@@ -58,19 +58,20 @@ func TestAnEventIsDelivered(t *testing.T) {
 // What each answer makes of a delivery.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
-	date := time.Now().Add(3 * time.Hour).UTC().Truncate(time.Second)
 	for name, c := range map[string]struct {
 		answer http.HandlerFunc
 		state  string
 		reason string
 		next   time.Duration // at least, and at most so and a half
 	}{
-		"204":             {status(204), StateDelivered, "", 0},
-		"500":             {status(500), StateWaiting, "500 Internal Server Error", 4 * time.Second},
-		"redirect":        {status(302, "Location: http://127.0.0.1:1/elsewhere"), StateWaiting, "never followed", 4 * time.Second},
-		"not modified":    {status(304), StateWaiting, "304", 4 * time.Second},
-		"later, seconds":  {status(429, "Retry-After: 7200"), StateWaiting, "429", 2 * time.Hour},
-		"later, date":     {status(503, "Retry-After: "+date.Format(http.TimeFormat)), StateWaiting, "503", 3 * time.Hour},
+		"204":            {status(204), StateDelivered, "", 0},
+		"500":            {status(500), StateWaiting, "500 Internal Server Error", 4 * time.Second},
+		"redirect":       {status(302, "Location: http://127.0.0.1:1/elsewhere"), StateWaiting, "never followed", 4 * time.Second},
+		"not modified":   {status(304), StateWaiting, "304", 4 * time.Second},
+		"later, seconds": {status(429, "Retry-After: 7200"), StateWaiting, "429", 2 * time.Hour},
+		"later, date": {func(w http.ResponseWriter, q *http.Request) { // counted from the answer, however long the test was kept waiting
+			status(503, "Retry-After: "+time.Now().Add(3*time.Hour).UTC().Format(http.TimeFormat))(w, q)
+		}, StateWaiting, "503", 3 * time.Hour},
 		"much later":      {status(429, "Retry-After: 99999999999999"), StateWaiting, "429", 24 * time.Hour},
 		"sooner than due": {status(429, "Retry-After: 1"), StateWaiting, "429", 4 * time.Second},
 		"gone":            {status(410), stateDead, "410 Gone", 0},
