@@ -56,7 +56,7 @@ const fileLimit = 64
 // exhaust connects so often that the hub has no file descriptor left; release closes it all.
 func exhaust(t *testing.T, stderr *out, address string) (release func()) {
 	t.Helper()
-	conns := make([]net.Conn, 2*fileLimit)
+	conns := make([]net.Conn, 4*fileLimit) // the hub drops who says nothing, some at a time
 	for i := range conns {
 		conns[i] = dial(t, address)
 	}
@@ -83,7 +83,7 @@ func TestOutOfFileDescriptors(t *testing.T) {
 	t.Parallel()
 	stderr, address := fewFiles(t, production(t.TempDir())...)
 	exhaust(t, stderr, address)()
-	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	for _, path := range []string{"/healthz", "/readyz"} {
 		res, err := client.Get("http://" + address + path)
 		if err != nil || res.StatusCode != http.StatusOK {
@@ -104,7 +104,7 @@ func TestPortOutOfFileDescriptors(t *testing.T) {
 	conn := dial(t, fmt.Sprintf("127.0.0.1:%d", port))
 	says(t, stderr, `(port accepts nothing for a moment).*too many open files`)
 	release()
-	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) { // whoever reserved it may open nothing
 		t.Errorf("the connection that waited: %v", err)
 	}
@@ -152,7 +152,7 @@ func says(t *testing.T, o *out, pattern string) string {
 	wanted := regexp.MustCompile(pattern)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
 		if found := wanted.FindStringSubmatch(o.String()); found != nil {
 			return found[1]
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -324,15 +325,10 @@ func TestCommandsBesideTheHub(t *testing.T) {
 	}
 }
 
-// soon waits for what must be so within two seconds.
+// soon waits for what must be so within two seconds, on a machine that may do other things too.
 func soon(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(2 * time.Second)
-	for !is() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s takes longer than 2 s", what)
-		}
-	}
+	within(t, promptly, what, is)
 }
 
 func enrol(t *testing.T, hub *running, owner string) string {
@@ -401,7 +397,8 @@ func tunnelKey(t *testing.T, hub *running, token string) string {
 	return me.Hub.Key
 }
 
-// An endless stream does not keep the hub from stopping.
+// An endless stream does not keep the hub from stopping: the hub ends it, where it would otherwise tear it once it has waited
+// for as long as it does.
 func TestStopsWithStreamsOpen(t *testing.T) {
 	t.Parallel()
 	environ := production(t.TempDir())
@@ -418,12 +415,8 @@ func TestStopsWithStreamsOpen(t *testing.T) {
 		t.Fatal(res, err)
 	}
 	defer res.Body.Close()
-	began := time.Now()
 	if status := hub.stop(); status != 0 {
 		t.Errorf("%d\n%s", status, hub.stderr)
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("stopping took %v", took)
 	}
 	if _, err := io.ReadAll(res.Body); err != nil {
 		t.Errorf("the stream was torn: %v", err)
@@ -443,32 +436,35 @@ func TestHeadersAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		began := time.Now()
 		if _, err := io.WriteString(conn, test.send); err != nil {
 			t.Fatal(err)
 		}
-		got, _ := io.ReadAll(conn) // the hub closes
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		got, err := io.ReadAll(conn)
 		if !strings.HasPrefix(string(got), test.want) {
 			t.Errorf("%s: %.80q", name, got)
 		}
-		if took := time.Since(began); took > 9*time.Second {
-			t.Errorf("%s: cut off after %v", name, took)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: it is never cut off", name)
 		}
 	}
 }
 
 // DESIGN's bound for the start is 300 ms on a quiet machine; the figure is `make bench`'s. Here it must not be another
-// order, and 10,000 devices must be there.
+// order, counted by how long a hub without devices takes in the same moment, and 10,000 devices must be there.
 func TestStartWithManyDevices(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	fill(t, dir, 10_000)
 	began := time.Now()
+	serve(t, production(t.TempDir()))
+	empty := time.Since(began)
+	began = time.Now()
 	hub := serve(t, production(dir))
 	took := time.Since(began)
-	t.Logf("serving after %v", took)
-	if took > 3*time.Second {
-		t.Errorf("serving after %v", took)
+	t.Logf("serving after %v, without devices after %v", took, empty)
+	if took > 3*time.Second+10*empty {
+		t.Errorf("serving after %v, without devices after %v", took, empty)
 	}
 	must(t, production(dir), "", "user", "create", "--email", "owner@example.com", "--role", "owner")
 	var list []json.RawMessage
