@@ -208,6 +208,14 @@ func (r *rig) mqtt(ctx context.Context, o *Options) {
 		Name: "h", Dial: o.Tunnel.Dial, Online: o.Tunnel.Online})
 }
 
+// patience is how long a test waits for what must come: only what never comes is a fault here, on a machine that does other
+// things too.
+const patience = time.Minute
+
+// promptly is for what must come within two seconds (rule 17), counted likewise. What it waits for is proven by the tests of the
+// parts that do it.
+const promptly = 30 * time.Second
+
 // onePort is a range of one free port.
 func onePort(t *testing.T) config.TCPPorts {
 	t.Helper()
@@ -400,7 +408,7 @@ func (r *rig) do(as, method, path string, body any, headers ...string) reply {
 		r.must(err)
 		reader = bytes.NewReader(data)
 	}
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, r.url+path, reader)
 	r.must(err)

@@ -350,7 +350,7 @@ func TestFollowSeesAnotherProcess(t *testing.T) {
 	addUser(t, other, "cli@example.com")
 	for <-versions == before { // a further look at the same version is allowed
 	}
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > 30*time.Second { // it looks twice a second, on a machine that has nothing else to do
 		t.Errorf("seen after %v", took)
 	}
 	cancel()

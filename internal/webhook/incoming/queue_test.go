@@ -135,7 +135,7 @@ func (b *bench) run() (stop func()) {
 
 func (b *bench) until(what string, is func() bool) {
 	b.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !is() {
@@ -175,7 +175,7 @@ func (b *bench) message() mqtt.Message {
 	select {
 	case m := <-b.broker.got:
 		return m
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		b.t.Fatal("nothing was published")
 		return mqtt.Message{}
 	}
