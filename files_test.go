@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/store"
 )
 
@@ -96,7 +97,7 @@ func TestOutOfFileDescriptors(t *testing.T) {
 // The same for a dedicated port: it goes on to listen.
 func TestPortOutOfFileDescriptors(t *testing.T) {
 	t.Parallel()
-	dir, port := t.TempDir(), freePort(t)
+	dir, port := t.TempDir(), porttest.Free(t)
 	reservePort(t, dir, port)
 	stderr, address := fewFiles(t, append(production(dir), fmt.Sprintf("ADIT_TCP_PORTS=%d-%d", port, port))...)
 	says(t, stderr, `(port listens)`)
@@ -108,16 +109,6 @@ func TestPortOutOfFileDescriptors(t *testing.T) {
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) { // whoever reserved it may open nothing
 		t.Errorf("the connection that waited: %v", err)
 	}
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // reservePort puts a port of a viewer's into a database.

@@ -17,8 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/webhook/transform"
 )
@@ -31,7 +30,7 @@ func TestMain(m *testing.M) {
 	if status, asked := agentStandIn(); asked {
 		os.Exit(status)
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 const secret = "ADIT_SECRET=0123456789abcdef0123456789abcdef"

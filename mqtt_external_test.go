@@ -19,6 +19,7 @@ import (
 
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/mqtttest"
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -37,7 +38,7 @@ type behind struct {
 
 func newBehind(t *testing.T) *behind {
 	t.Helper()
-	b := &behind{broker: mqtttest.Behind(t, "."), address: fmt.Sprintf("127.0.0.1:%d", freePort(t))}
+	b := &behind{broker: mqtttest.Behind(t, "."), address: porttest.Address(t)}
 	b.environ = append(production(t.TempDir()), "ADIT_MQTT_ADDR="+b.address, "ADIT_MQTT_BACKEND=mqtt://adit_hub:pw@"+b.broker.Address)
 	b.running = serve(t, b.environ)
 	must(t, b.environ, "", "user", "create", "--email", "alice@example.com", "--role", "owner")

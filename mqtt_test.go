@@ -15,6 +15,7 @@ import (
 
 	"github.com/aditdev/adit/internal/agent"
 	"github.com/aditdev/adit/internal/mqtt"
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/sshdtest"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -22,7 +23,7 @@ import (
 // A running hub lets in who commands beside it made a credential for, and sends them away when that is removed.
 func TestMQTTCredentials(t *testing.T) {
 	t.Parallel()
-	environ := append(production(t.TempDir()), fmt.Sprintf("ADIT_MQTT_ADDR=127.0.0.1:%d", freePort(t)))
+	environ := append(production(t.TempDir()), "ADIT_MQTT_ADDR="+porttest.Address(t))
 	hub := serve(t, environ)
 	must(t, environ, "", "user", "create", "--email", "olivia@example.com", "--role", "owner")
 	var made struct{ ID, Username, Password, Principal string }
@@ -143,7 +144,7 @@ func (s *site) gateway(name string) (address string) {
 	if _, _, err := agent.Enroll(s.t.Context(), paths, agent.Enrolment{Hub: s.localhost(), Code: made.Code}); err != nil {
 		s.t.Fatal(err)
 	}
-	address = fmt.Sprintf("127.0.0.1:%d", freePort(s.t))
+	address = porttest.Address(s.t)
 	config, err := os.ReadFile(paths.Config())
 	if err != nil {
 		s.t.Fatal(err)
@@ -202,7 +203,7 @@ func TestMosquittoBridgesThroughTheAgent(t *testing.T) {
 	if look(); page.Agent == nil || len(page.Agent.Listeners) != 1 || !strings.Contains(page.MosquittoConf, "address "+listener+"\n") {
 		t.Fatalf("%+v", page)
 	}
-	port := fmt.Sprint(freePort(t))
+	port := fmt.Sprint(porttest.Free(t))
 	file := filepath.Join(t.TempDir(), "mosquitto.conf")
 	conf := "user root\nlistener " + port + " 127.0.0.1\nallow_anonymous true\n" + page.MosquittoConf
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/access"
@@ -32,8 +31,10 @@ import (
 	"github.com/aditdev/adit/internal/dist"
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/hubkeys"
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/ports"
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/rootpassword"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/shell"
@@ -49,7 +50,7 @@ import (
 
 func TestMain(m *testing.M) {
 	transform.WorkIfAsked()
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 const password = "a good password"
@@ -219,13 +220,8 @@ const promptly = 30 * time.Second
 // onePort is a range of one free port.
 func onePort(t *testing.T) config.TCPPorts {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	at := l.Addr().(*net.TCPAddr).AddrPort()
-	return config.TCPPorts{Address: at.Addr(), First: int(at.Port()), Last: int(at.Port())}
+	port := porttest.Free(t)
+	return config.TCPPorts{Address: netip.AddrFrom4([4]byte{127, 0, 0, 1}), First: port, Last: port}
 }
 
 // reserve puts a reservation for a device's ssh into the database: one from before a narrower range, whose port is not

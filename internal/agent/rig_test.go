@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/command"
+	"github.com/aditdev/adit/internal/leaktest"
 )
 
 const testDevice = "dev_01JD0000000000000000000000"
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 		stop()
 		os.Exit(status)
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // installed is an enrolled machine whose files lie in a directory of the test's.

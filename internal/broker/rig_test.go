@@ -12,8 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/store"
@@ -24,7 +23,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("ADIT_BROKER_DIR") != "" {
 		runChild()
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // patience is how long a test waits for what must come: only what never comes is a fault here, on a machine that does other

@@ -7,13 +7,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func open(t testing.TB, dir string) *events.Log {
 	t.Helper()

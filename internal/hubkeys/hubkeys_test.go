@@ -12,16 +12,15 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/hubkeys"
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 type rig struct {
 	*hubkeys.Keys

@@ -10,26 +10,27 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/agent/carrier"
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/config"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/ports"
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // rig is a hub's ports on a real database, with its tunnel behind a real HTTP server. ada manages it; kitchen and shed are
 // its devices.
@@ -273,29 +274,6 @@ func (g *rig) only() ports.View {
 // free is a range of n ports that were free a moment ago.
 func free(t *testing.T, n int) config.TCPPorts {
 	t.Helper()
-	for range 100 {
-		first, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		at := first.Addr().(*net.TCPAddr).AddrPort()
-		r := config.TCPPorts{Address: at.Addr(), First: int(at.Port()), Last: int(at.Port()) + n - 1}
-		_ = first.Close()
-		if r.Last < 1<<16 && allFree(r) {
-			return r
-		}
-	}
-	t.Fatal("no free ports in a row")
-	return config.TCPPorts{}
-}
-
-func allFree(r config.TCPPorts) bool {
-	for number := r.First; number <= r.Last; number++ {
-		l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: r.Address.AsSlice(), Port: number})
-		if err != nil {
-			return false
-		}
-		_ = l.Close()
-	}
-	return true
+	first := porttest.Row(t, n)
+	return config.TCPPorts{Address: netip.AddrFrom4([4]byte{127, 0, 0, 1}), First: first, Last: first + n - 1}
 }

@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/access"
@@ -24,6 +23,7 @@ import (
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/hubkeys"
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/sshgate"
 	"github.com/aditdev/adit/internal/sshsig"
@@ -32,7 +32,7 @@ import (
 	"github.com/aditdev/adit/tunnelhub"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const host = "adit.example.com"
 

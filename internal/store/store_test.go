@@ -17,14 +17,14 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
-	"go.uber.org/goleak"
 
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/store"
 	adsql "github.com/aditdev/adit/sql"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func open(t *testing.T, dir string) *store.Store {
 	t.Helper()

@@ -23,9 +23,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/aditdev/adit/internal/agent/hold"
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -38,7 +37,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 const patience = time.Minute

@@ -20,9 +20,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/sshdtest"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	_ = HearHangUps() // the tests may run below nohup, as an agent may
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 const testDevice = "dev_01JD0000000000000000000000"

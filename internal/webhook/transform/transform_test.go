@@ -7,15 +7,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
 // TestMain lets the test binary be the worker that a Pool starts.
 func TestMain(m *testing.M) {
 	WorkIfAsked()
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // running is a pool with its loop, both until the test ends.
