@@ -17,6 +17,7 @@ import (
 
 	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 )
 
 // asHub tells the test binary to stand in for adit-hub: limits of a process cannot be tried on the tests' own.
@@ -82,7 +83,7 @@ func dial(t *testing.T, address string) net.Conn {
 // Rule 31: a hub that has run out of file descriptors takes connections again as soon as it can.
 func TestOutOfFileDescriptors(t *testing.T) {
 	t.Parallel()
-	stderr, address := fewFiles(t, production(t.TempDir())...)
+	stderr, address := fewFiles(t, production(storetest.Dir(t))...)
 	exhaust(t, stderr, address)()
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	for _, path := range []string{"/healthz", "/readyz"} {

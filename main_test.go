@@ -19,6 +19,7 @@ import (
 
 	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/webhook/transform"
 )
 
@@ -257,7 +258,7 @@ func TestDev(t *testing.T) {
 
 func TestOneHubPerDataDirectory(t *testing.T) {
 	t.Parallel()
-	environ := production(t.TempDir())
+	environ := production(storetest.Dir(t))
 	serve(t, environ)
 	status, _, stderr := adithub(t, append(environ, "PORT=0"), "", "serve")
 	if status == 0 || !strings.Contains(stderr, "runs on") {
@@ -273,7 +274,7 @@ func TestOneHubPerDataDirectory(t *testing.T) {
 // The commands beside a running hub take effect within two seconds.
 func TestCommandsBesideTheHub(t *testing.T) {
 	t.Parallel()
-	environ := production(t.TempDir())
+	environ := production(storetest.Dir(t))
 	hub := serve(t, environ)
 	must(t, environ, "a good password\n", "user", "create", "--email", "owner@example.com", "--role", "owner", "--password-stdin")
 	if status := hub.call("", "POST", "/api/v1/login", map[string]string{"email": "owner@example.com", "password": "a good password"}, nil); status != 200 {
@@ -357,7 +358,7 @@ func enrolKey(t *testing.T, hub *running, owner, publicKey string) string {
 // Rule 33: what a backup holds is the whole hub; on a new machine, with the secret, it is the same hub.
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
-	first, second := production(t.TempDir()), production(t.TempDir())
+	first, second := production(storetest.Dir(t)), production(t.TempDir())
 	file := filepath.Join(t.TempDir(), "hub.backup")
 	hub := serve(t, first)
 	must(t, first, "", "user", "create", "--email", "owner@example.com", "--role", "owner")
@@ -400,7 +401,7 @@ func tunnelKey(t *testing.T, hub *running, token string) string {
 // for as long as it does.
 func TestStopsWithStreamsOpen(t *testing.T) {
 	t.Parallel()
-	environ := production(t.TempDir())
+	environ := production(storetest.Dir(t))
 	hub := serve(t, environ)
 	must(t, environ, "", "user", "create", "--email", "owner@example.com", "--role", "owner")
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, hub.url+"/api/v1/events", nil)
@@ -425,7 +426,7 @@ func TestStopsWithStreamsOpen(t *testing.T) {
 // Rule 13: whoever sends headers slowly or without end is cut off.
 func TestHeadersAreBounded(t *testing.T) {
 	t.Parallel()
-	hub := serve(t, production(t.TempDir()))
+	hub := serve(t, production(storetest.Dir(t)))
 	for name, test := range map[string]struct{ send, want string }{
 		"huge": {"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 17<<10), "HTTP/1.1 431 "},
 		"slow": {"GET / HTTP/1.1\r\nHost: x\r\n", ""},
@@ -456,7 +457,7 @@ func TestStartWithManyDevices(t *testing.T) {
 	dir := t.TempDir()
 	fill(t, dir, 10_000)
 	began := time.Now()
-	serve(t, production(t.TempDir()))
+	serve(t, production(storetest.Dir(t)))
 	empty := time.Since(began)
 	began = time.Now()
 	hub := serve(t, production(dir))

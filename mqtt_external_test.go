@@ -20,6 +20,7 @@ import (
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/mqtttest"
 	"github.com/aditdev/adit/internal/porttest"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -39,7 +40,7 @@ type behind struct {
 func newBehind(t *testing.T) *behind {
 	t.Helper()
 	b := &behind{broker: mqtttest.Behind(t, "."), address: porttest.Address(t)}
-	b.environ = append(production(t.TempDir()), "ADIT_MQTT_ADDR="+b.address, "ADIT_MQTT_BACKEND=mqtt://adit_hub:pw@"+b.broker.Address)
+	b.environ = append(production(storetest.Dir(t)), "ADIT_MQTT_ADDR="+b.address, "ADIT_MQTT_BACKEND=mqtt://adit_hub:pw@"+b.broker.Address)
 	b.running = serve(t, b.environ)
 	must(t, b.environ, "", "user", "create", "--email", "alice@example.com", "--role", "owner")
 	b.owner = token(t, b.environ, "alice")
@@ -324,7 +325,7 @@ func TestExternalBrokerConsole(t *testing.T) {
 func TestExternalBrokerNeedsANameOfItsOwn(t *testing.T) {
 	t.Parallel()
 	var said bytes.Buffer
-	status := run(t.Context(), program{args: []string{"serve"}, environ: append(production(t.TempDir()), "PORT=0", "ADIT_MQTT_BACKEND=mqtt://hub:geheim@127.0.0.1:1"),
+	status := run(t.Context(), program{args: []string{"serve"}, environ: append(production(storetest.Dir(t)), "PORT=0", "ADIT_MQTT_BACKEND=mqtt://hub:geheim@127.0.0.1:1"),
 		stdin: strings.NewReader(""), stdout: io.Discard, stderr: &said})
 	if status == 0 || !strings.Contains(said.String(), "ADIT_MQTT_BACKEND") || strings.Contains(said.String(), "geheim") {
 		t.Errorf("%d %s", status, &said)

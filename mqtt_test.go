@@ -17,13 +17,14 @@ import (
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/sshdtest"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
 // A running hub lets in who commands beside it made a credential for, and sends them away when that is removed.
 func TestMQTTCredentials(t *testing.T) {
 	t.Parallel()
-	environ := append(production(t.TempDir()), "ADIT_MQTT_ADDR="+porttest.Address(t))
+	environ := append(production(storetest.Dir(t)), "ADIT_MQTT_ADDR="+porttest.Address(t))
 	hub := serve(t, environ)
 	must(t, environ, "", "user", "create", "--email", "olivia@example.com", "--role", "owner")
 	var made struct{ ID, Username, Password, Principal string }

@@ -40,6 +40,7 @@ import (
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/updates"
 	"github.com/aditdev/adit/internal/webhook/guard"
 	"github.com/aditdev/adit/internal/webhook/outgoing"
@@ -118,7 +119,7 @@ func (r *rig) must(err error) {
 // options are those of a hub that serves at r.url, with its parts running until the test ends.
 func (r *rig) options() Options {
 	ctx := context.Background()
-	st, err := store.Open(ctx, r.t.TempDir())
+	st, err := store.Open(ctx, storetest.Dir(r.t))
 	r.must(err)
 	gate, err := auth.NewGate(ctx, st, time.Now)
 	r.must(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -119,7 +120,7 @@ type rig struct {
 	stop   func()
 }
 
-func start(t testing.TB) *rig { return startIn(t, t.TempDir(), newPolicy()) }
+func start(t testing.TB) *rig { return startIn(t, storetest.Dir(t), newPolicy()) }
 
 // startIn runs a broker on a database; an empty dir has none.
 func startIn(t testing.TB, dir string, p *policy, change ...func(*Options)) *rig {

@@ -24,6 +24,7 @@ import (
 	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/sshsig"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -42,7 +43,7 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t}
 	now := func() time.Time { return time.Now().Add(time.Duration(r.clock.Load())) }
-	st, err := store.Open(t.Context(), t.TempDir())
+	st, err := store.Open(t.Context(), storetest.Dir(t))
 	r.must(err)
 	t.Cleanup(func() { _ = st.Close() })
 	gate, err := auth.NewGate(t.Context(), st, now)

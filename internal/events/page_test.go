@@ -13,6 +13,7 @@ import (
 
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 )
 
 // walkPages gives every event that pages of a filter hold, and how long the slowest took.
@@ -67,7 +68,7 @@ func random(t *testing.T, st *store.Store, log *events.Log) (all []events.Event)
 // Pages of any filter hold what a look at each event would give: nothing lost, nothing twice, newest first.
 func TestPagesAgreeWithTheFilter(t *testing.T) {
 	t.Parallel()
-	st, err := store.Open(t.Context(), t.TempDir())
+	st, err := store.Open(t.Context(), storetest.Dir(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -34,7 +35,7 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t}
 	var err error
-	r.store, err = store.Open(t.Context(), t.TempDir())
+	r.store, err = store.Open(t.Context(), storetest.Dir(t))
 	r.must(err)
 	t.Cleanup(func() { _ = r.store.Close() })
 	r.sealer, err = seal.New(strings.Repeat("s", seal.MinSecret))

@@ -25,6 +25,7 @@ import (
 	"github.com/aditdev/adit/internal/ports"
 	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
@@ -71,7 +72,7 @@ func (l *text) has(s string) bool {
 
 func newRig(t *testing.T, r config.TCPPorts) *rig {
 	t.Helper()
-	g := &rig{t: t, dir: t.TempDir(), keys: map[string]ed25519.PrivateKey{}, log: &text{}}
+	g := &rig{t: t, dir: storetest.Dir(t), keys: map[string]ed25519.PrivateKey{}, log: &text{}}
 	st, err := store.Open(t.Context(), g.dir)
 	g.must(err)
 	t.Cleanup(func() { _ = st.Close() })

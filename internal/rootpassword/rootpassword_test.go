@@ -14,6 +14,7 @@ import (
 	"github.com/aditdev/adit/internal/rootpassword"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -58,7 +59,7 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, machine: machine{online: true, root: "the factory's"}}
 	var err error
-	r.store, err = store.Open(t.Context(), t.TempDir())
+	r.store, err = store.Open(t.Context(), storetest.Dir(t))
 	r.must(err)
 	t.Cleanup(func() { _ = r.store.Close() })
 	r.must(r.store.Write(t.Context(), func(q *store.Queries) (err error) {

@@ -28,6 +28,7 @@ import (
 	"github.com/aditdev/adit/internal/sshgate"
 	"github.com/aditdev/adit/internal/sshsig"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
 )
@@ -108,7 +109,7 @@ func newRig(t testing.TB) *rig {
 	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx := context.Background()
 	var err error
-	r.store, err = store.Open(ctx, t.TempDir())
+	r.store, err = store.Open(ctx, storetest.Dir(t))
 	must(t, err)
 	r.gate, err = auth.NewGate(ctx, r.store, r.now)
 	must(t, err)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aditdev/adit/internal/storetest"
 )
 
 // slow is a body that takes its time, by the bench's clock.
@@ -27,7 +29,7 @@ func (s *slow) Read(p []byte) (int, error) {
 // same beside whoever accepted it.
 func TestLeaseBeginsBehindTheBody(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, t.TempDir()) // does not run: what it accepts stays leased
+	b := newBench(t, storetest.Dir(t)) // does not run: what it accepts stays leased
 	s := b.publishing(nil)
 	_, err := b.Receive(t.Context(), Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug}, Header: http.Header{},
 		Length: 1, Body: &slow{strings.NewReader("x"), b, 2 * lease}})
@@ -42,7 +44,7 @@ func TestLeaseBeginsBehindTheBody(t *testing.T) {
 // Who waits half a minute waits from when the body is there: a slow one is not over before it began.
 func TestWaitBeginsBehindTheBody(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, t.TempDir())
+	b := newBench(t, storetest.Dir(t))
 	b.run()
 	s := b.publishing(nil)
 	ctx, leave := context.WithCancel(t.Context())

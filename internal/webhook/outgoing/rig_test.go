@@ -23,6 +23,7 @@ import (
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/webhook/guard"
 	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
@@ -70,7 +71,7 @@ const sealedWith = "0123456789abcdef0123456789abcdef"
 
 func newRig(t testing.TB, change ...func(*Options)) *rig {
 	t.Helper()
-	return openRig(t, t.TempDir(), change...)
+	return openRig(t, storetest.Dir(t), change...)
 }
 
 // openRig opens an Outbox on a database that others may have open too, and runs it until the test ends.
