@@ -120,13 +120,13 @@ func TestExpiryEndsWhatRuns(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	user, device := r.user("ann", access.Operator), r.newDevice()
-	expires := time.Now().Add(time.Hour).UnixMilli()
+	expires := r.now().Add(time.Hour).UnixMilli()
 	r.grant(user.ID, device, &expires)
 	r.run()
 	held, release, err := r.gate.Hold(t.Context(), access.Use{User: user.ID, Device: device, Target: "mqtt"})
 	r.must(err)
 	defer release()
-	r.clock.Store(int64(time.Hour))
+	r.clock.Add(int64(time.Hour))
 	select {
 	case <-held.Done():
 	case <-time.After(patience):

@@ -32,7 +32,7 @@ func TestReportsAreLimited(t *testing.T) {
 	if n := len(r.logged(events.DeviceChanged)); n > 31 || refused == 0 {
 		t.Errorf("%d events, %d reports refused", n, refused)
 	}
-	r.clock.Store(int64(time.Minute))
+	r.clock.Store(int64(time.Minute + time.Second))
 	r.must(r.Report(t.Context(), id, []byte(`{"facts":{"os":"Debian"},"ssh_host_keys":[]}`)))
 }
 
