@@ -12,6 +12,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
@@ -48,14 +49,14 @@ func dialTunnel(t *testing.T, at string) (*stream.FrameConn, error) {
 func TestTunnelDoorCapsEachAddress(t *testing.T) {
 	d, at := serveTunnelDoor(t)
 	for i := range waitingPerAddress { // by hand: a socket that is silent is sent away before long
-		if !d.enter("127.0.0.1") {
+		if !d.enter(auth.Network("127.0.0.1")) {
 			t.Fatalf("socket %d is kept out", i)
 		}
 	}
 	if _, err := dialTunnel(t, at); wire.CodeOf(err) != wire.Offline || stream.CauseOf(err) != stream.CauseNot101 {
 		t.Fatalf("socket %d: %v", waitingPerAddress+1, err)
 	}
-	d.leave("127.0.0.1")
+	d.leave(auth.Network("127.0.0.1"))
 	for range 3 {
 		var ws *stream.FrameConn
 		var err error

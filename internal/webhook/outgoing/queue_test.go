@@ -59,7 +59,7 @@ func TestOrderOverFailures(t *testing.T) {
 func TestCancelInOrder(t *testing.T) {
 	t.Parallel()
 	to := newReceiver(t, status(500))
-	r := newRig(t)
+	r := newRig(t, byClock(&clock{at: time.Now()})) // which stands still: there is no second attempt
 	r.endpoint(to.URL, func(s *Spec) { s.Topics, s.Mode = &[]string{"#"}, ptr(ModeOrdered) })
 	r.publish(message("t", "1"), message("t", "2"))
 	eventually(t, "a failure", func() bool { return r.all(Filter{})[0].Attempts == 1 })

@@ -175,7 +175,7 @@ func (r *rig) event(kind string, data events.Data) {
 // eventually polls a condition.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(25 * time.Millisecond) // each look costs a query
 	defer tick.Stop()
 	for end := time.Now().Add(patience); time.Now().Before(end); <-tick.C {
 		if holds() {
