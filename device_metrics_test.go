@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 )
 
 // The figures of a real machine come through hub and agent, and asking for them writes nothing on the device.
@@ -12,7 +11,7 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	paths := s.device(map[string]any{"name": "kitchen"})
-	within(t, 5*time.Second, "online", func() bool { return s.online("kitchen") })
+	within(t, patience, "online", func() bool { return s.online("kitchen") })
 	var raw map[string]any
 	if status := s.call(s.owner, "GET", "/api/v1/devices/kitchen/metrics", nil, &raw); status != 200 {
 		t.Fatal(status, raw)

@@ -15,7 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 )
 
 // asHub tells the test binary to stand in for adit-hub: limits of a process cannot be tried on the tests' own.
@@ -56,7 +58,7 @@ const fileLimit = 64
 // exhaust connects so often that the hub has no file descriptor left; release closes it all.
 func exhaust(t *testing.T, stderr *out, address string) (release func()) {
 	t.Helper()
-	conns := make([]net.Conn, 2*fileLimit)
+	conns := make([]net.Conn, 4*fileLimit) // the hub drops who says nothing, some at a time
 	for i := range conns {
 		conns[i] = dial(t, address)
 	}
@@ -81,9 +83,9 @@ func dial(t *testing.T, address string) net.Conn {
 // Rule 31: a hub that has run out of file descriptors takes connections again as soon as it can.
 func TestOutOfFileDescriptors(t *testing.T) {
 	t.Parallel()
-	stderr, address := fewFiles(t, production(t.TempDir())...)
+	stderr, address := fewFiles(t, production(storetest.Dir(t))...)
 	exhaust(t, stderr, address)()
-	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	for _, path := range []string{"/healthz", "/readyz"} {
 		res, err := client.Get("http://" + address + path)
 		if err != nil || res.StatusCode != http.StatusOK {
@@ -96,7 +98,7 @@ func TestOutOfFileDescriptors(t *testing.T) {
 // The same for a dedicated port: it goes on to listen.
 func TestPortOutOfFileDescriptors(t *testing.T) {
 	t.Parallel()
-	dir, port := t.TempDir(), freePort(t)
+	dir, port := t.TempDir(), porttest.Free(t)
 	reservePort(t, dir, port)
 	stderr, address := fewFiles(t, append(production(dir), fmt.Sprintf("ADIT_TCP_PORTS=%d-%d", port, port))...)
 	says(t, stderr, `(port listens)`)
@@ -104,20 +106,10 @@ func TestPortOutOfFileDescriptors(t *testing.T) {
 	conn := dial(t, fmt.Sprintf("127.0.0.1:%d", port))
 	says(t, stderr, `(port accepts nothing for a moment).*too many open files`)
 	release()
-	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) { // whoever reserved it may open nothing
 		t.Errorf("the connection that waited: %v", err)
 	}
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // reservePort puts a port of a viewer's into a database.
@@ -152,7 +144,7 @@ func says(t *testing.T, o *out, pattern string) string {
 	wanted := regexp.MustCompile(pattern)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
 		if found := wanted.FindStringSubmatch(o.String()); found != nil {
 			return found[1]
 		}

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aditdev/adit/internal/agent"
 )
@@ -43,9 +42,9 @@ func TestHubKeyIsReplaced(t *testing.T) {
 	s := newSite(t)
 	kitchen, stopKitchen := s.machine(map[string]any{"name": "kitchen"})
 	shed, stopShed := s.machine(map[string]any{"name": "shed"})
-	within(t, 5*time.Second, "online", func() bool { return s.online("kitchen") && s.online("shed") })
+	within(t, patience, "online", func() bool { return s.online("kitchen") && s.online("shed") })
 	stopShed()
-	within(t, 5*time.Second, "offline", func() bool { return !s.online("shed") })
+	within(t, patience, "offline", func() bool { return !s.online("shed") })
 	comment := "# the owner's own words\n"
 	text, err := os.ReadFile(kitchen.Config())
 	if err != nil {
@@ -61,39 +60,39 @@ func TestHubKeyIsReplaced(t *testing.T) {
 	if k := s.keys("rotate"); len(k.Keys) != 2 || k.Keys[1].Role != "next" || len(k.Waiting) != 2 {
 		t.Fatalf("%+v", k)
 	}
-	within(t, 10*time.Second, "kitchen pins both", func() bool { return len(pinned(t, kitchen)) == 2 })
-	within(t, 5*time.Second, "the hub knows", func() bool { return len(s.keys("list").Waiting) == 1 })
+	within(t, patience, "kitchen pins both", func() bool { return len(pinned(t, kitchen)) == 2 })
+	within(t, patience, "the hub knows", func() bool { return len(s.keys("list").Waiting) == 1 })
 	if status, out, says := adithub(t, s.environ, "", "keys", "rotate", "--finish"); status != 6 || !strings.Contains(says, "shed") {
 		t.Errorf("finished with a device away: %d %s %s", status, out, says)
 	}
 	if k := s.keys("rotate", "--finish", "--force"); k.Keys[1].Role != "previous" || k.Keys[1].Fingerprint == k.Keys[0].Fingerprint {
 		t.Errorf("%+v", k)
 	}
-	within(t, 10*time.Second, "kitchen pins the new one alone", func() bool { p := pinned(t, kitchen); return len(p) == 1 && p[0] != first })
+	within(t, patience, "kitchen pins the new one alone", func() bool { p := pinned(t, kitchen); return len(p) == 1 && p[0] != first })
 	s.echoes(conn)
 	if text, err := os.ReadFile(kitchen.Config()); err != nil || !strings.HasPrefix(string(text), comment) {
 		t.Errorf("agent.toml lost its owner's words: %s %v", text, err)
 	}
 	stopKitchen()
 	s.runAgent(kitchen)
-	within(t, 10*time.Second, "kitchen online by the new key", func() bool { return s.online("kitchen") })
+	within(t, patience, "kitchen online by the new key", func() bool { return s.online("kitchen") })
 
 	if got := pinned(t, shed); len(got) != 1 || got[0] != first {
 		t.Fatalf("shed pins %v", got)
 	}
 	s.runAgent(shed)
-	within(t, 10*time.Second, "shed pins the new one alone", func() bool { p := pinned(t, shed); return len(p) == 1 && p[0] != first })
+	within(t, patience, "shed pins the new one alone", func() bool { p := pinned(t, shed); return len(p) == 1 && p[0] != first })
 	if status, _, says := adithub(t, s.environ, "", "keys", "rotate", "--drop"); status != 6 || !strings.Contains(says, "1 install codes") {
 		t.Errorf("dropped while a line carries the key: %d %s", status, says)
 	}
 	late := s.enroll(earlier.code, earlier.fingerprint)
 	s.runAgent(late)
-	within(t, 10*time.Second, "the late one", func() bool { p := pinned(t, late); return len(p) == 1 && p[0] != first })
-	within(t, 5*time.Second, "nobody is waited for", func() bool { return len(s.keys("list").Waiting) == 0 })
+	within(t, patience, "the late one", func() bool { p := pinned(t, late); return len(p) == 1 && p[0] != first })
+	within(t, patience, "nobody is waited for", func() bool { return len(s.keys("list").Waiting) == 0 })
 	if k := s.keys("rotate", "--drop"); len(k.Keys) != 1 || k.Keys[0].Role != "current" {
 		t.Errorf("%+v", k)
 	}
-	within(t, 5*time.Second, "all online", func() bool { return s.online("kitchen") && s.online("shed") && s.online("late") })
+	within(t, patience, "all online", func() bool { return s.online("kitchen") && s.online("shed") && s.online("late") })
 }
 
 var lineKey = regexp.MustCompile(`ADIT_HUB_KEY=(SHA256:\S+)`)

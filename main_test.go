@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,9 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/webhook/transform"
 )
 
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 	if status, asked := agentStandIn(); asked {
 		os.Exit(status)
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 const secret = "ADIT_SECRET=0123456789abcdef0123456789abcdef"
@@ -257,7 +258,7 @@ func TestDev(t *testing.T) {
 
 func TestOneHubPerDataDirectory(t *testing.T) {
 	t.Parallel()
-	environ := production(t.TempDir())
+	environ := production(storetest.Dir(t))
 	serve(t, environ)
 	status, _, stderr := adithub(t, append(environ, "PORT=0"), "", "serve")
 	if status == 0 || !strings.Contains(stderr, "runs on") {
@@ -273,7 +274,7 @@ func TestOneHubPerDataDirectory(t *testing.T) {
 // The commands beside a running hub take effect within two seconds.
 func TestCommandsBesideTheHub(t *testing.T) {
 	t.Parallel()
-	environ := production(t.TempDir())
+	environ := production(storetest.Dir(t))
 	hub := serve(t, environ)
 	must(t, environ, "a good password\n", "user", "create", "--email", "owner@example.com", "--role", "owner", "--password-stdin")
 	if status := hub.call("", "POST", "/api/v1/login", map[string]string{"email": "owner@example.com", "password": "a good password"}, nil); status != 200 {
@@ -324,15 +325,10 @@ func TestCommandsBesideTheHub(t *testing.T) {
 	}
 }
 
-// soon waits for what must be so within two seconds.
+// soon waits for what must be so within two seconds, on a machine that may do other things too.
 func soon(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(2 * time.Second)
-	for !is() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s takes longer than 2 s", what)
-		}
-	}
+	within(t, promptly, what, is)
 }
 
 func enrol(t *testing.T, hub *running, owner string) string {
@@ -362,7 +358,7 @@ func enrolKey(t *testing.T, hub *running, owner, publicKey string) string {
 // Rule 33: what a backup holds is the whole hub; on a new machine, with the secret, it is the same hub.
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
-	first, second := production(t.TempDir()), production(t.TempDir())
+	first, second := production(storetest.Dir(t)), production(t.TempDir())
 	file := filepath.Join(t.TempDir(), "hub.backup")
 	hub := serve(t, first)
 	must(t, first, "", "user", "create", "--email", "owner@example.com", "--role", "owner")
@@ -401,10 +397,11 @@ func tunnelKey(t *testing.T, hub *running, token string) string {
 	return me.Hub.Key
 }
 
-// An endless stream does not keep the hub from stopping.
+// An endless stream does not keep the hub from stopping: the hub ends it, where it would otherwise tear it once it has waited
+// for as long as it does.
 func TestStopsWithStreamsOpen(t *testing.T) {
 	t.Parallel()
-	environ := production(t.TempDir())
+	environ := production(storetest.Dir(t))
 	hub := serve(t, environ)
 	must(t, environ, "", "user", "create", "--email", "owner@example.com", "--role", "owner")
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, hub.url+"/api/v1/events", nil)
@@ -418,12 +415,8 @@ func TestStopsWithStreamsOpen(t *testing.T) {
 		t.Fatal(res, err)
 	}
 	defer res.Body.Close()
-	began := time.Now()
 	if status := hub.stop(); status != 0 {
 		t.Errorf("%d\n%s", status, hub.stderr)
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("stopping took %v", took)
 	}
 	if _, err := io.ReadAll(res.Body); err != nil {
 		t.Errorf("the stream was torn: %v", err)
@@ -433,7 +426,7 @@ func TestStopsWithStreamsOpen(t *testing.T) {
 // Rule 13: whoever sends headers slowly or without end is cut off.
 func TestHeadersAreBounded(t *testing.T) {
 	t.Parallel()
-	hub := serve(t, production(t.TempDir()))
+	hub := serve(t, production(storetest.Dir(t)))
 	for name, test := range map[string]struct{ send, want string }{
 		"huge": {"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 17<<10), "HTTP/1.1 431 "},
 		"slow": {"GET / HTTP/1.1\r\nHost: x\r\n", ""},
@@ -443,32 +436,35 @@ func TestHeadersAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		began := time.Now()
 		if _, err := io.WriteString(conn, test.send); err != nil {
 			t.Fatal(err)
 		}
-		got, _ := io.ReadAll(conn) // the hub closes
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		got, err := io.ReadAll(conn)
 		if !strings.HasPrefix(string(got), test.want) {
 			t.Errorf("%s: %.80q", name, got)
 		}
-		if took := time.Since(began); took > 9*time.Second {
-			t.Errorf("%s: cut off after %v", name, took)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: it is never cut off", name)
 		}
 	}
 }
 
 // DESIGN's bound for the start is 300 ms on a quiet machine; the figure is `make bench`'s. Here it must not be another
-// order, and 10,000 devices must be there.
+// order, counted by how long a hub without devices takes in the same moment, and 10,000 devices must be there.
 func TestStartWithManyDevices(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	fill(t, dir, 10_000)
 	began := time.Now()
+	serve(t, production(storetest.Dir(t)))
+	empty := time.Since(began)
+	began = time.Now()
 	hub := serve(t, production(dir))
 	took := time.Since(began)
-	t.Logf("serving after %v", took)
-	if took > 3*time.Second {
-		t.Errorf("serving after %v", took)
+	t.Logf("serving after %v, without devices after %v", took, empty)
+	if took > 3*time.Second+10*empty {
+		t.Errorf("serving after %v, without devices after %v", took, empty)
 	}
 	must(t, production(dir), "", "user", "create", "--email", "owner@example.com", "--role", "owner")
 	var list []json.RawMessage

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -41,7 +42,7 @@ func (r *running) carrierOf(device string, key ed25519.PrivateKey) (ws *stream.F
 // A device on little data agrees the ping that its page says, at once, and keeps it.
 func TestLowDataDeviceAgreesItsPing(t *testing.T) {
 	t.Parallel()
-	environ := production(t.TempDir())
+	environ := production(storetest.Dir(t))
 	hub := serve(t, environ)
 	must(t, environ, "", "user", "create", "--email", "owner@example.com", "--role", "owner")
 	owner := token(t, environ, "owner")

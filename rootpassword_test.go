@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/aditdev/adit/internal/agent"
 )
@@ -110,7 +109,7 @@ func TestRootPasswordFromTheFirstDay(t *testing.T) {
 		t.Fatal(err)
 	}
 	apart(t, p)
-	within(t, 20*time.Second, "a first password", func() bool { return s.rootState(admin) == "active" })
+	within(t, patience, "a first password", func() bool { return s.rootState(admin) == "active" })
 	first := rootLine(t, etcOf(p))
 	if first == machines {
 		t.Error("the device's shadow(5) is as it was")

@@ -103,11 +103,12 @@ type updating struct {
 	program string // where the machine has it
 }
 
-func newUpdating(t *testing.T, b *adits, has string) *updating {
+// newUpdating has a hub that hands out the program has, which must be online in that time.
+func newUpdating(t *testing.T, b *adits, has string, online time.Duration) *updating {
 	t.Helper()
 	u := &updating{site: &site{environ: []string{"ADIT_DATA=" + filepath.Join(t.TempDir(), "data")}}}
 	name := "adit-" + command.Target() + ".gz"
-	u.running = serveProgram(t, program{environ: u.environ, updateWithin: 5 * time.Second,
+	u.running = serveProgram(t, program{environ: u.environ, updateWithin: online,
 		programs: fstest.MapFS{name: &fstest.MapFile{Data: packed(t, b.path(has))}}}, "--dev")
 	u.owner = token(t, u.environ, "owner")
 	made := u.code(map[string]any{"name": "kitchen"})
@@ -121,7 +122,7 @@ func newUpdating(t *testing.T, b *adits, has string) *updating {
 		t.Fatal(err)
 	}
 	u.supervise()
-	within(t, 20*time.Second, "online", func() bool { return u.online("kitchen") && u.device().UpdateAvailable })
+	within(t, patience, "online", func() bool { return u.online("kitchen") && u.device().UpdateAvailable })
 	return u
 }
 
@@ -135,7 +136,7 @@ func (u *updating) supervise() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 		for _, path := range []string{u.program, u.program + ".old"} { // a guard may run still
-			within(u.t, 20*time.Second, "nothing runs "+path, func() bool { return !runs(path) })
+			within(u.t, patience, "nothing runs "+path, func() bool { return !runs(path) })
 		}
 	})
 }
@@ -164,17 +165,19 @@ func (u *updating) device() (d updatedDevice) {
 	return d
 }
 
-// update asks for one and waits for its end.
-func (u *updating) update(t *testing.T) updatedDevice {
-	t.Helper()
+// begin asks for an update.
+func (u *updating) begin() {
+	u.t.Helper()
 	if status := u.call(u.owner, "POST", "/api/v1/devices/kitchen/update", nil, nil); status != 202 {
-		t.Fatal(status)
+		u.t.Fatal(status)
 	}
-	if status := u.call(u.owner, "POST", "/api/v1/devices/kitchen/update", nil, nil); status != 409 {
-		t.Errorf("a second one beside it: %d", status)
-	}
-	within(t, 90*time.Second, "an end", func() bool { s := u.device().Update.State; return s == "done" || s == "failed" })
-	within(t, 30*time.Second, "online", func() bool { return u.device().Online })
+}
+
+// ended waits for its end.
+func (u *updating) ended() updatedDevice {
+	u.t.Helper()
+	within(u.t, 3*patience, "an end", func() bool { s := u.device().Update.State; return s == "done" || s == "failed" })
+	within(u.t, patience, "online", func() bool { return u.device().Online })
 	return u.device()
 }
 
@@ -202,8 +205,9 @@ func TestUpdateOfTheAgent(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(b.dir) })
 	t.Run("good", func(t *testing.T) {
 		t.Parallel()
-		u := newUpdating(t, b, "good")
-		if d := u.update(t); d.Update.State != "done" || d.AgentVersion != command.Version() || d.UpdateAvailable {
+		u := newUpdating(t, b, "good", patience)
+		u.begin()
+		if d := u.ended(); d.Update.State != "done" || d.AgentVersion != command.Version() || d.UpdateAvailable {
 			t.Errorf("%+v", d)
 		}
 		if !u.has("good", b) {
@@ -212,7 +216,7 @@ func TestUpdateOfTheAgent(t *testing.T) {
 		if old, err := exec.Command(u.program+".old", "version", "--json").Output(); err != nil || !strings.Contains(string(old), "v0.0.1") {
 			t.Errorf("the old one is not kept: %s %v", old, err)
 		}
-		within(t, 10*time.Second, "nothing is left to settle", func() bool {
+		within(t, patience, "nothing is left to settle", func() bool {
 			left, _ := filepath.Glob(filepath.Join(u.paths.Dir, "update*.json"))
 			return len(left) == 0
 		})
@@ -223,8 +227,12 @@ func TestUpdateOfTheAgent(t *testing.T) {
 	for _, broken := range []string{"crashes", "hangs"} {
 		t.Run(broken, func(t *testing.T) {
 			t.Parallel()
-			u := newUpdating(t, b, broken)
-			d := u.update(t)
+			u := newUpdating(t, b, broken, 5*time.Second)
+			u.begin()
+			if status := u.call(u.owner, "POST", "/api/v1/devices/kitchen/update", nil, nil); status != 409 {
+				t.Errorf("a second one beside it: %d", status)
+			}
+			d := u.ended()
 			if d.Update.State != "failed" || !strings.Contains(d.Update.Message, "went back to v0.0.1") || d.AgentVersion != "v0.0.1" || !d.UpdateAvailable {
 				t.Errorf("%+v", d)
 			}
@@ -244,8 +252,9 @@ func TestUpdateThatIsNotUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(b.dir) })
-	u := newUpdating(t, b, "old") // says v0.0.1 where the hub promises its own version
-	if d := u.update(t); d.Update.State != "failed" || !strings.Contains(d.Update.Message, "is v0.0.1 and not") || !u.has("old", b) {
+	u := newUpdating(t, b, "old", patience) // says v0.0.1 where the hub promises its own version
+	u.begin()
+	if d := u.ended(); d.Update.State != "failed" || !strings.Contains(d.Update.Message, "is v0.0.1 and not") || !u.has("old", b) {
 		t.Errorf("%+v", d)
 	}
 	if exists(u.program+".old") || exists(filepath.Join(filepath.Dir(u.program), ".adit.new")) {

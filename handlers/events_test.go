@@ -52,7 +52,7 @@ func (r *rig) listenTo(as, from, query string) <-chan string {
 // await gives the next line that begins so; false when the stream ended.
 func (r *rig) await(lines <-chan string, prefix string) (string, bool) {
 	r.t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	for {
 		select {
 		case line, ok := <-lines:
@@ -161,7 +161,7 @@ func TestLogHoldsNoSecret(t *testing.T) {
 		}
 	}
 	var dump strings.Builder
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	last, err := r.Events.Last(ctx)
 	r.must(err)

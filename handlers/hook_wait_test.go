@@ -16,6 +16,7 @@ import (
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/sshdtest"
+	"github.com/aditdev/adit/internal/webhook/incoming"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -108,11 +109,11 @@ func TestHookWaitsForMosquitto(t *testing.T) {
 		{object{"kind": "publish", "topic": "cmds/kitchen/topic/{{.id}}", "correlation": "topic"}, 200, "application/octet-stream", `plain {"door":"open"}`},
 	} {
 		path, _ := r.openSource(row.action)
-		got := r.do("", "POST", path+"?wait=8s", object{"door": "open"}, "Idempotency-Key", "k1")
+		got := r.do("", "POST", path+"?wait=30s", object{"door": "open"}, "Idempotency-Key", "k1")
 		if got.status != row.status || got.header.Get("Content-Type") != row.kind || got.body != row.want {
 			t.Errorf("%v: %d %s %s", row.action, got.status, got.header.Get("Content-Type"), got.body)
 		}
-		again := r.do("", "POST", path+"?wait=8s", object{"door": "open"}, "Idempotency-Key", "k1")
+		again := r.do("", "POST", path+"?wait=30s", object{"door": "open"}, "Idempotency-Key", "k1")
 		if again.status != row.status || again.body != row.want || again.header.Get("adit-duplicate") != "true" {
 			t.Errorf("a repeat of %v: %d %s", row.action, again.status, again.body)
 		}
@@ -125,7 +126,7 @@ func TestHookOfflineSilentAndLate(t *testing.T) {
 	r := newRig(t)
 	path, made := r.openSource(object{"kind": "publish", "topic": "cmds/kitchen/door"})
 	began := time.Now()
-	if got := r.do("", "POST", path+"?wait=5s", "x"); got.status != 503 || got.header.Get("Retry-After") == "" || time.Since(began) > 2*time.Second {
+	if got := r.do("", "POST", path+"?wait=30s", "x"); got.status != 503 || got.header.Get("Retry-After") == "" || time.Since(began) >= incoming.MaxWait {
 		t.Errorf("offline: %d after %v\n%s", got.status, time.Since(began), got.body)
 	}
 	var page HookRequestPage
@@ -134,7 +135,7 @@ func TestHookOfflineSilentAndLate(t *testing.T) {
 		t.Errorf("what was refused was kept: %+v", page)
 	}
 	r.call("admin", "PATCH", v1("hooks/sources/%s", made.Source.ID), object{"offline": "queue"}, 200, nil)
-	r.accepted(r.do("", "POST", path+"?wait=5s", "x"))
+	r.accepted(r.do("", "POST", path+"?wait=30s", "x"))
 
 	c, password, err := r.MQTT.Registry.CreateCredential(t.Context(), "test", messaging.CredentialRequest{Kind: messaging.KindDevice, Device: "kitchen"})
 	r.must(err)
@@ -174,7 +175,7 @@ func TestHookAnswerOfAStranger(t *testing.T) {
 	shed, _ := speakAs("shed")
 	r.subscribe(kitchen, "cmds/kitchen/door")
 	answered := make(chan reply, 1)
-	go func() { answered <- r.do("", "POST", path+"?wait=8s", "x") }()
+	go func() { answered <- r.do("", "POST", path+"?wait=30s", "x") }()
 	m := next(t, got)
 	_ = shed.Publish(t.Context(), mqtt.Message{Topic: m.ResponseTopic, Correlation: m.Correlation, Payload: []byte("forged"), QoS: 1})
 	r.must(kitchen.Publish(t.Context(), mqtt.Message{Topic: m.ResponseTopic, Correlation: m.Correlation, Payload: []byte("true"), QoS: 1}))
@@ -197,7 +198,7 @@ func TestHookWaitingIsBounded(t *testing.T) {
 	var waiting sync.WaitGroup
 	for range 8 {
 		waiting.Go(func() {
-			req, err := http.NewRequestWithContext(ctx, "POST", r.url+path+"?wait=20s", strings.NewReader("x"))
+			req, err := http.NewRequestWithContext(ctx, "POST", r.url+path+"?wait=30s", strings.NewReader("x"))
 			if err != nil {
 				t.Error(err)
 				return
@@ -247,7 +248,7 @@ func TestHookRunsCommand(t *testing.T) {
 	r := newRig(t)
 	action := object{"kind": "command", "device": "kitchen", "command": "door", "arguments": object{"to": "{{.body.door}}"}}
 	path, _ := r.openSource(action)
-	if got := r.do("", "POST", path+"?wait=5s", object{"door": "open"}); got.status != 503 {
+	if got := r.do("", "POST", path+"?wait=30s", object{"door": "open"}); got.status != 503 {
 		t.Fatalf("offline: %d %s", got.status, got.body)
 	}
 	early := r.accepted(r.do("", "POST", path, object{"door": "early"}))
@@ -256,7 +257,7 @@ func TestHookRunsCommand(t *testing.T) {
 	if d := r.hookState(early.ID, "done"); d.Answer == nil || d.Answer.ExitCode == nil || *d.Answer.ExitCode != 3 {
 		t.Errorf("what waited for the device: %+v", d)
 	}
-	got := r.do("", "POST", path+"?wait=5s", object{"door": "open"})
+	got := r.do("", "POST", path+"?wait=30s", object{"door": "open"})
 	if want := `{"exit_code":3,"stdout":"door open {\"door\":\"open\"}","stderr":"creaks"}`; got.status != 200 || strings.TrimSpace(got.body) != want {
 		t.Errorf("%d %s", got.status, got.body)
 	}
@@ -265,7 +266,7 @@ func TestHookRunsCommand(t *testing.T) {
 	}
 	action["command"] = "window"
 	path, _ = r.openSource(action)
-	if got := r.do("", "POST", path+"?wait=5s", object{"door": "open"}); got.status != 502 || !strings.Contains(got.body, "no command window") {
+	if got := r.do("", "POST", path+"?wait=30s", object{"door": "open"}); got.status != 502 || !strings.Contains(got.body, "no command window") {
 		t.Errorf("no such command: %d %s", got.status, got.body)
 	}
 }
@@ -297,7 +298,7 @@ func TestHookListen(t *testing.T) {
 	heard, ids := listen("")
 	begin := <-ids // from where to go on if the connection is cut before anything came
 	answered := make(chan reply, 1)
-	go func() { answered <- r.do("", "POST", path+"/a?wait=8s", "one") }()
+	go func() { answered <- r.do("", "POST", path+"/a?wait=30s", "one") }()
 	one := <-heard
 	if string(one.Body) != "one" {
 		t.Fatalf("%+v", one)

@@ -38,7 +38,7 @@ func TestHookEndpoints(t *testing.T) {
 		select {
 		case q := <-got:
 			return q
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("nothing was delivered")
 		}
 		return request{}
@@ -61,7 +61,7 @@ func TestHookEndpoints(t *testing.T) {
 		t.Errorf("%s, %v", q.body, q.header)
 	}
 	var page HookDeliveryPage
-	for end := time.Now().Add(10 * time.Second); len(page.Deliveries) < 2 && time.Now().Before(end); {
+	for end := time.Now().Add(patience); len(page.Deliveries) < 2 && time.Now().Before(end); {
 		page = decodeAs[HookDeliveryPage](r, []byte(r.do("admin", "GET", "/api/v1/hooks/deliveries?endpoint=here&state=delivered", nil).body))
 	}
 	if len(page.Deliveries) != 2 || page.Deliveries[0].Type != "mqtt.message" || *page.Deliveries[0].DeviceID != r.device["kitchen"].ID {

@@ -38,13 +38,13 @@ func TestApplicationsAwayKeepTheirSession(t *testing.T) {
 		if m.Topic != "news/1" {
 			t.Errorf("%+v", m)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Error("what waited is lost")
 	}
 	r.must(client.Close())
 	r.mqttAway("n")
 	r.must(r.MQTT.Registry.RemoveCredential(t.Context(), "test", "nodered"))
-	for deadline := time.Now().Add(10 * time.Second); len(r.MQTT.Backend.Clients()) > 0; {
+	for deadline := time.Now().Add(patience); len(r.MQTT.Backend.Clients()) > 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("the session outlives its credential")
 		}
@@ -54,7 +54,7 @@ func TestApplicationsAwayKeepTheirSession(t *testing.T) {
 // mqttAway waits until a client is seen to be away.
 func (r *rig) mqttAway(clientID string) {
 	r.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		for _, c := range r.MQTT.Backend.Clients() {
 			if c.ClientID == clientID && !c.Connected {
 				return

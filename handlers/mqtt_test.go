@@ -29,7 +29,7 @@ import (
 // mqttSocket opens the WebSocket door.
 func (r *rig) mqttSocket(subprotocols []string, headers ...string) (*websocket.Conn, *http.Response, error) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
 	h := http.Header{}
 	for i := 0; i+1 < len(headers); i += 2 {
@@ -54,7 +54,7 @@ func (r *rig) speakOn(conn net.Conn, o mqtt.Options) (*mqtt.Client, <-chan mqtt.
 	r.t.Helper()
 	got := make(chan mqtt.Message, 1000)
 	o.OnPublish = func(p *mqtt.Publish, ack func()) { got <- p.Message(); ack() }
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
 	c, err := mqtt.NewClient(ctx, conn, o)
 	if err == nil {
@@ -181,7 +181,7 @@ func TestPeopleSpeakMQTT(t *testing.T) {
 	began := time.Now()
 	r.must(r.Accounts.RevokeToken(t.Context(), r.principal("operator"), r.tokenID("operator")))
 	<-operator.Done()
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > promptly {
 		t.Errorf("it ended after %v", took)
 	}
 	if len(reports) != 0 {
@@ -207,7 +207,7 @@ func (r *rig) carrier(name string) net.Conn {
 
 func (r *rig) awaitMessage(from <-chan mqtt.Message, topic string) mqtt.Message {
 	r.t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	for {
 		select {
 		case m := <-from:
@@ -240,7 +240,7 @@ func TestMosquittoClients(t *testing.T) {
 		args := func(c NewMQTTCredential, more ...string) []string {
 			return append([]string{"-p", port, "-V", version, "-u", c.Credential.Username, "-P", c.Password}, more...)
 		}
-		sub := exec.Command("mosquitto_sub", args(app, "-t", "devices/+/+/temp", "-q", "2", "-C", "1", "-W", "10")...)
+		sub := exec.Command("mosquitto_sub", args(app, "-t", "devices/+/+/temp", "-q", "2", "-C", "1", "-W", "60")...)
 		var out bytes.Buffer
 		sub.Stdout, sub.Stderr = &out, &out
 		subscribed := func() bool {
@@ -277,7 +277,7 @@ func TestMosquittoClients(t *testing.T) {
 // becomes waits for what must become so.
 func (r *rig) becomes(is func() bool) {
 	r.t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	for tick := time.NewTicker(10 * time.Millisecond); !is(); {
 		select {
 		case <-tick.C:
@@ -556,7 +556,7 @@ func TestMQTTDoorIsPinged(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	pinged := make(chan struct{}, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ws, _, err := websocket.Dial(ctx, r.url+"/mqtt", &websocket.DialOptions{Subprotocols: []string{"mqtt"}, OnPingReceived: func(context.Context, []byte) bool {
 		select {
@@ -575,6 +575,6 @@ func TestMQTTDoorIsPinged(t *testing.T) {
 	select {
 	case <-pinged:
 	case <-ctx.Done():
-		t.Error("no ping within 30 s")
+		t.Error("no ping")
 	}
 }

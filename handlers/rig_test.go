@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/access"
@@ -32,13 +31,16 @@ import (
 	"github.com/aditdev/adit/internal/dist"
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/hubkeys"
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/ports"
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/rootpassword"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/updates"
 	"github.com/aditdev/adit/internal/webhook/guard"
 	"github.com/aditdev/adit/internal/webhook/outgoing"
@@ -49,7 +51,7 @@ import (
 
 func TestMain(m *testing.M) {
 	transform.WorkIfAsked()
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 const password = "a good password"
@@ -117,7 +119,7 @@ func (r *rig) must(err error) {
 // options are those of a hub that serves at r.url, with its parts running until the test ends.
 func (r *rig) options() Options {
 	ctx := context.Background()
-	st, err := store.Open(ctx, r.t.TempDir())
+	st, err := store.Open(ctx, storetest.Dir(r.t))
 	r.must(err)
 	gate, err := auth.NewGate(ctx, st, time.Now)
 	r.must(err)
@@ -208,16 +210,19 @@ func (r *rig) mqtt(ctx context.Context, o *Options) {
 		Name: "h", Dial: o.Tunnel.Dial, Online: o.Tunnel.Online})
 }
 
+// patience is how long a test waits for what must come: only what never comes is a fault here, on a machine that does other
+// things too.
+const patience = time.Minute
+
+// promptly is for what must come within two seconds (rule 17), counted likewise. What it waits for is proven by the tests of the
+// parts that do it.
+const promptly = 30 * time.Second
+
 // onePort is a range of one free port.
 func onePort(t *testing.T) config.TCPPorts {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	at := l.Addr().(*net.TCPAddr).AddrPort()
-	return config.TCPPorts{Address: at.Addr(), First: int(at.Port()), Last: int(at.Port())}
+	port := porttest.Free(t)
+	return config.TCPPorts{Address: netip.AddrFrom4([4]byte{127, 0, 0, 1}), First: port, Last: port}
 }
 
 // reserve puts a reservation for a device's ssh into the database: one from before a narrower range, whose port is not
@@ -400,7 +405,7 @@ func (r *rig) do(as, method, path string, body any, headers ...string) reply {
 		r.must(err)
 		reader = bytes.NewReader(data)
 	}
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, r.url+path, reader)
 	r.must(err)

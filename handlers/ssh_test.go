@@ -31,7 +31,7 @@ func TestSSHDoor(t *testing.T) {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
 		r.must(err)
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(patience))
 		fmt.Fprintf(conn, "%sHost: hub\r\nConnection: Upgrade\r\n\r\nright behind", headers)
 		reader := bufio.NewReader(conn)
 		reply, err := http.ReadResponse(reader, nil)
@@ -55,7 +55,7 @@ func TestSSHDoor(t *testing.T) {
 func TestSSHDoorAsWebSocket(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	dial := func(subprotocols ...string) *websocket.Conn {
 		ws, _, err := websocket.Dial(ctx, r.url+"/ssh", &websocket.DialOptions{Subprotocols: subprotocols})

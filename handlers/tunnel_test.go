@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
@@ -46,31 +48,28 @@ func dialTunnel(t *testing.T, at string) (*stream.FrameConn, error) {
 // One address cannot keep the hub from hearing others, and gets its place back when it is done.
 func TestTunnelDoorCapsEachAddress(t *testing.T) {
 	d, at := serveTunnelDoor(t)
-	var first *stream.FrameConn
-	for i := range waitingPerAddress {
-		ws, err := dialTunnel(t, at)
-		if err != nil {
-			t.Fatalf("socket %d: %v", i, err)
-		}
-		if first == nil {
-			first = ws
+	for i := range waitingPerAddress { // by hand: a socket that is silent is sent away before long
+		if !d.enter(auth.Network("127.0.0.1")) {
+			t.Fatalf("socket %d is kept out", i)
 		}
 	}
 	if _, err := dialTunnel(t, at); wire.CodeOf(err) != wire.Offline || stream.CauseOf(err) != stream.CauseNot101 {
 		t.Fatalf("socket %d: %v", waitingPerAddress+1, err)
 	}
-	first.CloseNow()
-	for deadline := time.Now().Add(5 * time.Second); ; {
-		if _, err := dialTunnel(t, at); err == nil {
-			break
+	d.leave(auth.Network("127.0.0.1"))
+	for range 3 {
+		var ws *stream.FrameConn
+		var err error
+		for deadline := time.Now().Add(patience); ws == nil; {
+			if ws, err = dialTunnel(t, at); err != nil && time.Now().After(deadline) {
+				t.Fatalf("a place that was given back is not free: %v", err)
+			}
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("a place that was given back is not free")
-		}
+		ws.CloseNow()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.inAll != waitingPerAddress {
+	if d.inAll > waitingPerAddress {
 		t.Errorf("%d wait in all", d.inAll)
 	}
 }
@@ -95,21 +94,21 @@ func TestTunnelDoorCapsAll(t *testing.T) {
 func TestTunnelDoorSendsTheSilentAway(t *testing.T) {
 	t.Parallel()
 	d, at := serveTunnelDoor(t)
+	start := time.Now()
 	ws, err := dialTunnel(t, at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*wire.HandshakeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if _, _, err = ws.ReadMessage(ctx); err != nil {
 		t.Fatalf("hello: %v", err)
 	}
-	start := time.Now()
 	if len(d.verifying) != 0 {
 		t.Error("a silent socket holds a slot")
 	}
 	_, _, err = ws.ReadMessage(ctx)
-	if took := time.Since(start); err == nil || took > wire.AuthTimeout+2*time.Second || took < wire.AuthTimeout-time.Second {
+	if took := time.Since(start); err == nil || errors.Is(err, context.DeadlineExceeded) || took < wire.AuthTimeout {
 		t.Fatalf("after %v: %v", took, err)
 	}
 }

@@ -53,7 +53,7 @@ func TestCutsAtAnyMoment(t *testing.T) {
 }
 
 func joinOnce(t *testing.T, r *rig, target wire.Target, address string, sent []byte) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := stream.DialDevice(ctx, r.server.URL, "token", device, target, stream.DeviceOptions{Dialer: stream.Dialer{Address: address}})
 	if err != nil {

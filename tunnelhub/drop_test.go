@@ -55,7 +55,7 @@ func TestDropDuringHandshake(t *testing.T) {
 
 func awaitOnline(t *testing.T, hub *tunnelhub.Hub) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for p := range hub.Watch(ctx) {
 		if p.Online {

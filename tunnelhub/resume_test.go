@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/aditdev/adit/internal/agent/carrier"
 	"github.com/aditdev/adit/internal/stream"
@@ -168,7 +167,7 @@ func TestDeviceStreamOutlivesHub(t *testing.T) {
 
 func (r *rig) dialDevice(target wire.Target, opts stream.DeviceOptions) stream.Conn {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	u, _ := url.Parse(r.server.URL)
 	conn, err := stream.DialDevice(ctx, u.String(), "token", device, target, opts)

@@ -56,7 +56,7 @@ func (p *peer) read() (wire.Message, []byte) {
 }
 
 func (p *peer) tryRead() (wire.Message, []byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return p.ws.ReadMessage(ctx)
 }
@@ -282,7 +282,7 @@ func TestOpenTimesOutOnBothCarriers(t *testing.T) {
 	r.waitCarriers(2)
 	start := time.Now()
 	_, err := r.hub.Dial(context.Background(), r.request("ssh"))
-	if took := time.Since(start); wire.CodeOf(err) != wire.Offline || took < 2*wire.OpenTimeout-time.Second || took > 2*wire.OpenTimeout+3*time.Second {
+	if took := time.Since(start); wire.CodeOf(err) != wire.Offline || took < 2*wire.OpenTimeout-time.Second || took > 2*wire.OpenTimeout+patience {
 		t.Fatalf("after %v: %v", took, err)
 	}
 }
@@ -328,7 +328,7 @@ func TestCalls(t *testing.T) {
 	r.pool(func(p *carrier.Pool) { started <- p })
 	pool := <-started
 	r.waitOnline(true)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var got map[string]string
 	if err := r.hub.Call(ctx, device, "echo", map[string]string{"a": "<b>"}, &got); err != nil || got["a"] != "<b>" {
@@ -357,7 +357,7 @@ func TestUnsignedCallEndsCarrier(t *testing.T) {
 	p.ready()
 	err := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		err <- r.hub.Call(ctx, device, "echo", nil, nil)
 	}()

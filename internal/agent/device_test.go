@@ -40,7 +40,7 @@ func whoAnswers(t *testing.T, d *device, target wire.Target, user string) string
 		return err.Error()
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	buf := make([]byte, 100)
 	n, err := conn.Read(buf)
 	if err != nil {
@@ -217,7 +217,7 @@ func TestCloseEndsBuiltinConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.Copy(io.Discard, conn); err != nil {
 		t.Errorf("still open: %v", err)
 	}

@@ -149,7 +149,7 @@ func TestDNSDiesWhileConnected(t *testing.T) {
 	p, c, _ := installed(t)
 	hub.byName(&c)
 	hub.pin(p, &c)
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	var named, again bool
 	logs := io.MultiWriter(

@@ -122,7 +122,7 @@ func TestLauncherFetchesUntilItHasTheProgram(t *testing.T) {
 		address := server.Listener.Addr().String()
 		_ = server.Listener.Close() // nobody answers yet
 		r.installs("http://"+address+"/dl/adit-linux-mipsle.gz", good)
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		logs := &lineWaiter{want: "trying again", found: func() {
 			if l, err := net.Listen("tcp", address); err == nil {
@@ -182,7 +182,7 @@ func TestLauncherSaysThatTheHubWasUpgraded(t *testing.T) {
 		}))
 		t.Cleanup(server.Close)
 		r.installs(server.URL+"/dl/adit-linux-arm64.gz", compressed(t, speaks))
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		var out bytes.Buffer
 		cmd := r.adit(ctx, shell, "agent", "run")

@@ -35,7 +35,7 @@ func TestSSHDThatDiesIsStartedAgain(t *testing.T) {
 	record, err := server.truster(p, c).byDropIn(t.Context())
 	select {
 	case <-ended:
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it survived, so this test proves nothing")
 	}
 	if err == nil {
@@ -55,7 +55,7 @@ func TestSSHDThatDiesIsStartedAgain(t *testing.T) {
 
 func listens(t *testing.T, address string) bool {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	conn, err := dialTCP(ctx, "", address)
 	if err != nil {

@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/command"
+	"github.com/aditdev/adit/internal/leaktest"
 )
 
 const testDevice = "dev_01JD0000000000000000000000"
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 		stop()
 		os.Exit(status)
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // installed is an enrolled machine whose files lie in a directory of the test's.
@@ -133,7 +133,7 @@ func (r *realSSHD) start() {
 			r.t.Log("sshd: ", r.log.String())
 		}
 	})
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	for ctx.Err() == nil {
 		for _, s := range listeningSockets() {
@@ -188,7 +188,7 @@ func (r *realSSHD) ssh(ca ssh.Signer, login string, principals []string, command
 	now := time.Now()
 	cert := &ssh.Certificate{
 		Key: key, CertType: ssh.UserCert, KeyId: "ada", ValidPrincipals: principals,
-		ValidAfter: uint64(now.Add(-time.Minute).Unix()), ValidBefore: uint64(now.Add(time.Minute).Unix()),
+		ValidAfter: uint64(now.Add(-time.Minute).Unix()), ValidBefore: uint64(now.Add(time.Hour).Unix()),
 	}
 	cert.Permissions.Extensions = map[string]string{"permit-port-forwarding": ""}
 	if err := cert.SignCert(rand.Reader, ca); err != nil {
@@ -203,7 +203,7 @@ func (r *realSSHD) ssh(ca ssh.Signer, login string, principals []string, command
 			r.t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	args := append([]string{"-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "HostKeyAlias=adit",
 		"-o", "UserKnownHostsFile=" + dir + "/known", "-i", dir + "/id", "-p", port, "-l", login, "127.0.0.1"}, command...)

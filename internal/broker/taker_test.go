@@ -10,6 +10,7 @@ import (
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -74,7 +75,7 @@ func (r *rig) kept(payload string) (device string, ok bool) {
 func TestTakerHasWhatIsAcknowledged(t *testing.T) {
 	t.Parallel()
 	k := &taker{}
-	r := startIn(t, t.TempDir(), newPolicy(), func(o *Options) { o.Taker = k })
+	r := startIn(t, storetest.Dir(t), newPolicy(), func(o *Options) { o.Taker = k })
 	oven := r.connect(t, hello(mqtt.V5, "oven", "o"))
 	for payload, qos := range map[string]byte{"one": 1, "two": 2} {
 		if code := oven.publish("shared/hooks/x", payload, qos); code.Failed() {
@@ -107,7 +108,7 @@ func TestTakerHasWhatIsAcknowledged(t *testing.T) {
 func TestTakerIsFull(t *testing.T) {
 	t.Parallel()
 	k := &taker{full: true}
-	r := startIn(t, t.TempDir(), newPolicy(), func(o *Options) { o.Taker = k })
+	r := startIn(t, storetest.Dir(t), newPolicy(), func(o *Options) { o.Taker = k })
 	watch := r.connect(t, hello(mqtt.V311, "admin", "w"))
 	watch.subscribe(1, "shared/#")
 	five, three := r.connect(t, hello(mqtt.V5, "oven", "5")), r.connect(t, hello(mqtt.V311, "oven", "3"))

@@ -30,6 +30,7 @@ import (
 	"github.com/aditdev/adit/internal/cli"
 	"github.com/aditdev/adit/internal/command"
 	"github.com/aditdev/adit/internal/mqtttest"
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/sshdtest"
 )
 
@@ -85,7 +86,10 @@ type world struct {
 	agent *process
 }
 
-const patience = 30 * time.Second
+const patience = time.Minute
+
+// promptly is for what must come within two seconds (rule 17), counted likewise: nothing that ends by itself ends as soon.
+const promptly = 30 * time.Second
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
@@ -111,26 +115,14 @@ func (w *world) url() string             { return "http://localhost:" + w.port }
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	return strconv.Itoa(porttest.Free(t))
 }
 
 // twoPorts are two free ports, one after the other.
 func twoPorts(t *testing.T) (first, last string) {
 	t.Helper()
-	for range 100 {
-		n, err := strconv.Atoi(freePort(t))
-		must(t, err)
-		last := strconv.Itoa(n + 1)
-		if l, err := net.Listen("tcp", "127.0.0.1:"+last); err == nil {
-			must(t, l.Close())
-			return strconv.Itoa(n), last
-		}
-	}
-	t.Fatal("no two free ports in a row")
-	return "", ""
+	n := porttest.Row(t, 2)
+	return strconv.Itoa(n), strconv.Itoa(n + 1)
 }
 
 func (w *world) command(program string, args ...string) *exec.Cmd {

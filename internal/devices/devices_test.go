@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/access"
@@ -22,12 +21,14 @@ import (
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/hubkeys"
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/sshsig"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 type rig struct {
 	*devices.Registry
@@ -40,9 +41,10 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t}
-	now := func() time.Time { return time.Now().Add(time.Duration(r.clock.Load())) }
-	st, err := store.Open(t.Context(), t.TempDir())
+	r, began := &rig{t: t}, time.Now()
+	// It moves by clock alone, and a little at each look: what comes back with time must not come back because the machine is slow.
+	now := func() time.Time { return began.Add(time.Duration(r.clock.Add(int64(time.Microsecond)))) }
+	st, err := store.Open(t.Context(), storetest.Dir(t))
 	r.must(err)
 	t.Cleanup(func() { _ = st.Close() })
 	gate, err := auth.NewGate(t.Context(), st, now)

@@ -32,7 +32,7 @@ func TestReportsAreLimited(t *testing.T) {
 	if n := len(r.logged(events.DeviceChanged)); n > 31 || refused == 0 {
 		t.Errorf("%d events, %d reports refused", n, refused)
 	}
-	r.clock.Store(int64(time.Minute))
+	r.clock.Store(int64(time.Minute + time.Second))
 	r.must(r.Report(t.Context(), id, []byte(`{"facts":{"os":"Debian"},"ssh_host_keys":[]}`)))
 }
 
@@ -61,7 +61,7 @@ func TestScriptReadsStayOutOfTheWriter(t *testing.T) {
 		r.ScriptRead(t.Context(), hash, "192.0.2.1", "curl")
 	}
 	r.must(r.Store.Write(t.Context(), func(*store.Queries) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		r.ScriptRead(ctx, hash, "192.0.2.1", "curl")
 		r.ScriptRead(ctx, "", "192.0.2.1", "curl")

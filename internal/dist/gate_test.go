@@ -281,6 +281,10 @@ func (g *gate) noted(list *[]string) []string {
 	return append([]string{}, *list...)
 }
 
+// patience is how long a test waits for what must come: only what never comes is a fault here, on a machine that does other
+// things too.
+const patience = time.Minute
+
 // await waits for check to say nil.
 func await(t *testing.T, within time.Duration, check func() error) {
 	t.Helper()

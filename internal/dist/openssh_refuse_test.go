@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -311,9 +310,9 @@ func TestOpenSSHComesBack(t *testing.T) {
 			return nil
 		}
 	}
-	await(t, 10*time.Second, logins(2))
+	await(t, patience, logins(2))
 	h.closeAll()
-	await(t, 25*time.Second, logins(3))
+	await(t, patience, logins(3))
 	log, err := os.ReadFile(filepath.Join(m.home, ".config/adit-ssh/log"))
 	if err != nil || !strings.Contains(string(log), "the connection ended; again in 15 s") {
 		t.Errorf("%v\n%s", err, log)

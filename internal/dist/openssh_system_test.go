@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
@@ -53,7 +52,7 @@ KbdInteractiveAuthentication no
 	cmd := exec.Command("/usr/sbin/sshd", "-D", "-E", filepath.Join(m.t.TempDir(), "log"), "-f", config)
 	must(m.t, cmd.Start())
 	m.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	await(m.t, 10*time.Second, func() error {
+	await(m.t, patience, func() error {
 		conn, err := net.Dial("tcp", s.Address)
 		if err == nil {
 			err = conn.Close()

@@ -165,12 +165,12 @@ func (h *stockHub) login(t *testing.T, s *sshdtest.Server, principal string) (*s
 	signer, err := ssh.NewSignerFromKey(private)
 	must(t, err)
 	cert := &ssh.Certificate{Key: signer.PublicKey(), CertType: ssh.UserCert, ValidPrincipals: []string{principal},
-		ValidBefore: uint64(time.Now().Add(time.Minute).Unix()), Permissions: ssh.Permissions{Extensions: map[string]string{"permit-port-forwarding": ""}}}
+		ValidBefore: uint64(time.Now().Add(time.Hour).Unix()), Permissions: ssh.Permissions{Extensions: map[string]string{"permit-port-forwarding": ""}}}
 	must(t, cert.SignCert(rand.Reader, h.ca))
 	with, err := ssh.NewCertSigner(cert, signer)
 	must(t, err)
 	return ssh.Dial("tcp", s.Address, &ssh.ClientConfig{User: s.Login, Auth: []ssh.AuthMethod{ssh.PublicKeys(with)},
-		HostKeyCallback: ssh.FixedHostKey(s.HostKey), Timeout: 10 * time.Second})
+		HostKeyCallback: ssh.FixedHostKey(s.HostKey), Timeout: patience})
 }
 
 // admits checks that certificates of the hub open exactly this device's account, and reach what the policy allows.
@@ -211,7 +211,7 @@ func (m *machine) ends(t *testing.T, shell []string, script string, env []string
 		t.Errorf("--uninstall: %v\n%s", err, out)
 	}
 	_ = m.calls()
-	await(t, 5*time.Second, func() error {
+	await(t, patience, func() error {
 		if diff := cmp.Diff(before, m.files()); diff != "" {
 			return fmt.Errorf("left behind (-before +after):\n%s", diff)
 		}
@@ -279,7 +279,7 @@ func (h *stockHub) registered(t *testing.T, m *machine, sshd *sshdtest.Server, s
 		t.Errorf("facts %+v %+v", facts, facts.SSH)
 	}
 	want := []string{"localhost:22", "localhost:1883", "fd00::1:8080", "mailserver:110", stockAllow}
-	await(t, 10*time.Second, func() error { // once to try, once for good
+	await(t, patience, func() error { // once to try, once for good
 		if users := h.noted(&h.users); len(users) != 2 || users[1] != stockDevice+" "+asked.PublicKey {
 			return fmt.Errorf("logged in: %v", users)
 		}

@@ -98,12 +98,12 @@ func (l *laptop) ssh(ctx context.Context, form Form, args ...string) *exec.Cmd {
 	l.t.Helper()
 	config := filepath.Join(l.dir, "config")
 	must(l.t, os.WriteFile(config, []byte("Host *\n\tProxyCommand "+ProxyCommand(l.gate.url, form)+"\n\tUserKnownHostsFile "+l.dir+
-		"/known\n\tGlobalKnownHostsFile /dev/null\n\tIdentityFile "+l.dir+"/key\n\tIdentitiesOnly yes\n\tBatchMode yes\n\tStrictHostKeyChecking yes\n\tConnectTimeout 10\n"), 0o600))
+		"/known\n\tGlobalKnownHostsFile /dev/null\n\tIdentityFile "+l.dir+"/key\n\tIdentitiesOnly yes\n\tBatchMode yes\n\tStrictHostKeyChecking yes\n\tConnectTimeout 60\n"), 0o600))
 	path, err := exec.LookPath("ssh")
 	must(l.t, err)
 	cmd := exec.CommandContext(ctx, path, append([]string{"-F", config, "ada@" + l.gate.url.Hostname()}, args...)...)
 	cmd.Env = l.env
-	cmd.WaitDelay = 2 * time.Second
+	cmd.WaitDelay = patience
 	return cmd
 }
 
@@ -130,7 +130,7 @@ func TestProxyCommandCarriesBytes(t *testing.T) {
 		g.start()
 		sent := make([]byte, 3<<20)
 		_, _ = rand.Read(sent)
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 		defer cancel()
 		cmd := l.ssh(ctx, form, "cat")
 		cmd.Stdin = bytes.NewReader(sent)
@@ -226,7 +226,7 @@ func TestProxyCommandVerifies(t *testing.T) {
 	each(t, func(t *testing.T, g *gate, l *laptop, form Form) {
 		g.start()
 		l.env = append(l.env, "SSL_CERT_FILE="+newAuthority(t).file)
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 		defer cancel()
 		out, err := l.ssh(ctx, form, "cat").CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "verify error") {
@@ -259,10 +259,10 @@ func (l *laptop) processes() map[int]string {
 	return found
 }
 
-// noneLeft waits until no process of the laptop is there any more: 5 s is the promise.
+// noneLeft waits until no process of the laptop is there any more. 5 s is the promise, to whoever has a machine for themselves.
 func noneLeft(t *testing.T, l *laptop) {
 	t.Helper()
-	await(t, 5*time.Second, func() error {
+	await(t, patience, func() error {
 		if left := l.processes(); len(left) > 0 {
 			return fmt.Errorf("left behind: %v", slices.Sorted(maps.Values(left)))
 		}

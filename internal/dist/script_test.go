@@ -143,7 +143,7 @@ func (m *machine) run(shell []string, script string, env []string, args ...strin
 
 func (m *machine) exec(stdin string, env []string, argv ...string) (string, error) {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(m.t.Context(), 3*patience)
 	defer cancel()
 	sshdtest.NeedTools(m.t, argv[0])
 	path, err := exec.LookPath(argv[0])
@@ -328,7 +328,7 @@ func TestOffersSudo(t *testing.T) {
 // onTerminal runs line with a terminal of its own, on which answer is typed.
 func (m *machine) onTerminal(line, answer string) (string, error) {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(m.t.Context(), 3*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "dash", "-c", line)
 	cmd.Dir = m.home

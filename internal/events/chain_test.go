@@ -10,6 +10,7 @@ import (
 
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 )
 
 // raw opens the database beside the hub, as whoever tampers does.
@@ -113,7 +114,7 @@ func TestTampering(t *testing.T) {
 // A head that was kept elsewhere finds a chain that somebody computed anew from one end to the other.
 func TestKnownHead(t *testing.T) {
 	t.Parallel()
-	log, other := open(t, t.TempDir()), open(t, t.TempDir())
+	log, other := open(t, storetest.Dir(t)), open(t, storetest.Dir(t))
 	fill(t, log, 5)
 	head := verify(t, log, nil).Head
 	fill(t, log, 3)
@@ -204,7 +205,7 @@ func TestRetention(t *testing.T) {
 // More than one transaction's worth goes in one sweep.
 func TestSweepOfMany(t *testing.T) {
 	t.Parallel()
-	st, err := store.Open(t.Context(), t.TempDir())
+	st, err := store.Open(t.Context(), storetest.Dir(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,13 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func open(t testing.TB, dir string) *events.Log {
 	t.Helper()
@@ -67,7 +67,7 @@ func TestStreamMissesNothing(t *testing.T) {
 
 func TestStreamEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	log := open(t, t.TempDir())
+	log := open(t, storetest.Dir(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for e, err := range log.Stream(ctx, 0) {

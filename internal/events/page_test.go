@@ -13,6 +13,7 @@ import (
 
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 )
 
 // walkPages gives every event that pages of a filter hold, and how long the slowest took.
@@ -67,7 +68,7 @@ func random(t *testing.T, st *store.Store, log *events.Log) (all []events.Event)
 // Pages of any filter hold what a look at each event would give: nothing lost, nothing twice, newest first.
 func TestPagesAgreeWithTheFilter(t *testing.T) {
 	t.Parallel()
-	st, err := store.Open(t.Context(), t.TempDir())
+	st, err := store.Open(t.Context(), storetest.Dir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,8 +119,8 @@ func TestPagesAgreeWithTheFilter(t *testing.T) {
 	}
 }
 
-// With 100,000 events a page takes 20 ms at most, whatever the filter. The race detector makes SQLite, which is Go here, ten times
-// slower; under it a page is measured beside one without a filter.
+// With 100,000 events a page takes 20 ms at most, whatever the filter, or on a slow machine not much more than one without a filter
+// in the same moment. The race detector makes SQLite, which is Go here, ten times slower; under it there are fewer.
 func TestPagesAreFast(t *testing.T) {
 	rows := "100000"
 	if underRace() {
@@ -149,8 +150,8 @@ func TestPagesAreFast(t *testing.T) {
 			best = min(best, time.Since(began))
 		}
 		t.Logf("%-14s %v", name, best.Round(10*time.Microsecond))
-		if name == "all" && underRace() {
-			most = 25 * best
+		if name == "all" {
+			most = max(most, 25*best)
 		}
 		if best > most {
 			t.Errorf("%s: a page takes %v", name, best)

@@ -11,13 +11,14 @@ import (
 
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
 // queued gives a queue on a clock, and what it has written so far.
 func queued(t *testing.T) (*events.Queue, *clock, *store.Store, func() []events.Event) {
 	t.Helper()
-	st, err := store.Open(t.Context(), t.TempDir())
+	st, err := store.Open(t.Context(), storetest.Dir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +134,7 @@ func TestFullQueueDrops(t *testing.T) {
 // Run writes without being asked, and a stream of the log is woken by it.
 func TestQueueWrites(t *testing.T) {
 	t.Parallel()
-	st, err := store.Open(t.Context(), t.TempDir())
+	st, err := store.Open(t.Context(), storetest.Dir(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,16 +12,16 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/hubkeys"
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 type rig struct {
 	*hubkeys.Keys
@@ -35,7 +35,7 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t}
 	var err error
-	r.store, err = store.Open(t.Context(), t.TempDir())
+	r.store, err = store.Open(t.Context(), storetest.Dir(t))
 	r.must(err)
 	t.Cleanup(func() { _ = r.store.Close() })
 	r.sealer, err = seal.New(strings.Repeat("s", seal.MinSecret))
@@ -257,7 +257,7 @@ func TestDevicesAreTold(t *testing.T) {
 // until waits for what another goroutine does.
 func (r *rig) until(is func() bool) {
 	r.t.Helper()
-	for deadline := time.After(10 * time.Second); !is(); {
+	for deadline := time.After(time.Minute); !is(); {
 		select {
 		case <-deadline:
 			r.t.Fatal("not within 10 s")

@@ -189,7 +189,7 @@ func frames(t *testing.T, e *Exchange, user, device, filter string, may func(str
 // await gives the next message of a topic, or the next problem for an empty one.
 func await(t *testing.T, from <-chan Frame, topic string) Sample {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		select {
 		case f := <-from:
@@ -256,7 +256,7 @@ func TestTapsAreCapped(t *testing.T) {
 // within waits for what must become so.
 func within(t *testing.T, is func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for tick := time.NewTicker(5 * time.Millisecond); !is(); {
 		select {
 		case <-tick.C:

@@ -6,15 +6,15 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // rig is a Registry on a real database with an owner, an operator, and the devices kitchen and shed.
 type rig struct {
@@ -28,7 +28,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, now: time.Now().Truncate(time.Millisecond), people: map[string]*auth.Principal{}}
-	st, err := store.Open(t.Context(), t.TempDir())
+	st, err := store.Open(t.Context(), storetest.Dir(t))
 	r.must(err)
 	t.Cleanup(func() { _ = st.Close() })
 	clock := func() time.Time { return r.now }

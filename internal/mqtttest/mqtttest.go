@@ -13,7 +13,11 @@ import (
 	"time"
 
 	"github.com/aditdev/adit/internal/mqtt"
+	"github.com/aditdev/adit/internal/porttest"
 )
+
+// patience is how long what must come may take: only what never comes is a fault, on a machine that does other things too.
+const patience = time.Minute
 
 // Broker is a running Mosquitto.
 type Broker struct {
@@ -30,7 +34,7 @@ func Start(t testing.TB, conf ...string) *Broker {
 	if _, err := exec.LookPath("mosquitto"); err != nil {
 		t.Fatal("mosquitto is missing; `.ci/install-tools` names the packages")
 	}
-	b := &Broker{t: t, Address: Free(t), log: &bytes.Buffer{}}
+	b := &Broker{t: t, Address: porttest.Address(t), log: &bytes.Buffer{}}
 	_, port, _ := net.SplitHostPort(b.Address)
 	b.conf = filepath.Join(t.TempDir(), "mosquitto.conf")
 	text := fmt.Sprintf("listener %s 127.0.0.1\nallow_anonymous true\nuser root\nlog_type all\n", port)
@@ -43,17 +47,6 @@ func Start(t testing.TB, conf ...string) *Broker {
 	b.Run()
 	t.Cleanup(b.Kill)
 	return b
-}
-
-// Free is a loopback address that nobody listens on.
-func Free(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // Run starts the broker again after Kill.
@@ -89,7 +82,7 @@ func (b *Broker) Connect(o mqtt.Options) *mqtt.Client {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	c, err := mqtt.NewClient(ctx, conn, o)
 	if err != nil {
@@ -111,24 +104,24 @@ func (b *Broker) Listen(filter string) <-chan *mqtt.Publish {
 	return got
 }
 
-// Next is the next message, in ten seconds.
+// Next is the next message.
 func Next(t testing.TB, got <-chan *mqtt.Publish) *mqtt.Publish {
 	t.Helper()
 	select {
 	case p := <-got:
 		return p
-	case <-time.After(10 * time.Second):
-		t.Fatal("no message came in ten seconds")
+	case <-time.After(patience):
+		t.Fatal("no message came")
 		return nil
 	}
 }
 
-// Eventually waits up to fifteen seconds for something to be so.
+// Eventually waits for something to be so.
 func Eventually(t testing.TB, what string, so func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(15 * time.Second); !so(); <-tick.C {
+	for deadline := time.Now().Add(patience); !so(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("it did not happen that %s", what)
 		}

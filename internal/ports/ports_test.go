@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/config"
@@ -39,7 +38,7 @@ func TestPortCarries(t *testing.T) {
 	if back := <-got; back != sent {
 		t.Errorf("%d of %d bytes came back after the end of ours", len(back), len(sent))
 	}
-	g.until(2*time.Second, "the stream's end", func() bool { return len(g.tunnel.Streams()) == 0 })
+	g.until("the stream's end", func() bool { return len(g.tunnel.Streams()) == 0 })
 }
 
 // Rule 17: what runs through a port ends when whoever reserved it may no longer reach the target, or the port, its device
@@ -89,7 +88,7 @@ func TestPortEndsWithTheRight(t *testing.T) {
 			g.ends(name, conn)
 			if test.listens {
 				g.ends("another connection", g.dial(v))
-				g.until(time.Second, "a line in the log", func() bool { return g.log.has("port refused a connection") })
+				g.until("a line in the log", func() bool { return g.log.has("port refused a connection") })
 				return
 			}
 			g.isGone(v)
@@ -97,10 +96,10 @@ func TestPortEndsWithTheRight(t *testing.T) {
 	}
 }
 
-// isGone proves that a port is given back: within two seconds nobody listens there.
+// isGone proves that a port is given back: soon nobody listens there.
 func (g *rig) isGone(v ports.View) {
 	g.t.Helper()
-	g.until(2*time.Second, "the listener's end", func() bool {
+	g.until("the listener's end", func() bool {
 		conn, err := net.Dial("tcp", v.Address)
 		if err == nil {
 			_ = conn.Close()
@@ -128,13 +127,13 @@ func TestPortsOutliveTheHub(t *testing.T) {
 		t.Error("a hub that has ended listens")
 	}
 	g.start()
-	g.until(2*time.Second, "listening again", func() bool { return g.only().Listening })
+	g.until("listening again", func() bool { return g.only().Listening })
 	g.carries(g.dial(first))
 	g.stop()
 
 	g.options.Range.First++
 	g.start()
-	g.until(2*time.Second, "the cause", func() bool { return g.only().Cause != nil })
+	g.until("the cause", func() bool { return g.only().Cause != nil })
 	if v := g.only(); v.Listening || !strings.Contains(v.Cause.Error(), "outside of ADIT_TCP_PORTS") {
 		t.Errorf("%+v", v)
 	}
@@ -153,12 +152,12 @@ func TestPortInUse(t *testing.T) {
 	theirs, err := net.Listen("tcp", v.Address)
 	g.must(err)
 	g.start()
-	g.until(2*time.Second, "the cause", func() bool { return g.only().Cause != nil })
+	g.until("the cause", func() bool { return g.only().Cause != nil })
 	if v := g.only(); v.Listening || !strings.Contains(v.Cause.Error(), "address already in use") {
 		t.Errorf("%+v", v)
 	}
 	g.must(theirs.Close())
-	g.until(10*time.Second, "listening", func() bool { return g.only().Listening })
+	g.until("listening", func() bool { return g.only().Listening })
 	g.carries(g.dial(v))
 }
 

@@ -9,16 +9,16 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/rootpassword"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // machine is a device: which password root has there, and what goes wrong with the call that sets one.
 type machine struct {
@@ -59,7 +59,7 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, machine: machine{online: true, root: "the factory's"}}
 	var err error
-	r.store, err = store.Open(t.Context(), t.TempDir())
+	r.store, err = store.Open(t.Context(), storetest.Dir(t))
 	r.must(err)
 	t.Cleanup(func() { _ = r.store.Close() })
 	r.must(r.store.Write(t.Context(), func(q *store.Queries) (err error) {

@@ -209,7 +209,7 @@ func TestRevocationEndsTheShellAtOnce(t *testing.T) {
 	began := time.Now()
 	revoke(wire.Errorf(wire.Forbidden, "The grant is gone."))
 	b.untilEnd()
-	if wire.CodeOf(b.err) != wire.Forbidden || time.Since(began) > 2*time.Second {
+	if wire.CodeOf(b.err) != wire.Forbidden || time.Since(began) > promptly {
 		t.Errorf("after %v: %v", time.Since(began), b.err)
 	}
 	awaitHolders(t, w, 0)
@@ -240,11 +240,10 @@ func TestCloseWhileOpening(t *testing.T) {
 	w.open(h)
 	b := w.attach(h, 0)
 	b.untilState(wire.ShellOpening)
-	began := time.Now()
 	must(t, h.Close(t.Context(), owner, shellID))
 	b.untilEnd()
-	if b.status.State != wire.ShellEnded || time.Since(began) > 5*time.Second {
-		t.Errorf("after %v: %+v", time.Since(began), b.status)
+	if b.status.State != wire.ShellEnded || b.status.Message != "You ended this shell." { // and not that the device does not answer
+		t.Errorf("%+v", b.status)
 	}
 }
 
@@ -264,10 +263,13 @@ func TestBrowsersAreCounted(t *testing.T) {
 func TestShellWithoutBrowserExpires(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.life = 300 * time.Millisecond
+	w.life = 5 * time.Second
 	h := w.hub()
 	w.open(h)
+	b := w.attach(h, 0) // until it is open, however long that takes
+	b.untilState(wire.ShellOpen)
 	awaitHolders(t, w, 1)
+	b.a.Close()
 	awaitHolders(t, w, 0)
 	if list, err := h.List(t.Context(), owner); err != nil || len(list) != 0 {
 		t.Errorf("list: %v %v", list, err)

@@ -18,10 +18,10 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/agent/hold"
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/sshdtest"
@@ -36,15 +36,21 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 const (
 	deviceID = "dev_01JD0000000000000000000000"
 	owner    = "usr_01JD0000000000000000000000"
 	shellID  = "shl_01JD0000000000000000000000"
-	patience = 20 * time.Second
 )
+
+// patience is how long a test waits for what must come: only what never comes is a fault here, on a machine that does other
+// things too.
+const patience = time.Minute
+
+// promptly is for what must come within two seconds (rule 17), counted likewise: nothing that ends by itself ends as soon.
+const promptly = 30 * time.Second
 
 // world is a device with a real sshd, and what of a hub outlives its process.
 type world struct {

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/aditdev/adit/internal/porttest"
 )
 
 // Server is a running sshd that admits its own user by certificates of one CA.
@@ -150,10 +152,7 @@ func hostKey(t testing.TB, file string) ssh.PublicKey {
 
 // freeAddress is a port that was free a moment ago: sshd does not say which one it took for port 0.
 func freeAddress(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return porttest.Address(t)
 }
 
 func write(t testing.TB, path, content string) {

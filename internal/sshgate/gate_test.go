@@ -31,7 +31,7 @@ func TestForwardReachesTheDevice(t *testing.T) {
 			t.Errorf("%s: %q, %v", to, got, err)
 		}
 	}
-	eventually(t, 2*time.Second, "no stream is left", func() bool { return len(r.tunnel.Streams()) == 0 })
+	eventually(t, "no stream is left", func() bool { return len(r.tunnel.Streams()) == 0 })
 }
 
 // Rules 2 and 3: each channel open is checked against the live policy, and refused with the reason of the table.
@@ -109,8 +109,8 @@ func ends(t *testing.T, what string, wait func()) {
 	go func() { wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(2 * time.Second):
-		t.Errorf("%s goes on after two seconds", what)
+	case <-time.After(patience / 2): // as on a machine that does other things too; nothing here waits for a moment to come
+		t.Errorf("%s goes on", what)
 	}
 }
 
@@ -149,7 +149,7 @@ func TestEverythingElseIsRefused(t *testing.T) {
 	if ok, _, err := broker.SendRequest("tcpip-forward", true, none); ok || err != nil {
 		t.Errorf("a forward without a port: %v, %v", ok, err)
 	}
-	eventually(t, time.Second, "the refusals are in the log", func() bool {
+	eventually(t, "the refusals are in the log", func() bool {
 		log := r.log.String()
 		return strings.Contains(log, "type=tcpip-forward") && strings.Contains(log, "type=x11")
 	})
@@ -208,12 +208,11 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// Rule 5: refused channels leave nothing behind.
+// Rule 5: refused channels leave nothing behind. Not parallel: it looks at the heap.
 func TestRefusedChannelsLeaveNothing(t *testing.T) {
-	t.Parallel()
 	r := newRig(t)
 	c := r.come("dan", r.danKey)
-	const channels = 100_000
+	const channels, each = 20_000, 200 // bytes: less than the least that an SSH channel takes
 	refuse := func(n int) {
 		for range n {
 			if _, _, err := c.OpenChannel("nonsense", nil); err == nil {
@@ -222,9 +221,11 @@ func TestRefusedChannelsLeaveNothing(t *testing.T) {
 		}
 	}
 	refuse(channels / 10)
+	r.log.reset()
 	before := heap()
 	refuse(channels)
-	if grown := heap() - before; grown > 8<<20 {
+	r.log.reset()
+	if grown := heap() - before; grown > channels*each {
 		t.Errorf("%d refused channels cost %d bytes", channels, grown)
 	}
 	if _, err := c.Dial("tcp", "nowhere.adit:22"); err == nil {
@@ -261,14 +262,15 @@ func TestChannelsAreCapped(t *testing.T) {
 // A peer fills no log.
 func TestNoiseIsBounded(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r, began := newRig(t), time.Now()
 	for _, c := range []*ssh.Client{r.come("dan", r.danKey), r.station("broker")} {
 		for range 2000 {
 			_, _, err := c.SendRequest("nonsense", true, nil)
 			must(t, err)
 		}
 	}
-	if lines := strings.Count(r.log.String(), "level=WARN"); lines > 300 {
-		t.Errorf("%d warnings for 4000 requests", lines)
+	took := time.Since(began) // a line a second is allowed to each
+	if lines := strings.Count(r.log.String(), "level=WARN"); lines > 300+2*int(took.Seconds()) {
+		t.Errorf("%d warnings for 4000 requests in %v", lines, took)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -83,7 +82,7 @@ func TestOffers(t *testing.T) {
 }
 
 func (r *rig) dial(target wire.Target) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return r.tunnel.Dial(ctx, tunnelRequest(r.ids["broker"], target))
 }
@@ -119,11 +118,11 @@ func TestClosedStreamsLeaveNothing(t *testing.T) {
 		must(t, err)
 		_ = conn.Close()
 	}
-	eventually(t, 5*time.Second, "the goroutines of closed streams are gone", func() bool { return runtime.NumGoroutine() < before+20 })
+	eventually(t, "the goroutines of closed streams are gone", func() bool { return runtime.NumGoroutine() < before+20 })
 
 	dan := r.come("dan", r.danKey)
 	for n := range 100 { // more than may be open at once
-		eventually(t, 5*time.Second, fmt.Sprintf("channel %d is open", n), func() bool {
+		eventually(t, fmt.Sprintf("channel %d is open", n), func() bool {
 			conn, err := dan.Dial("tcp", "broker.adit:1883")
 			if err == nil {
 				_ = conn.Close()
@@ -131,7 +130,7 @@ func TestClosedStreamsLeaveNothing(t *testing.T) {
 			return err == nil
 		})
 	}
-	eventually(t, 5*time.Second, "no stream is left", func() bool { return len(r.tunnel.Streams()) == 0 })
+	eventually(t, "no stream is left", func() bool { return len(r.tunnel.Streams()) == 0 })
 }
 
 // What was written before a close arrives, both ways.
@@ -183,6 +182,6 @@ func TestLostDeviceIsNoEnd(t *testing.T) {
 			t.Fatalf("a stream whose device was lost ends with %v", err)
 		}
 		_ = conn.Close()
-		eventually(t, 2*time.Second, "the device offline", func() bool { return !r.tunnel.Online(r.ids["broker"]) })
+		eventually(t, "the device offline", func() bool { return !r.tunnel.Online(r.ids["broker"]) })
 	}
 }

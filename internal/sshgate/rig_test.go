@@ -12,10 +12,10 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/access"
@@ -23,15 +23,17 @@ import (
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/hubkeys"
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/sshca"
 	"github.com/aditdev/adit/internal/sshgate"
 	"github.com/aditdev/adit/internal/sshsig"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const host = "adit.example.com"
 
@@ -55,7 +57,11 @@ type rig struct {
 	keys     map[string]ssh.Signer // of devices, by name
 	ids      map[string]string
 	log      *syncBuffer
+	ahead    atomic.Int64 // how far the hub's clock is, in nanoseconds
 }
+
+// now is the hub's clock.
+func (r *rig) now() time.Time { return time.Now().Add(time.Duration(r.ahead.Load())) }
 
 type syncBuffer struct {
 	mu   sync.Mutex
@@ -66,6 +72,13 @@ func (b *syncBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.Write(p)
+}
+
+// reset forgets what was written, and its memory.
+func (b *syncBuffer) reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.text = bytes.Buffer{}
 }
 
 func (b *syncBuffer) String() string {
@@ -96,9 +109,9 @@ func newRig(t testing.TB) *rig {
 	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx := context.Background()
 	var err error
-	r.store, err = store.Open(ctx, t.TempDir())
+	r.store, err = store.Open(ctx, storetest.Dir(t))
 	must(t, err)
-	r.gate, err = auth.NewGate(ctx, r.store, time.Now)
+	r.gate, err = auth.NewGate(ctx, r.store, r.now)
 	must(t, err)
 	r.accounts, err = auth.NewAccounts(r.store, r.gate)
 	must(t, err)
@@ -108,7 +121,7 @@ func newRig(t testing.TB) *rig {
 	must(t, err)
 	r.caKey, err = ssh.NewSignerFromKey(caKey)
 	must(t, err)
-	r.devices = devices.New(devices.Options{Store: r.store, Gate: r.gate, Events: events.New(r.store, time.Now), Now: time.Now, Log: log,
+	r.devices = devices.New(devices.Options{Store: r.store, Gate: r.gate, Events: events.New(r.store, r.now), Now: r.now, Log: log,
 		Keys: func() hubkeys.Ring { return hubkeys.Ring{Current: tunnelKey} }, UserCA: r.ca.AuthorizedKey(), URLs: []*url.URL{{Scheme: "https", Host: host}},
 		Drop: func(id string, cause error) { r.tunnel.Drop(id, cause) }})
 	r.tunnel = tunnelhub.New(tunnelhub.Options{Log: log, Key: tunnelKey, Hosts: []string{host}, Name: "test", Version: "test", Device: r.device})
@@ -119,7 +132,7 @@ func newRig(t testing.TB) *rig {
 
 // run runs the parts until the test ends.
 func (r *rig) run(log *slog.Logger) {
-	g := sshgate.New(sshgate.Options{Log: log, Now: time.Now, HostKey: r.hostKey, UserCA: r.ca.PublicKey(), URL: "https://" + host,
+	g := sshgate.New(sshgate.Options{Log: log, Now: r.now, HostKey: r.hostKey, UserCA: r.ca.PublicKey(), URL: "https://" + host,
 		Gate: r.gate, Accounts: r.accounts, Devices: r.devices, Tunnel: r.tunnel})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(r.t, err)
@@ -194,7 +207,7 @@ func (r *rig) enrol(name string) {
 // config is a client's, with the gate's host key pinned.
 func (r *rig) config(user string, signers ...ssh.Signer) *ssh.ClientConfig {
 	return &ssh.ClientConfig{User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(signers...)},
-		HostKeyCallback: ssh.FixedHostKey(r.hostKey.PublicKey()), Timeout: 5 * time.Second}
+		HostKeyCallback: ssh.FixedHostKey(r.hostKey.PublicKey()), Timeout: patience}
 }
 
 func (r *rig) login(user string, signers ...ssh.Signer) (*ssh.Client, error) {
@@ -255,15 +268,19 @@ func echo(channel ssh.Channel) {
 	_ = channel.Close()
 }
 
-func eventually(t testing.TB, within time.Duration, what string, check func() bool) {
+// patience is how long a test waits for what must come: only what never comes is a fault here, on a machine that does other
+// things too.
+const patience = time.Minute
+
+func eventually(t testing.TB, what string, check func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.After(within); !check(); {
+	for end := time.After(patience); !check(); {
 		select {
 		case <-tick.C:
 		case <-end:
-			t.Fatalf("not within %v: %s", within, what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }

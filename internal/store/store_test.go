@@ -17,14 +17,14 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
-	"go.uber.org/goleak"
 
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/store"
 	adsql "github.com/aditdev/adit/sql"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func open(t *testing.T, dir string) *store.Store {
 	t.Helper()
@@ -350,7 +350,7 @@ func TestFollowSeesAnotherProcess(t *testing.T) {
 	addUser(t, other, "cli@example.com")
 	for <-versions == before { // a further look at the same version is allowed
 	}
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > 30*time.Second { // it looks twice a second, on a machine that has nothing else to do
 		t.Errorf("seen after %v", took)
 	}
 	cancel()

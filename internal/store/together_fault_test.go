@@ -53,7 +53,7 @@ func TestWriteTogetherSurvivesAPanic(t *testing.T) {
 	if got := <-paniced; !strings.Contains(fmt.Sprint(got), "this one") {
 		t.Errorf("recovered %v", got)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {
@@ -77,7 +77,7 @@ func TestWriteSurvivesAPanic(t *testing.T) {
 		defer func() { _ = recover() }()
 		_ = st.WriteQuietly(t.Context(), func(*Queries) error { panic("this one") })
 	}()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := st.WriteQuietly(ctx, func(q *Queries) error { return q.PutSetting(ctx, PutSettingParams{Name: "next", Value: "1"}) }); err != nil {
 		t.Fatalf("after a panic: %v", err)

@@ -160,7 +160,7 @@ func session(t *testing.T, up, down []byte, cuts func(n int) (left [2]int, loses
 			_ = l.b.send(wire.Parked{Stream: 1})
 			over = true
 		case <-l.dead:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("stuck: opener %+v acceptor %+v", state(opener), state(acceptor))
 		}
 		if over {

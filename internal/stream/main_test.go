@@ -3,7 +3,7 @@ package stream
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/aditdev/adit/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }

@@ -24,7 +24,7 @@ func TestSilentProxy(t *testing.T) {
 	d := Dialer{Proxy: func(*url.URL) (*url.URL, error) { return at, nil }}
 	start := time.Now()
 	_, err = d.Dial(context.Background(), "https://hub.example/tunnel", nil, wire.SubprotocolTunnel)
-	if took := time.Since(start); CauseOf(err) != CauseTCP || took > stepTimeout+5*time.Second {
+	if took := time.Since(start); CauseOf(err) != CauseTCP || took > stepTimeout+time.Minute {
 		t.Fatalf("after %v: %v", took, err)
 	}
 }

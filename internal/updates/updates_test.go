@@ -12,6 +12,7 @@ import (
 
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/updates"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -28,7 +29,7 @@ var kitchen = store.Device{ID: "dev_1", Name: "kitchen"}
 // and the types of the events.
 func try(t *testing.T, answer func(u *updates.Updates, m *machine, ask wire.Update) error, wait time.Duration) (last updates.Update, kinds string) {
 	t.Helper()
-	st, err := store.Open(t.Context(), t.TempDir())
+	st, err := store.Open(t.Context(), storetest.Dir(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -112,7 +112,7 @@ func killedInAStream(t *testing.T, version string) {
 				way = 0
 			case p = <-atLocal:
 				way = 1
-			case <-time.After(time.Minute):
+			case <-time.After(3 * time.Minute):
 				t.Fatalf("nothing more came after %v", next)
 			}
 		}

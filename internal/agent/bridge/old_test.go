@@ -11,11 +11,12 @@ import (
 
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/mqtttest"
+	"github.com/aditdev/adit/internal/porttest"
 )
 
 // A real broker that refuses the bridge bit is spoken to without it, and what it sends back goes round no second time.
 func TestABrokerThatKnowsNoBridges(t *testing.T) {
-	address := mqtttest.Free(t)
+	address := porttest.Address(t)
 	old := mochi.New(&mochi.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err := old.AddHook(&auth.AllowHook{}, nil); err != nil {
 		t.Fatal(err)

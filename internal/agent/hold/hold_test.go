@@ -23,9 +23,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/aditdev/adit/internal/agent/hold"
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -38,10 +37,10 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // device is a login with a home of its own in which shells are held.
 type device struct {

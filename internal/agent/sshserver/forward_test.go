@@ -30,7 +30,7 @@ func TestLocalAndDynamicForwarding(t *testing.T) {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(r.dir, "local")
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	args := append(r.options("id"), "-N", "-L", socket+":127.0.0.1:"+port, "-D", socks, r.login+"@127.0.0.1")
 	cmd := exec.CommandContext(ctx, "ssh", args...)
@@ -49,7 +49,7 @@ func TestLocalAndDynamicForwarding(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
 		text := strings.Repeat("there and back ", 1<<12)
 		go func() {
 			_, _ = io.WriteString(conn, text)

@@ -20,9 +20,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/sshdtest"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	_ = HearHangUps() // the tests may run below nohup, as an agent may
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 const testDevice = "dev_01JD0000000000000000000000"
@@ -140,7 +140,7 @@ func (r *rig) certificate(key ssh.PublicKey, login string, change func(*ssh.Cert
 	now := time.Now()
 	cert := &ssh.Certificate{
 		Key: key, CertType: ssh.UserCert, KeyId: "ada", ValidPrincipals: []string{testDevice + "/" + login},
-		ValidAfter: uint64(now.Add(-5 * time.Minute).Unix()), ValidBefore: uint64(now.Add(5 * time.Minute).Unix()),
+		ValidAfter: uint64(now.Add(-5 * time.Minute).Unix()), ValidBefore: uint64(now.Add(time.Hour).Unix()),
 		Permissions: ssh.Permissions{Extensions: map[string]string{"permit-pty": "", "permit-port-forwarding": ""}},
 	}
 	ca := r.ca
@@ -192,7 +192,7 @@ func (r *rig) options(key string) []string {
 func (r *rig) run(program, key, stdin string, args ...string) (stdout, stderr string, err error) {
 	r.t.Helper()
 	sshdtest.NeedTools(r.t, program)
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	argv := r.options(key)
 	for _, a := range args {
@@ -493,7 +493,7 @@ func TestChannelsAreCounted(t *testing.T) {
 		t.Error("one more channel than allowed was opened")
 	}
 	_ = opened[0].Close()
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		ch, requests, err := client.OpenChannel("session", nil)
 		if err == nil {
 			go ssh.DiscardRequests(requests)
@@ -514,7 +514,7 @@ func TestSilentClientIsCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetReadDeadline(time.Now().Add(handshakeTimeout + 5*time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(handshakeTimeout + time.Minute))
 	if _, err := io.Copy(io.Discard, conn); err != nil {
 		t.Errorf("still open after the handshake's time: %v", err)
 	}
@@ -547,7 +547,7 @@ func newLines(r io.Reader) *lines {
 // expect waits for each of want in turn, passing over what a shell says besides.
 func (l *lines) expect(t *testing.T, want ...string) {
 	t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(time.Minute)
 	for _, w := range want {
 		for got, ok := "", true; got != w; {
 			select {

@@ -172,6 +172,9 @@ func (w *words) matchBytes(token string, rest []byte) ([]byte, error) {
 	}
 	choices := []string{token}
 	if token[0] != '"' && token[0] != '\'' {
+		if first, last, ok := strings.Cut(token, ".."); ok {
+			return matchRange(first, last, rest)
+		}
 		choices = strings.Split(token, "|")
 	}
 	for _, choice := range choices {
@@ -184,6 +187,19 @@ func (w *words) matchBytes(token string, rest []byte) ([]byte, error) {
 		}
 	}
 	return nil, fmt.Errorf("want %s, got % x (%q)", token, rest, rest)
+}
+
+// matchRange takes a number that is first, last, or between them.
+func matchRange(first, last string, rest []byte) ([]byte, error) {
+	from, err := hex.DecodeString(first)
+	to, err2 := hex.DecodeString(last)
+	if err := errors.Join(err, err2); err != nil {
+		return nil, err
+	}
+	if len(from) != len(to) || len(rest) < len(from) || bytes.Compare(rest[:len(from)], from) < 0 || bytes.Compare(rest[:len(to)], to) > 0 {
+		return nil, fmt.Errorf("want %s to %s, got % x", first, last, rest)
+	}
+	return rest[len(from):], nil
 }
 
 // taken reports whether another that is called the same but for its digit has these bytes.

@@ -27,14 +27,14 @@ def connect(name, will=None):
     client.on_subscribe = lambda c, _, mid, granted, *more: c.answers.put([int(getattr(q, "value", q)) for q in granted])
     client.connect(host, int(port), 30)
     client.loop_start()
-    code = client.answers.get(timeout=10)
+    code = client.answers.get(timeout=60)
     assert code == 0, code
     return client
 
 
 def subscribe(client, topic, qos):
     client.subscribe(topic, qos)
-    granted = client.answers.get(timeout=10)
+    granted = client.answers.get(timeout=60)
     assert granted == [qos], granted
 
 
@@ -43,7 +43,7 @@ def publish(client, topic, payload, qos=1, retain=False):
 
 
 def wants(client, *want):
-    got = client.got.get(timeout=10)
+    got = client.got.get(timeout=60)
     assert got == want, (got, want)
 
 
@@ -68,7 +68,7 @@ for member in d, e:
     subscribe(member, "$share/" + unique + "/" + unique + "/shared", 1)
 for i in range(10):
     publish(a, unique + "/shared", str(i))
-got = [[member.got.get(timeout=10)[2] for _ in range(5)] for member in (d, e)]
+got = [[member.got.get(timeout=60)[2] for _ in range(5)] for member in (d, e)]
 assert sorted(got[0] + got[1]) == [str(i) for i in range(10)], got
 
 for client in a, c, d, e:

@@ -122,7 +122,7 @@ func connectPaho5(t *testing.T, g target, door, id, will string, got chan<- stri
 		t.Fatal(err)
 	}
 	conn = packets.NewThreadSafeConn(conn) // it writes a packet in pieces
-	c := paho5.NewClient(paho5.ClientConfig{Conn: conn, OnPublishReceived: []func(paho5.PublishReceived) (bool, error){
+	c := paho5.NewClient(paho5.ClientConfig{Conn: conn, PacketTimeout: patience, OnPublishReceived: []func(paho5.PublishReceived) (bool, error){
 		func(p paho5.PublishReceived) (bool, error) {
 			got <- message(p.Packet.Topic, p.Packet.Payload, p.Packet.QoS, p.Packet.Retain)
 			return true, nil

@@ -18,9 +18,10 @@
 //	a< BYTES   one packet comes, and is this
 //	a& BYTES   likewise, but steps of this kind that follow each other may come true in any order
 //	a! CODE    the server ends the connection. In 5.0 it says DISCONNECT with that code first (any failure where none is given; -- for not a word)
-//	a! CODE FROM..TO   and does so that long after the last step of a
+//	a! CODE TIME..   and does so, but not before TIME has passed since the last step of a
 //	a? CODE    the server refuses CONNECT: in 5.0 CONNACK with that code, then the end; in 3.1.1 the end without a word
 //	a= TIME    nothing comes for so long, and the connection stays
+//	a~ TIME BYTES   send byte by byte with TIME after each; the server ends the connection before all are sent
 //	a-         close without a word
 //	4| STEP    a step in 3.1.1 only; 5| likewise
 //
@@ -46,6 +47,6 @@
 //	@x         two bytes: whatever comes where it is first expected, from then on the same; @x1 and @x2 differ
 //	N*HH       a byte N times
 //
-// and, where they are expected, ?? for any byte, 00|10 for one of some, ?00|10 for a Reason Code of these at the end of an
-// acknowledgement, which may leave it out where it is 00, .. for any rest.
+// and, where they are expected, ?? for any byte, 00|10 for one of some, 01..10 for those and all between, ?00|10 for a Reason
+// Code of these at the end of an acknowledgement, which may leave it out where it is 00, .. for any rest.
 package conformance

@@ -3,13 +3,13 @@ package conformance
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
 
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/sshdtest"
 )
 
@@ -17,7 +17,7 @@ import (
 func mosquitto(t *testing.T) target {
 	t.Helper()
 	sshdtest.NeedTools(t, "mosquitto")
-	tcp, ws := freePort(t), freePort(t)
+	tcp, ws := porttest.Free(t), porttest.Free(t)
 	dir := t.TempDir()
 	conf := fmt.Sprintf("allow_anonymous true\npersistence false\nper_listener_settings false\nlistener %d 127.0.0.1\nlistener %d 127.0.0.1\nprotocol websockets\n", tcp, ws)
 	file := filepath.Join(dir, "mosquitto.conf")
@@ -47,16 +47,6 @@ func mosquitto(t *testing.T) target {
 		})
 	}
 	return g
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // What Debian's Mosquitto 2.0 does otherwise than a row wants, and why the row stays.

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// patience is how long what must come may take.
-const patience = 10 * time.Second
+// patience is how long what must come may take: on a machine that does other things too, where only what never comes is a fault.
+const patience = time.Minute
 
 // dial opens a connection to a broker.
 type dial func() (net.Conn, error)
@@ -96,6 +96,10 @@ func (r *run) step(s []step) error {
 		delete(r.peers, s[0].peer)
 		defer p.Close()
 		return r.refused(p, s[0].tokens[0])
+	case "~":
+		delete(r.peers, s[0].peer)
+		defer p.Close()
+		return r.slowly(p, s[0].tokens)
 	case "-":
 		delete(r.peers, s[0].peer)
 		return p.Close()
@@ -209,11 +213,11 @@ func (r *run) expect(p *peer, s []step) error {
 
 // ended expects that the server ends the connection, in 5.0 with a DISCONNECT of that code.
 func (r *run) ended(p *peer, tokens []string) error {
-	from, to, code := time.Duration(0), patience, ""
+	from, code := time.Duration(0), ""
 	for _, token := range tokens {
-		if first, second, ok := strings.Cut(token, ".."); ok {
+		if length, ok := strings.CutSuffix(token, ".."); ok {
 			var err error
-			if from, to, err = between(first, second); err != nil {
+			if from, err = time.ParseDuration(length); err != nil {
 				return err
 			}
 			continue
@@ -222,10 +226,10 @@ func (r *run) ended(p *peer, tokens []string) error {
 	}
 	said := -1
 	for {
-		packet, err := p.packet(time.Until(p.last.Add(to)))
+		packet, err := p.packet(time.Until(p.last.Add(patience)))
 		if err != nil {
 			if errors.Is(err, errNothing) {
-				return fmt.Errorf("after %s the connection is still there", to)
+				return fmt.Errorf("after %s the connection is still there", patience)
 			}
 			break
 		}
@@ -281,11 +285,27 @@ func (r *run) refused(p *peer, codes string) error {
 	return nil
 }
 
-func between(first, second string) (from, to time.Duration, err error) {
-	if from, err = time.ParseDuration(first); err == nil {
-		to, err = time.ParseDuration(second)
+// slowly sends byte by byte, and expects that the server does not wait for the last one.
+func (r *run) slowly(p *peer, tokens []string) error {
+	pause, err := time.ParseDuration(tokens[0])
+	if err != nil {
+		return err
 	}
-	return from, to, err
+	all, err := r.bytesOf(tokens[1:])
+	if err != nil {
+		return err
+	}
+	for _, b := range all {
+		_, _ = p.Write([]byte{b})
+		packet, err := p.packet(pause)
+		if err == nil {
+			return fmt.Errorf("in place of the end comes % x", packet)
+		}
+		if !errors.Is(err, errNothing) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the server has waited for all %d bytes", len(all))
 }
 
 // silent expects that nothing comes for some time.

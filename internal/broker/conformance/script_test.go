@@ -33,7 +33,7 @@ type step struct {
 
 var (
 	rowHead  = regexp.MustCompile(`^== ([a-z0-9-]+)((?: [45]:[0-9.,-]+)+)$`)
-	stepHead = regexp.MustCompile(`^(?:([45])\| )?(?:(connect|sub|pub|get|quiet) ([A-Za-z]\w*)|([A-Za-z]\w*)([><&!?=-]))(?: (.*))?$`)
+	stepHead = regexp.MustCompile(`^(?:([45])\| )?(?:(connect|sub|pub|get|quiet) ([A-Za-z]\w*)|([A-Za-z]\w*)([><&!?=~-]))(?: (.*))?$`)
 )
 
 // rows reads those of a folder.

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/aditdev/adit/internal/porttest"
 )
 
 // hub is adit-hub as a process, with the tester as a user of it who may everything.
@@ -30,7 +32,7 @@ func wholeHub(t *testing.T) *hub {
 	if out, err := exec.Command("go", "build", "-o", program, "../../..").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	web, raw := freePort(t), freePort(t)
+	web, raw := porttest.Free(t), porttest.Free(t)
 	env := append(os.Environ(), fmt.Sprintf("PORT=%d", web), fmt.Sprintf("ADIT_URL=http://localhost:%d", web), fmt.Sprintf("ADIT_MQTT_ADDR=127.0.0.1:%d", raw),
 		"ADIT_SECRET=for-this-test-only-0123456789abcdef", "ADIT_DATA="+filepath.Join(dir, "data"))
 	h := &hub{cmd: exec.Command(program, "serve")}

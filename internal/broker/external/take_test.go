@@ -10,6 +10,7 @@ import (
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 )
 
 // taker wants what is below devices/ and keeps payloads in memory.
@@ -47,7 +48,7 @@ func TestTakingOutlivesTheHub(t *testing.T) {
 	t.Parallel()
 	engine := newMosquitto(t)
 	k := &taker{}
-	st, err := store.Open(t.Context(), t.TempDir())
+	st, err := store.Open(t.Context(), storetest.Dir(t))
 	if err != nil {
 		t.Fatal(err)
 	}

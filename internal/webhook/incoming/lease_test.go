@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aditdev/adit/internal/storetest"
 )
 
 // slow is a body that takes its time, by the bench's clock.
@@ -27,7 +29,7 @@ func (s *slow) Read(p []byte) (int, error) {
 // same beside whoever accepted it.
 func TestLeaseBeginsBehindTheBody(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, t.TempDir()) // does not run: what it accepts stays leased
+	b := newBench(t, storetest.Dir(t)) // does not run: what it accepts stays leased
 	s := b.publishing(nil)
 	_, err := b.Receive(t.Context(), Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug}, Header: http.Header{},
 		Length: 1, Body: &slow{strings.NewReader("x"), b, 2 * lease}})
@@ -39,18 +41,18 @@ func TestLeaseBeginsBehindTheBody(t *testing.T) {
 	}
 }
 
-// Who waits five seconds waits from when the body is there: a slow one is not over before it began.
+// Who waits half a minute waits from when the body is there: a slow one is not over before it began.
 func TestWaitBeginsBehindTheBody(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, t.TempDir())
+	b := newBench(t, storetest.Dir(t))
 	b.run()
 	s := b.publishing(nil)
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	received := make(chan error, 1)
 	go func() {
-		_, err := b.Receive(ctx, Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug, RawQuery: "wait=5s"}, Header: http.Header{},
-			Length: 1, Body: &slow{strings.NewReader("x"), b, 10 * time.Second}})
+		_, err := b.Receive(ctx, Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug, RawQuery: "wait=30s"}, Header: http.Header{},
+			Length: 1, Body: &slow{strings.NewReader("x"), b, 2 * MaxWait}})
 		received <- err
 	}()
 	select {

@@ -3,12 +3,11 @@ package incoming
 import (
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/webhook/transform"
 )
 
 func TestMain(m *testing.M) {
 	transform.WorkIfAsked()
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -135,7 +136,7 @@ func (b *bench) run() (stop func()) {
 
 func (b *bench) until(what string, is func() bool) {
 	b.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !is() {
@@ -175,7 +176,7 @@ func (b *bench) message() mqtt.Message {
 	select {
 	case m := <-b.broker.got:
 		return m
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		b.t.Fatal("nothing was published")
 		return mqtt.Message{}
 	}
@@ -222,7 +223,7 @@ func TestDeadHubsRequestIsAnothers(t *testing.T) {
 // What cannot be published is tried again until it expires; then it has failed, says why, and there is an event.
 func TestPublishIsTriedUntilItExpires(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, t.TempDir())
+	b := newBench(t, storetest.Dir(t))
 	s := b.publishing(nil)
 	b.broker.set(wire.Errorf(wire.Offline, "The broker cannot be reached."))
 	b.run()
@@ -249,7 +250,7 @@ func TestPublishIsTriedUntilItExpires(t *testing.T) {
 // A repeat of what failed is done again, under the first id: its sender was never told that it was done.
 func TestRepeatOfFailedIsDoneAgain(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, t.TempDir())
+	b := newBench(t, storetest.Dir(t))
 	s := b.publishing(nil)
 	b.broker.set(wire.Errorf(wire.Forbidden, "no"))
 	b.run()
@@ -270,7 +271,7 @@ func TestRepeatOfFailedIsDoneAgain(t *testing.T) {
 // Keys are forgotten behind their time, and not before.
 func TestRepeatsAreForgotten(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, t.TempDir())
+	b := newBench(t, storetest.Dir(t))
 	s := b.publishing(func(s *Settings) {
 		s.Action = Action{Kind: ActionStore}
 		s.Dedupe = Dedupe{Header: "X-Id", Hours: new(2)}
@@ -292,7 +293,7 @@ func TestRepeatsAreForgotten(t *testing.T) {
 
 func TestSweepKeepsWhatWaits(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, t.TempDir())
+	b := newBench(t, storetest.Dir(t))
 	waits, kept := b.publishing(nil), b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore} })
 	for range 20 {
 		if _, err := b.send(kept, "0123456789"); err != nil {
@@ -337,7 +338,7 @@ func TestSourcesOfAnotherProcess(t *testing.T) {
 // Bodies in memory are bounded in all: whoever comes too much is told to come again, and nothing stays held.
 func TestBodiesInMemoryAreBounded(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, t.TempDir())
+	b := newBench(t, storetest.Dir(t))
 	s := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore} })
 	if !b.budget.TryAcquire(maxInMemory - 8<<10) {
 		t.Fatal("held before")
@@ -358,7 +359,7 @@ func TestBodiesInMemoryAreBounded(t *testing.T) {
 // when it is free again.
 func TestStrangersTakeNoOtherSourcesMemory(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, t.TempDir())
+	b := newBench(t, storetest.Dir(t))
 	attacked := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore} })
 	other := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore} })
 	stalled := b.lookup(attacked.Slug)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -32,7 +33,7 @@ func (b *bench) fill(s Source, n int) {
 // there still, and takes nothing.
 func TestSourceIsRemovedBitByBit(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, t.TempDir())
+	b := newBench(t, storetest.Dir(t))
 	s := b.publishing(nil)
 	const many = 20 * sweepAtOnce
 	b.fill(s, many)

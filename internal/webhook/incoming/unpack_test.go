@@ -6,13 +6,14 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
 // A small body may be a large one compressed. What it becomes in memory counts as what comes does.
 func TestDecompressedBodiesAreBounded(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, t.TempDir())
+	b := newBench(t, storetest.Dir(t))
 	s := b.publishing(func(s *Settings) {
 		s.MaxBytes = MaxBytes
 		s.Transform = &Transform{Kind: "jq", Text: `"x"`}

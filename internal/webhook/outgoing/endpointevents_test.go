@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/storetest"
 )
 
 // Of many receivers the URL is the secret. The log keeps it out, which nobody can correct later, and which other receivers get.
 func TestEventsOfEndpointsHaveNoURL(t *testing.T) {
 	t.Parallel()
-	r := stillRig(t, t.TempDir())
+	r := stillRig(t, storetest.Dir(t))
 	e := r.endpoint("http://127.0.0.1/services/T0/B0/s3cretpath")
 	_, err := r.Change(t.Context(), somebody, e.ID, Spec{URL: ptr("http://127.0.0.1/services/T0/B0/s3cretpath2")})
 	must(t, err)

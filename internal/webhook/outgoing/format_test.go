@@ -13,6 +13,7 @@ import (
 	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/webhook/transform"
 )
 
@@ -32,7 +33,7 @@ var kitchen = &access.Policy{Devices: map[string]access.Device{"dev_1": {Name: "
 // Both modes of CloudEvents are read by the standard's own library, whatever the payload.
 func TestCloudEvents(t *testing.T) {
 	t.Parallel()
-	r := stillRig(t, t.TempDir())
+	r := stillRig(t, storetest.Dir(t))
 	for name, c := range map[string]struct{ topic, payload, contentType, wantType, wantData string }{
 		"json":        {"devices/kitchen/t", `{"a":1}`, "", "application/json", `{"a":1}`},
 		"text":        {"devices/kitchen/t", "on, ünd", "", "text/plain; charset=utf-8", "on, ünd"},
@@ -71,7 +72,7 @@ func TestCloudEvents(t *testing.T) {
 // The standard format has a payload as a value of JSON, and says how.
 func TestStandardFormat(t *testing.T) {
 	t.Parallel()
-	r := stillRig(t, t.TempDir())
+	r := stillRig(t, storetest.Dir(t))
 	for payload, want := range map[string][2]string{`{"n":12345678901234567890}`: {`{"n":12345678901234567890}`, "json"}, "on": {`"on"`, "text"},
 		"\xff": {`"/w=="`, "base64"}, "": {`""`, "text"}, "1": {"1", "json"}} {
 		_, body := formatted(t, r, FormatStandard, nil, ofMQTT(received("cmds/kitchen/x", payload, ""), kitchen))
@@ -118,7 +119,7 @@ func TestHops(t *testing.T) {
 // What a person may not set, and what is not shown.
 func TestSpecs(t *testing.T) {
 	t.Parallel()
-	r := stillRig(t, t.TempDir())
+	r := stillRig(t, storetest.Dir(t))
 	good := "http://127.0.0.1:9/x"
 	for field, s := range map[string]Spec{
 		"url":             {URL: ptr("http://169.254.169.254/latest")},

@@ -59,7 +59,7 @@ func TestOrderOverFailures(t *testing.T) {
 func TestCancelInOrder(t *testing.T) {
 	t.Parallel()
 	to := newReceiver(t, status(500))
-	r := newRig(t)
+	r := newRig(t, byClock(&clock{at: time.Now()})) // which stands still: there is no second attempt
 	r.endpoint(to.URL, func(s *Spec) { s.Topics, s.Mode = &[]string{"#"}, ptr(ModeOrdered) })
 	r.publish(message("t", "1"), message("t", "2"))
 	eventually(t, "a failure", func() bool { return r.all(Filter{})[0].Attempts == 1 })
@@ -81,13 +81,13 @@ func TestOthersAreNotHeld(t *testing.T) {
 	t.Parallel()
 	hangs := newReceiver(t, func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() })
 	fails, works := newReceiver(t, status(503)), newReceiver(t, nil)
-	r := newRig(t)
+	r := newRig(t, byClock(&clock{at: time.Now()})) // which stands still: nothing is tried again, and the breaker stays open
 	topics := func(s *Spec) { s.Topics, s.Concurrency = &[]string{"#"}, ptr(32) }
 	r.endpoint(hangs.URL, topics, func(s *Spec) { s.Name = ptr("hangs") })
 	r.endpoint(hangs.URL, topics, func(s *Spec) { s.Name = ptr("hangs-too") })
 	bad := r.endpoint(fails.URL, topics)
 	r.endpoint(works.URL, topics)
-	const n = 200
+	const n = 120
 	for i := range n {
 		r.publish(message("t", strconv.Itoa(i)))
 	}

@@ -7,15 +7,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
 // TestMain lets the test binary be the worker that a Pool starts.
 func TestMain(m *testing.M) {
 	WorkIfAsked()
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // running is a pool with its loop, both until the test ends.
@@ -70,7 +69,7 @@ func TestApply(t *testing.T) {
 		{Template, `a } b } { c`, `a } b } { c`},
 		{Template, `{"temp": {{ .body.n }}, "s": {{ .body.door | tojson }}}`, `{"temp": 1.50, "s": "open"}`},
 	} {
-		out, err := p.Apply(t.Context(), Transform{test.kind, test.text}, input)
+		out, err := applyInTime(t, p, Transform{test.kind, test.text}, input)
 		if test.want == "" {
 			if wire.CodeOf(err) != wire.Invalid {
 				t.Errorf("%s: %s %v", test.text, out, err)
@@ -165,12 +164,16 @@ func TestHostilePrograms(t *testing.T) {
 		{JQ, `"` + strings.Repeat("a", 4000) + `" | [match("` + strings.Repeat("(a?)", 500) + `"; "g")] | length`, `The program`},
 	} {
 		begun := time.Now()
-		out, err := p.Apply(t.Context(), Transform{test.kind, test.text}, json.RawMessage(`{"path":"/a","a":"x"}`))
+		what, input := Transform{test.kind, test.text}, json.RawMessage(`{"path":"/a","a":"x"}`)
+		out, err := p.Apply(t.Context(), what, input)
+		if !strings.Contains(slow(), test.says) && wire.MessageOf(err) == slow() {
+			out, err = applyInTime(t, p, what, input)
+		}
 		if wire.CodeOf(err) != wire.Invalid || !strings.Contains(wire.MessageOf(err), test.says) {
 			t.Errorf("%.60q: %.60q %v", test.text, out, err)
 		}
 		t.Logf("%6.1f ms %.60q: %s", time.Since(begun).Seconds()*1000, test.text, wire.MessageOf(err))
-		if out, err := p.Apply(t.Context(), Transform{JQ, `.path`}, json.RawMessage(`{"path":"/a"}`)); err != nil || string(out) != "/a" {
+		if out, err := applyInTime(t, p, Transform{JQ, `.path`}, json.RawMessage(`{"path":"/a"}`)); err != nil || string(out) != "/a" {
 			t.Fatalf("behind %.60q the next program gives %q %v", test.text, out, err)
 		}
 	}
