@@ -158,7 +158,7 @@ func (r *rig) hostilePrograms() {
 				r.t.Logf("%s: after %v %s", name, a.took, a.body)
 			}
 		}()
-		if a := r.curl("/readyz"); a.status != http.StatusOK || a.took > 5*time.Second {
+		if a := r.curl("/readyz"); a.status != http.StatusOK || a.took > 20*time.Second {
 			r.t.Errorf("while a program %s, the hub says %d after %v", name, a.status, a.took)
 		}
 		<-done

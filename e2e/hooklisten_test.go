@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 const ownProgram = "127.0.0.1:3000" // of a developer, on the hub's machine for want of another
@@ -51,7 +50,7 @@ func (o *ownService) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 // hasAll waits until everything is there, in order and once.
 func (o *ownService) hasAll(want []string) {
 	o.t.Helper()
-	eventually(o.t, time.Minute, "all of it at the program", func() error {
+	eventually(o.t, patience, "all of it at the program", func() error {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		if len(o.came) < len(want) {
