@@ -131,9 +131,12 @@ func TestWithoutOurAgentComesBack(t *testing.T) {
 	if after := r.device.files(); after != before {
 		t.Errorf("after --uninstall:\n%s\nbefore:\n%s", after, before)
 	}
-	if left, err := r.device.try("pgrep", "-a", "ssh$|openssl"); err == nil {
-		t.Errorf("left running:\n%s", left)
-	}
+	eventually(t, patience, "nothing left running", func() error {
+		if left, err := r.device.try("pgrep", "-a", "ssh$|openssl"); err == nil {
+			return errorText(left)
+		}
+		return nil
+	})
 	r.device.sh("/usr/sbin/sshd -t")
 	if code.CommandOpenssl == "" {
 		t.Error("there is no line for openssl")

@@ -260,10 +260,11 @@ const actions = {
     await page.locator('[data-testid=output-text]').waitFor({ state: 'detached' });
     return text;
   },
-  /** Accessibility by axe: what is wrong, one line each. */
-  async axe() {
-    await page.evaluate(axeSource);
-    const result = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
+  /** Accessibility by axe: what is wrong, one line each. The rules about colours are few, and all that a scheme changes. */
+  async axe({ coloursAlone }) {
+    if (!(await page.evaluate(() => 'axe' in globalThis))) await page.evaluate(axeSource);
+    const rules = coloursAlone ? { runOnly: { type: 'rule', values: ['color-contrast', 'link-in-text-block'] } } : {};
+    const result = await page.evaluate((rules) => globalThis.axe.run(document, { resultTypes: ['violations'], preload: false, ...rules }), rules);
     return result.violations.map((v) => `${v.id} (${v.impact}): ${v.help}: ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160)).join(' | ')}`);
   },
   /** By how much the page is wider than its window, or what lies over it wider than its own frame. */

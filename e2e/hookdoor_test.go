@@ -163,9 +163,12 @@ func (r *rig) hostilePrograms() {
 		}
 		<-done
 	}
-	if workers := strings.Fields(r.host.sh("pgrep -f '[t]ransform-worker' || true")); len(workers) > 2 {
-		r.t.Errorf("%d workers are there", len(workers))
-	}
+	eventually(r.t, patience, "two workers at most", func() error {
+		if workers := strings.Fields(r.host.sh("pgrep -f '[t]ransform-worker' || true")); len(workers) > 2 {
+			return fmt.Errorf("%d are there", len(workers))
+		}
+		return nil
+	})
 }
 
 // hostileSignatures are wrong, missing, old, of the future, and twice the same.

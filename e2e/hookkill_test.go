@@ -177,7 +177,7 @@ func (r *rig) receiveHooks() *hooks {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: patience}
 	go func() { _ = server.Serve(l) }()
 	r.t.Cleanup(func() { _ = server.Close() })
 	return h

@@ -221,7 +221,7 @@ func TestHookForbiddenAddresses(t *testing.T) {
 	n.rebinds["rebind.adit.test"] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
 	n.byName["both.adit.test"] = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}
 	n.serve(r, "127.0.0.1:53")
-	r.host.write("/etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:1\n", 0o644)
+	r.host.write("/etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:20\n", 0o644)
 	r.stopHub("TERM")
 	r.startHub()
 

@@ -133,7 +133,7 @@ func (r *rig) serveHTTP(address string, h http.Handler) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: patience}
 	served := make(chan struct{})
 	go func() { defer close(served); _ = server.Serve(l) }()
 	r.t.Cleanup(func() { server.Close(); <-served })

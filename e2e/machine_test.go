@@ -63,7 +63,9 @@ func newMachine(t testing.TB, name, kind string) *machine {
 // end ends everything on the machine, and returns when nothing of it is left: its first process is gone only after all others
 // (pid_namespaces(7)), and unshare after that. Whoever removes the files then finds nobody who still writes to them.
 func (m *machine) end(unshare *exec.Cmd) {
-	if pid, err := strconv.Atoi(m.pid); err != nil || syscall.Kill(pid, syscall.SIGKILL) != nil {
+	late := time.AfterFunc(patience, func() { _ = unshare.Process.Kill() })
+	defer late.Stop()
+	if pid, err := strconv.Atoi(m.pid); err != nil || syscall.Kill(pid, syscall.SIGTERM) != nil {
 		_ = unshare.Process.Kill()
 	}
 	_ = unshare.Wait()
@@ -220,9 +222,7 @@ func inLine() (total time.Duration, tells bool) {
 func waits(t testing.TB, within func() time.Duration, what string, check func() error) time.Duration {
 	t.Helper()
 	start := time.Now()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		late := time.Since(start) > within()
 		err := check()
 		took := time.Since(start)
@@ -233,7 +233,7 @@ func waits(t testing.TB, within func() time.Duration, what string, check func() 
 		if late {
 			t.Fatalf("not %s within %v: %v", what, within().Round(time.Millisecond), err)
 		}
-		<-tick.C
+		passes(pause)
 	}
 }
 

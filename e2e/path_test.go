@@ -161,12 +161,17 @@ func (b *browser) sizeAgrees() {
 	})
 }
 
+// seqUntilLost prints 1 to 100000. From 20000 on it takes its time until somebody says that the socket is lost: however fast the machine
+// is, that happens in the middle.
+const seqUntilLost = `clear; echo; seq 1 20000; n=20001; while [ ! -e lost ] && [ $n -le 90000 ]; do seq $n $((n+199)); n=$((n+200)); sleep .05; done; ` +
+	`seq $n 100000; echo all-of-it-$((40+2))`
+
 // seqSurvivesLostSocket loses the browser's socket in the middle of a hundred thousand lines.
 func (r *rig) seqSurvivesLostSocket(b *browser) {
 	r.t.Helper()
 	b.do("size", ask{"width": 1280, "height": 800}, nil)
 	sockets := b.output().Attached
-	b.run("clear; echo; seq 1 100000; echo all-of-it-$((40+2))")
+	b.run(seqUntilLost)
 	eventually(r.t, patience, "in the middle of seq", func() error {
 		if !strings.Contains(b.output().Text, "\r\n20000\r\n") {
 			return errNotYet
@@ -174,7 +179,13 @@ func (r *rig) seqSurvivesLostSocket(b *browser) {
 		return nil
 	})
 	mend := r.cutBrowser()
-	passes(time.Second)
+	eventually(r.t, patience, "the socket lost", func() error {
+		if b.count("[data-testid=terminal][data-link=open]") > 0 {
+			return errNotYet
+		}
+		return nil
+	})
+	r.device.sh("touch /home/ada/lost")
 	mend()
 	b.sees("all-of-it-42")
 	o := b.output()

@@ -17,11 +17,14 @@ func TestTour(t *testing.T) {
 	t.Parallel()
 	r := newHub(t, "caddy")
 	r.startSSHD()
-	log, err := os.ReadFile(filepath.Join(r.dir, "hub.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	link := string(setupLink.Find(log))
+	var link string
+	eventually(t, patience, "the link in the hub's log", func() error {
+		log, err := os.ReadFile(filepath.Join(r.dir, "hub.log"))
+		if link = string(setupLink.Find(log)); err == nil && link == "" {
+			err = errNotYet
+		}
+		return err
+	})
 	b := r.browser()
 	b.open(link)
 	b.fill("#hub_name", "Workshop")
