@@ -12,6 +12,7 @@ import (
 // The site in Chromium, at one demo: every page, what opens over pages, and what people do there besides typing into
 // terminals.
 func TestSite(t *testing.T) {
+	t.Parallel()
 	l := newLaptop(t)
 	link := l.demo()
 	b := l.browser()
