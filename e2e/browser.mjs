@@ -11,6 +11,7 @@ const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/
 const options = JSON.parse(process.argv[2]);
 
 const context = await chromium.launchPersistentContext(options.profile, {
+  timeout: 120_000,
   executablePath: options.chromium ?? '/usr/bin/chromium',
   viewport: { width: 1280, height: 800 },
   permissions: ['clipboard-read', 'clipboard-write'],
@@ -21,7 +22,7 @@ const context = await chromium.launchPersistentContext(options.profile, {
     ...(options.resolve ? [`--host-resolver-rules=${options.resolve}`] : []),
   ],
 });
-context.setDefaultTimeout(20_000);
+context.setDefaultTimeout(60_000);
 
 // What a page must never do: break its own policy, or throw.
 const complaints = [];
@@ -259,10 +260,11 @@ const actions = {
     await page.locator('[data-testid=output-text]').waitFor({ state: 'detached' });
     return text;
   },
-  /** Accessibility by axe: what is wrong, one line each. */
-  async axe() {
-    await page.evaluate(axeSource);
-    const result = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
+  /** Accessibility by axe: what is wrong, one line each. The rules about colours are few, and all that a scheme changes. */
+  async axe({ coloursAlone }) {
+    if (!(await page.evaluate(() => 'axe' in globalThis))) await page.evaluate(axeSource);
+    const rules = coloursAlone ? { runOnly: { type: 'rule', values: ['color-contrast', 'link-in-text-block'] } } : {};
+    const result = await page.evaluate((rules) => globalThis.axe.run(document, { resultTypes: ['violations'], preload: false, ...rules }), rules);
     return result.violations.map((v) => `${v.id} (${v.impact}): ${v.help}: ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160)).join(' | ')}`);
   },
   /** By how much the page is wider than its window, or what lies over it wider than its own frame. */
@@ -281,11 +283,22 @@ const actions = {
   },
 };
 
+/** Longer than any answer takes: a page that hangs is said so. */
+const LATE = 180_000;
+
+function inTime(answer) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${LATE / 1000} s`)), LATE);
+  });
+  return Promise.race([answer, late]).finally(() => clearTimeout(timer));
+}
+
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line);
   let answer;
   try {
-    answer = { ok: true, value: (await actions[request.do](request)) ?? null };
+    answer = { ok: true, value: (await inTime(actions[request.do](request))) ?? null };
   } catch (error) {
     answer = { ok: false, error: String(error.message ?? error) };
   }

@@ -66,6 +66,8 @@ func startBrowser(t testing.TB, m *machine, env []string, options string) *brows
 			b.keepPicture()
 		}
 		in.Close()
+		late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() }) // its Chromium ends with the machine
+		defer late.Stop()
 		_ = cmd.Wait()
 	})
 	return b
@@ -156,7 +158,7 @@ func (b *browser) evaluate(code string, result any) {
 // becomes waits until an expression in the page is what is wanted.
 func (b *browser) becomes(code, want string) {
 	b.t.Helper()
-	eventually(b.t, 10*time.Second, fmt.Sprintf("%s is %.60q", code, want), func() error {
+	eventually(b.t, patience, fmt.Sprintf("%s is %.60q", code, want), func() error {
 		var got string
 		if err := b.try("evaluate", ask{"code": "String(" + code + ")"}, &got); err != nil {
 			return err

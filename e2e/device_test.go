@@ -6,7 +6,6 @@ import (
 	"context"
 	"os/exec"
 	"testing"
-	"time"
 )
 
 const login = "ada" // a person's account on the device
@@ -36,7 +35,7 @@ func (r *rig) pasteLine(request ask) string {
 	if err := r.call("POST", "/api/v1/install-codes", request, &code); err != nil {
 		r.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
 	defer cancel()
 	cmd := r.device.command(ctx, nil, "bash", "-c", code.Command)
 	out, err := cmd.CombinedOutput()

@@ -7,15 +7,15 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 )
 
 // The log of events in Chromium: live, filtered, on several pages, by keyboard, and how long it is kept.
 func TestEventPages(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "nginx")
 	c := &console{rig: r, browser: r.browser(), t: t}
 	r.pasteLine(ask{"name": "kitchen"})
-	eventually(t, 20*time.Second, "kitchen online", r.online("kitchen", true))
+	eventually(t, patience, "kitchen online", r.online("kitchen", true))
 	c.open(hubURL + "/app/login")
 	c.fill("#email", ownerEmail)
 	c.fill("#password", ownerPassword)
@@ -143,7 +143,7 @@ func (c *console) eventsKept() {
 	c.inspectBoth("retention")
 	c.fill("#keep-events_days", "400")
 	c.click("[data-testid=retention-form] [type=submit]")
-	eventually(c.t, 5*time.Second, "400 days are kept", func() error {
+	eventually(c.t, patience, "400 days are kept", func() error {
 		var kept ask
 		if err := c.call(http.MethodGet, "/api/v1/retention", nil, &kept); err != nil {
 			return err

@@ -97,7 +97,7 @@ func (r *rig) curl(path string, args ...string) hookReply {
 }
 
 func (r *rig) tryCurl(path string, args ...string) (a hookReply, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	fixed := []string{"curl", "-sS", "-i", "-H", "Expect:", "--cacert", filepath.Join(r.dir, "ca.pem"), "-w", "\n%{time_total}", hubURL + path}
 	out, err := r.host.command(ctx, nil, append(fixed, args...)...).CombinedOutput()
@@ -133,7 +133,7 @@ func (r *rig) serveHTTP(address string, h http.Handler) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: patience}
 	served := make(chan struct{})
 	go func() { defer close(served); _ = server.Serve(l) }()
 	r.t.Cleanup(func() { server.Close(); <-served })
@@ -185,7 +185,7 @@ func (r *rig) tested(endpoint string) hookAttempt {
 func (r *rig) attempt(delivery string, n int) hookAttempt {
 	r.t.Helper()
 	var d hookDelivery
-	eventually(r.t, time.Minute, fmt.Sprintf("attempt %d of %s", n, delivery), func() error {
+	eventually(r.t, patience, fmt.Sprintf("attempt %d of %s", n, delivery), func() error {
 		if err := r.call("GET", "/api/v1/hooks/deliveries/"+delivery, nil, &d); err != nil {
 			return err
 		}

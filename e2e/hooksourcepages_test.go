@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 )
 
 const (
@@ -24,12 +23,13 @@ type sourcePages struct {
 // The pages of sources and requests in Chromium: openssl and curl send what the page says, Mosquitto hears and answers it.
 // Each step goes on where the one before it ended.
 func TestHookSourcePages(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "nginx", "ADIT_MQTT_ADDR="+brokerAddress)
 	p := &sourcePages{console: &console{rig: r, browser: r.browser(), t: t}, lines: new(string)}
 	made := r.mqttCredential(ask{"kind": "user"})
 	p.username, p.password = made.username, made.password
 	r.pasteLine(ask{"name": "kitchen"})
-	eventually(t, 20*time.Second, "kitchen online", r.online("kitchen", true))
+	eventually(t, patience, "kitchen online", r.online("kitchen", true))
 	p.open(hubURL + "/app/login")
 	p.fill("#email", ownerEmail)
 	p.fill("#password", ownerPassword)

@@ -88,19 +88,21 @@ func (r *rig) answers(a hookReply, status int, contentType, body string) {
 	}
 }
 
-// refusesAtOnce has a sender wait for somebody who is not there. The machine of the tests is shared: the best of three is within a second.
+// refusesAtOnce has a sender wait for somebody who is not there. The machine of the tests is shared: the best of three is within a second
+// of what the hub's least answer takes there, ten times over.
 func (r *rig) refusesAtOnce(s hookSource) {
 	r.t.Helper()
-	best := time.Hour
+	best, least := time.Hour, time.Hour
 	for range 3 {
-		a := r.send(s, "?wait=10s", `{"door":"open"}`)
+		least = min(least, r.curl("/readyz").took)
+		a := r.send(s, "?wait=30s", `{"door":"open"}`)
 		if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 			r.t.Errorf("nobody is there, and the answer is %d %v: %s", a.status, a.header, a.body)
 		}
 		best = min(best, a.took)
 	}
-	if best > time.Second {
-		r.t.Errorf("nobody is there, which is said after %v", best)
+	if best > time.Second+10*least {
+		r.t.Errorf("nobody is there, which is said after %v, and that the hub is ready after %v", best, least)
 	}
 }
 
@@ -109,11 +111,11 @@ func (r *rig) answersByProperties() {
 	r.refusesAtOnce(s) // nobody listens yet
 	r.responder("cmds/kitchen/garage", "mqttv5", "%R %D %p", mosquittoReply("mqttv5",
 		`-t "$a" -D publish correlation-data "$b" -D publish content-type application/json -D publish user-property status 201 -m "{\"did\":$c}"`))
-	r.answers(r.send(s, "?wait=10s", `{"door":"open"}`), 201, "application/json", `{"did":{"door":"open"}}`)
+	r.answers(r.send(s, "?wait=30s", `{"door":"open"}`), 201, "application/json", `{"did":{"door":"open"}}`)
 	if a := r.send(s, "", `{"door":"shut"}`); a.id(r.t) == "" {
 		r.t.Error("a sender that does not wait gets no id")
 	}
-	if a := r.curl(s.path+"?wait=10s", "-d", `{"door":"open"}`); a.status != http.StatusUnauthorized {
+	if a := r.curl(s.path+"?wait=30s", "-d", `{"door":"open"}`); a.status != http.StatusUnauthorized {
 		r.t.Errorf("without the secret: %d %s", a.status, a.body)
 	}
 }
@@ -122,13 +124,13 @@ func (r *rig) answersByEnvelope() {
 	s := r.newSource("old", ask{"action": ask{"kind": "publish", "topic": "cmds/kitchen/old", "correlation": "envelope"}})
 	const take = `reply=$(printf %s "$a" | sed -n "s/.*\"reply\":\"\([^\"]*\)\".*/\1/p"); id=$(printf %s "$a" | sed -n "s/.*\"id\":\"\([^\"]*\)\".*/\1/p"); `
 	r.responder("cmds/kitchen/old", "mqttv311", "%p", take+mosquittoReply("mqttv311", `-t "$reply" -m done:"$a"`))
-	if a := r.send(s, "?wait=10s", `{"door":"open"}`); a.status != http.StatusOK || !strings.HasPrefix(a.body, "done:{") || !strings.Contains(a.body, `"payload":{"door":"open"}`) {
+	if a := r.send(s, "?wait=30s", `{"door":"open"}`); a.status != http.StatusOK || !strings.HasPrefix(a.body, "done:{") || !strings.Contains(a.body, `"payload":{"door":"open"}`) {
 		r.t.Errorf("the sender got %d %q", a.status, a.body)
 	}
 	header := r.newSource("evil", ask{"action": ask{"kind": "publish", "topic": "cmds/kitchen/evil", "correlation": "envelope"}})
 	r.responder("cmds/kitchen/evil", "mqttv311", "%p", take+mosquittoReply("mqttv311",
 		`-t "$reply" -m "{\"id\":\"$id\",\"payload\":\"text\",\"status\":418,\"content_type\":\"text/plain\\r\\nSet-Cookie: a=b\"}"`))
-	if a := r.send(header, "?wait=10s", `{}`); a.status != http.StatusTeapot || a.body != "text" || a.header.Get("Set-Cookie") != "" {
+	if a := r.send(header, "?wait=30s", `{}`); a.status != http.StatusTeapot || a.body != "text" || a.header.Get("Set-Cookie") != "" {
 		r.t.Errorf("with a content type of two lines the sender got %d %v %q", a.status, a.header, a.body)
 	}
 }
@@ -138,7 +140,7 @@ func (r *rig) staysSilent() {
 	r.responder("cmds/kitchen/silent", "mqttv5", "%R %D %p", `echo "$a $b" >/tmp/asked`)
 	a := r.send(s, "?wait=2s", `{"door":"open"}`)
 	location := a.header.Get("Location")
-	if a.status != http.StatusGatewayTimeout || !strings.HasPrefix(location, "/hook/requests/req_") || a.took < 2*time.Second || a.took > 12*time.Second {
+	if a.status != http.StatusGatewayTimeout || !strings.HasPrefix(location, "/hook/requests/req_") || a.took < 2*time.Second || a.took > 25*time.Second {
 		r.t.Fatalf("in silence the sender got %d, Location %q after %v: %s", a.status, location, a.took, a.body)
 	}
 	if a := r.curl(location); a.status != http.StatusAccepted {
@@ -161,14 +163,14 @@ func (r *rig) commandAnswers() {
 	s := r.newSource("door", ask{"action": ask{"kind": "command", "device": "kitchen", "command": "open-door", "arguments": ask{"door": "{{ .body.door }}"}}})
 	r.device.sh(`sed -i 's/^run = .*/run = false/' /etc/adit/agent.toml; grep -q '^run = false' /etc/adit/agent.toml`)
 	r.restartAgent()
-	if a := r.send(s, "?wait=10s", `{"door":"front"}`); a.status != http.StatusBadGateway || !strings.Contains(a.body, "policy.run") {
+	if a := r.send(s, "?wait=30s", `{"door":"front"}`); a.status != http.StatusBadGateway || !strings.Contains(a.body, "policy.run") {
 		r.t.Errorf("with the device's policy off: %d %s", a.status, a.body)
 	}
 	r.device.sh(`sed -i 's/^run = false/run = true/' /etc/adit/agent.toml`)
 	r.restartAgent()
-	r.answers(r.send(s, "?wait=10s", `{"door":"front"}`), 200, "application/json",
+	r.answers(r.send(s, "?wait=30s", `{"door":"front"}`), 200, "application/json",
 		`{"exit_code":3,"stdout":"front is open\n{\"door\":\"front\"}","stderr":"no light\n"}`)
-	if a := r.send(s, "?wait=10s", `{"door":"front; reboot"}`); a.status != http.StatusBadGateway || !strings.Contains(a.body, "door") {
+	if a := r.send(s, "?wait=30s", `{"door":"front; reboot"}`); a.status != http.StatusBadGateway || !strings.Contains(a.body, "door") {
 		r.t.Errorf("with a value that the pattern does not let through: %d %s", a.status, a.body)
 	}
 }
@@ -176,7 +178,7 @@ func (r *rig) commandAnswers() {
 // isNotThere asks a device that is offline: at once, whatever is asked of it.
 func (r *rig) isNotThere() {
 	r.device.run("/usr/local/bin/adit", "agent", "uninstall")
-	eventually(r.t, noticedWithin, "kitchen offline", r.online("kitchen", false))
+	promised(r.t, noticedWithin, "kitchen offline", r.online("kitchen", false))
 	for _, action := range []ask{
 		{"kind": "publish", "topic": "cmds/kitchen/away"},
 		{"kind": "command", "device": "kitchen", "command": "open-door", "arguments": ask{"door": "front"}},

@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 	"unicode"
 
 	"github.com/aditdev/adit/internal/wire"
@@ -22,6 +21,7 @@ var codeInLine = regexp.MustCompile(`ADIT_CODE='?([a-z2-7]{26})`)
 
 // What a device says of itself is text on every page: nothing of it runs, breaks the policy or turns a line around.
 func TestHostileDeviceIsText(t *testing.T) {
+	t.Parallel()
 	const script = `"><img src=x onerror="document.title='owned'">'`
 	const hostile = script + "\x1b[31m\u202e\u2066end"
 	l := newLaptop(t)
@@ -76,7 +76,7 @@ func (l *laptop) enroll(code, what string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return l.dial(ctx, "tcp", "127.0.0.1:8080") }}}
 	res, err := client.Post(demoURL+"/api/v1/enroll", "application/json", bytes.NewReader(body))
 	if err != nil {

@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 const (
@@ -62,7 +61,7 @@ func newHub(t testing.TB, proxy string, env ...string) *rig {
 	default:
 		startNginx(r.host, r.ca)
 	}
-	r.http = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
+	r.http = &http.Client{Timeout: patience, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: r.ca.pool, ServerName: hubName},
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return r.host.dial(ctx, "tcp", "10.77.0.1:443")
@@ -104,7 +103,7 @@ func (r *rig) stopHub(signal string) {
 // stopped waits until the hub is gone.
 func (r *rig) stopped() {
 	r.t.Helper()
-	eventually(r.t, 15*time.Second, "the hub stopped", func() error {
+	eventually(r.t, patience, "the hub stopped", func() error {
 		if out, err := r.host.try("bash", "-c", "! kill -0 $(cat /run/hub.pid) 2>&1"); err != nil {
 			return errorText(out)
 		}
@@ -114,7 +113,7 @@ func (r *rig) stopped() {
 
 func (r *rig) hubReady() {
 	r.t.Helper()
-	eventually(r.t, 30*time.Second, "the hub ready", func() error {
+	eventually(r.t, patience, "the hub ready", func() error {
 		res, err := r.http.Get(hubURL + "/readyz")
 		if err != nil {
 			return err

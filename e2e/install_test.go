@@ -6,11 +6,11 @@ import (
 	"bytes"
 	"context"
 	"testing"
-	"time"
 )
 
 // A machine without sshd and without root: the agent's built-in SSH server lets its one user in.
 func TestPlainUser(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "nginx")
 	r.device.sh("useradd -m -s /bin/bash " + login)
 	var code installCode
@@ -19,7 +19,7 @@ func TestPlainUser(t *testing.T) {
 	}
 	before := r.device.files()
 	t.Log(r.device.run("su", "-", login, "-c", code.Command))
-	eventually(t, onlineAfterInstall, "kitchen online", r.online("kitchen", true))
+	promised(t, onlineAfterInstall, "kitchen online", r.online("kitchen", true))
 	d, err := r.look("kitchen")
 	if err != nil {
 		t.Fatal(err)
@@ -31,17 +31,18 @@ func TestPlainUser(t *testing.T) {
 		t.Errorf("an install without root changed the system:\n%s", after)
 	}
 	r.login()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
 	defer cancel()
 	if got := r.adit(ctx, "ssh", login+"@kitchen", "hostname; id -un; echo $0").text(t); got != "kitchen\nada\n-bash\n" && got != "kitchen\nada\nbash\n" && got != "kitchen\nada\n/bin/bash\n" {
 		t.Errorf("adit ssh said %q", got)
 	}
 	r.device.run("su", "-", login, "-c", "~/.local/bin/adit agent uninstall")
-	eventually(t, noticedWithin, "kitchen gone", r.online("kitchen", false))
+	promised(t, noticedWithin, "kitchen gone", r.online("kitchen", false))
 }
 
 // The check looks, and touches nothing.
 func TestCheckOnlyLooks(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "nginx")
 	r.startSSHD()
 	var code installCode
@@ -57,6 +58,7 @@ func TestCheckOnlyLooks(t *testing.T) {
 
 // The short line has its code in a URL, so a person confirms the device.
 func TestShortLineWaitsForAPerson(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "caddy")
 	r.startSSHD()
 	var code installCode
@@ -74,11 +76,12 @@ func TestShortLineWaitsForAPerson(t *testing.T) {
 	if err := r.call("POST", "/api/v1/devices/kitchen/approve", nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, "kitchen online after the click", r.online("kitchen", true))
+	eventually(t, patience, "kitchen online after the click", r.online("kitchen", true))
 }
 
 // Taking it out leaves the machine as it was.
 func TestUninstall(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "nginx")
 	r.startSSHD()
 	before := r.device.files()
@@ -87,7 +90,7 @@ func TestUninstall(t *testing.T) {
 	if after := r.device.files(); after != before {
 		t.Errorf("after uninstalling:\n%s", after)
 	}
-	eventually(t, noticedWithin, "kitchen offline", r.online("kitchen", false))
+	promised(t, noticedWithin, "kitchen offline", r.online("kitchen", false))
 	r.device.sh("/usr/sbin/sshd -t")
 }
 

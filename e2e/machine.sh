@@ -34,8 +34,8 @@ printf '127.0.0.1 localhost %s\n10.77.0.1 hub.adit.test\n' "$name" >/etc/hosts
 echo 'nameserver 192.0.2.1' >/etc/resolv.conf # answers nobody: names come from /etc/hosts
 ip link set lo up
 
-echo up
 trap 'exit 0' TERM
+echo up
 while :; do
 	sleep 3600 &
 	wait $! || :

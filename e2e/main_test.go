@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // tools are the programs that the tests run, and the Debian package of each.
@@ -28,7 +29,31 @@ func TestMain(m *testing.M) {
 		fmt.Printf("e2e cannot run. Missing: %s\n", strings.Join(missing, ", "))
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if left := children(); left != "" {
+		fmt.Printf("e2e: processes are left: %s\n", left)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// children waits until this process has none, and names those that stay.
+func children() (left string) {
+	for late := time.Now().Add(patience); time.Now().Before(late); passes(20 * time.Millisecond) {
+		left = ""
+		lists, _ := filepath.Glob("/proc/self/task/*/children")
+		for _, list := range lists {
+			pids, _ := os.ReadFile(list) // the thread may have ended
+			for _, pid := range strings.Fields(string(pids)) {
+				line, _ := os.ReadFile("/proc/" + pid + "/cmdline")
+				left += pid + " " + strings.ReplaceAll(string(line), "\x00", " ") + "\n"
+			}
+		}
+		if left == "" {
+			return ""
+		}
+	}
+	return left
 }
 
 func missing() []string {

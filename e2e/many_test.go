@@ -9,23 +9,28 @@ import (
 )
 
 // What a list of 500 devices may cost. The machine of the tests is shared and draws without a graphics card: the aim,
-// which make bench shows, is a third of it.
+// which make bench shows, is a third of the bound, and where that is not enough for it, a key may take ten times what it takes
+// beside 20 devices.
 const (
 	keystrokeAim   = 50 * time.Millisecond
 	keystrokeBound = 3 * keystrokeAim
+	keystrokeTimes = 10
 	shiftBound     = 0.05
 )
 
 // manyDevices filters 500 devices, and sees that the list neither jumps as it arrives nor loses its place.
 func manyDevices(_ *laptop, b *browser) {
+	b.openMany(20)
+	few := b.filterKeystroke()
 	b.openMany(500)
 	b.fits("devices-500")
 	var shifted float64
 	b.evaluate(layoutShift, &shifted)
 	took := b.filterKeystroke()
-	b.t.Logf("500 devices: a keystroke of the filter is painted after %v, the layout shifted by %.3f", took.Round(time.Millisecond), shifted)
-	if took > keystrokeBound {
-		b.t.Errorf("a keystroke of the filter took %v, want at most %v", took, keystrokeBound)
+	b.t.Logf("500 devices: a keystroke of the filter is painted after %v, beside 20 after %v; the layout shifted by %.3f",
+		took.Round(time.Millisecond), few.Round(time.Millisecond), shifted)
+	if most := max(keystrokeBound, keystrokeTimes*few); took > most {
+		b.t.Errorf("a keystroke of the filter took %v, want at most %v", took, most)
 	}
 	if shifted > shiftBound {
 		b.t.Errorf("the layout shifted by %.3f, want at most %v", shifted, shiftBound)
@@ -106,8 +111,14 @@ func devices(n int) []ask {
 func (b *browser) filterKeystroke() time.Duration {
 	b.t.Helper()
 	b.click("[data-testid=device-filter]")
+	return b.paced([]string{"s", "e", "n", "s", "o", "r", "-", "4", "Backspace", "3", "Backspace", "2", "1"})
+}
+
+// paced types keys, and gives how long the middle one took until the page was painted with what it did.
+func (b *browser) paced(keys []string) time.Duration {
+	b.t.Helper()
 	var took []float64
-	b.do("paced", ask{"keys": []string{"s", "e", "n", "s", "o", "r", "-", "4", "Backspace", "3", "Backspace", "2", "1"}}, &took)
+	b.do("paced", ask{"keys": keys}, &took)
 	all := make([]time.Duration, len(took))
 	for i, ms := range took {
 		all[i] = time.Duration(ms * float64(time.Millisecond))

@@ -57,8 +57,8 @@ func (e *ear) next(t testing.TB) string {
 	select {
 	case line := <-e.lines:
 		return line
-	case <-time.After(20 * time.Second):
-		t.Fatalf("%s: no message within 20 s", e.name)
+	case <-time.After(patience):
+		t.Fatalf("%s: no message within %v", e.name, patience)
 		return ""
 	}
 }
@@ -75,8 +75,8 @@ func (e *ear) all(t testing.TB, last string) []string {
 				return all
 			}
 			all = append(all, line)
-		case <-time.After(20 * time.Second):
-			t.Fatalf("%s: no message %q within 20 s, after %q", e.name, last, all)
+		case <-time.After(patience):
+			t.Fatalf("%s: no message %q within %v, after %q", e.name, last, patience, all)
 		}
 	}
 }
@@ -170,7 +170,7 @@ func isMessage(line string) bool {
 // await returns when the subscription is there.
 func (v *voice) await(t testing.TB, id string, ready, ended chan struct{}, problem *bytes.Buffer) {
 	t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(patience)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -180,7 +180,7 @@ func (v *voice) await(t testing.TB, id string, ready, ended chan struct{}, probl
 		case <-ended:
 			t.Fatalf("%s ended: %s", v.name, problem)
 		case <-late:
-			t.Fatalf("%s has not subscribed within 20 s", v.name)
+			t.Fatalf("%s has not subscribed within %v", v.name, patience)
 		case <-tick.C:
 			if v.ready == nil && v.hears(id) == nil {
 				return
@@ -192,7 +192,7 @@ func (v *voice) await(t testing.TB, id string, ready, ended chan struct{}, probl
 func (v *voice) say(t testing.TB, all ...saying) {
 	t.Helper()
 	for _, args := range v.pub(newID(), all) {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		out, err := v.m.command(ctx, v.env, args...).CombinedOutput()
 		cancel()
 		if err != nil {

@@ -63,7 +63,7 @@ func (b *bridge) up(t *testing.T) {
 		{b.hub, b.local, "cmds/kitchen/" + b.name + "/in/ready", "down/in/ready"},
 	} {
 		e := way.to.hear(t, hearing{Filter: way.arrive, QoS: 0})
-		eventually(t, 40*time.Second, b.name+" bridges to "+way.arrive, func() error {
+		eventually(t, patience, b.name+" bridges to "+way.arrive, func() error {
 			way.from.say(t, saying{Topic: way.written, Payload: "ready"})
 			select {
 			case <-e.lines:
@@ -78,6 +78,7 @@ func (b *bridge) up(t *testing.T) {
 
 // everything has each message once on each side for ten seconds, with its QoS and whether it is retained.
 func (b *bridge) everything(t *testing.T) {
+	t.Parallel() // with the other bridges
 	b.up(t)
 	hubTree := "/kitchen/" + b.name + "/"
 	far := b.hub.hear(t, hearing{Filter: "+/kitchen/" + b.name + "/#", QoS: 2})
@@ -87,7 +88,7 @@ func (b *bridge) everything(t *testing.T) {
 		saying{Topic: "mix/both/kept-near", QoS: 1, Retain: true, Payload: "k"}, saying{Topic: "other/topic", QoS: 1, Payload: "c"})
 	b.hub.say(t, saying{Topic: "cmds" + hubTree + "in/1", QoS: 1, Payload: "d"}, saying{Topic: "shared" + hubTree + "both/far", QoS: 1, Payload: "e"},
 		saying{Topic: "cmds" + hubTree + "in/kept", QoS: 1, Retain: true, Payload: "k"}, saying{Topic: "shared" + hubTree + "both/kept-far", QoS: 1, Retain: true, Payload: "k"})
-	eventually(t, time.Minute, "ten seconds for what goes in circles", elapsed(10*time.Second))
+	passes(10 * time.Second) // for what goes in circles
 	b.hub.say(t, saying{Topic: "test" + hubTree + "end", QoS: 1, Payload: "end"})
 	b.local.say(t, saying{Topic: "end", QoS: 1, Payload: "end"})
 	want := []string{
@@ -139,11 +140,11 @@ func (b *bridge) publishMany(t *testing.T) {
 	b.device.sh(fmt.Sprintf("seq 1 %d | mosquitto_pub -V mqttv311 -p %s -l -q 1 -t up/out/cut", during, b.port))
 }
 
-// arrived reads until all of them are there, and some seconds on for those that come again.
-func (b *bridge) arrived(t *testing.T, e *ear) {
+// arrive reads until all of them are there, and gives how often each came.
+func (b *bridge) arrive(t *testing.T, e *ear) map[string]int {
 	t.Helper()
 	count := map[string]int{}
-	took := eventually(t, 2*time.Minute, b.name+": all are there", func() error {
+	took := eventually(t, 3*patience, b.name+": all are there", func() error {
 		for {
 			select {
 			case line := <-e.lines:
@@ -158,7 +159,13 @@ func (b *bridge) arrived(t *testing.T, e *ear) {
 		}
 		return nil
 	})
-	eventually(t, time.Minute, "some seconds for what comes again", elapsed(5*time.Second))
+	t.Logf("%s: %d messages within %v", b.name, len(count), took.Round(time.Millisecond))
+	return count
+}
+
+// onceEach reads what has come since, and finds each message once.
+func (b *bridge) onceEach(t *testing.T, e *ear, count map[string]int) {
+	t.Helper()
 	b.hub.say(t, saying{Topic: "devices/kitchen/" + b.name + "/out/cut", QoS: 1, Payload: "end"})
 	for _, line := range e.all(t, "end") {
 		count[line]++
@@ -175,7 +182,6 @@ func (b *bridge) arrived(t *testing.T, e *ear) {
 	if twice > 0 || len(count) != during {
 		t.Errorf("%s: %d messages, %d of them more than once, want %d once each", b.name, len(count), twice, during)
 	}
-	t.Logf("%s: %d messages within %v", b.name, len(count), took.Round(time.Millisecond))
 }
 
 // Mosquitto's bridges through the agent's port, one as it comes and one of MQTT 5, and the agent's own bridge.
@@ -194,9 +200,11 @@ func TestMQTTBridge(t *testing.T) {
 	r.mosquitto("own", ownPort, "")
 	r.mosquitto("defaults", "2001", mosquittoBridge("defaults", bridges[0].lines()))
 	r.mosquitto("v5", "2002", mosquittoBridge("v5", bridges[1].lines(), "bridge_protocol_version mqttv50"))
-	for _, b := range bridges {
-		t.Run(b.name, b.everything)
-	}
+	t.Run("everything", func(t *testing.T) {
+		for _, b := range bridges {
+			t.Run(b.name, b.everything)
+		}
+	})
 	log := r.device.sh("cat /var/log/mosquitto-defaults.log /var/log/mosquitto-v5.log")
 	if n := strings.Count(log, "Connecting bridge (step 1)"); n != 2 {
 		t.Errorf("Mosquitto's two bridges connected %d times, want each at its first try", n)
@@ -215,15 +223,20 @@ func cutBridges(t *testing.T, r *rig, bridges []*bridge) {
 		ears[b] = b.hub.hear(t, hearing{Filter: "devices/kitchen/" + b.name + "/out/cut", QoS: 1})
 	}
 	r.cut()
-	over := elapsed(outage)
+	over := time.After(outage)
 	for _, b := range bridges {
 		b.publishMany(t)
 	}
-	eventually(t, 2*outage, "the outage over", over)
+	<-over
 	r.heal()
-	eventually(t, noticedWithin, "kitchen back after the outage", r.online("kitchen", true))
+	promised(t, noticedWithin, "kitchen back after the outage", r.online("kitchen", true))
+	came := map[*bridge]map[string]int{}
 	for _, b := range bridges {
-		b.arrived(t, ears[b])
+		came[b] = b.arrive(t, ears[b])
+	}
+	passes(5 * time.Second) // for what comes again
+	for _, b := range bridges {
+		b.onceEach(t, ears[b], came[b])
 		ears[b].stop()
 	}
 }
@@ -272,7 +285,7 @@ func (r *rig) refusesCopiedLines(t *testing.T, corrected []string) {
 func ownTree(t *testing.T, hub, local speaker, port string) {
 	far := hub.hear(t, hearing{Filter: "home/devices/#", QoS: 1})
 	near := local.hear(t, hearing{Filter: "remote/cmds/#", QoS: 1})
-	eventually(t, 40*time.Second, "a command arrives", func() error {
+	eventually(t, patience, "a command arrives", func() error {
 		hub.say(t, saying{Topic: "cmds/cellar/light", QoS: 1, Payload: "on"})
 		select {
 		case line := <-near.lines:
@@ -312,7 +325,7 @@ func TestMQTTSnippets(t *testing.T) {
 	if out := r.device.run("adit", "agent", "mqtt-check", "/etc/mosquitto-pasted.conf"); strings.Contains(out, "probably") {
 		t.Errorf("mqtt-check has doubts about what the page gives:\n%s", out)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
 	defer cancel()
 	hub := pahoGo5{r, r.mqttCredential(ask{"kind": "user"})}
 	for name, port := range map[string]string{"mosquitto.conf": "2001", "agent.toml": ownPort} {
@@ -320,7 +333,7 @@ func TestMQTTSnippets(t *testing.T) {
 			local := mosquitto(r.device, "mqttv5", "127.0.0.1", port)
 			far := hub.hear(t, hearing{Filter: "devices/kitchen/sensors/" + port + "/#", QoS: 1})
 			near := local.hear(t, hearing{Filter: "cmds/#", QoS: 1})
-			eventually(t, 40*time.Second, "a command arrives", func() error {
+			eventually(t, patience, "a command arrives", func() error {
 				hub.say(t, saying{Topic: "cmds/kitchen/light/" + port, QoS: 1, Payload: "on"})
 				select {
 				case line := <-near.lines:

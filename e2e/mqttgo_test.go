@@ -9,15 +9,12 @@ import (
 	"net/http"
 	"net/url"
 	"testing"
-	"time"
 
 	"github.com/eclipse/paho.golang/autopaho"
 	"github.com/eclipse/paho.golang/paho"
 	paho3 "github.com/eclipse/paho.mqtt.golang"
 	"github.com/gorilla/websocket"
 )
-
-const patience = 20 * time.Second
 
 // pahoGo is paho.mqtt.golang, which knows 3.1 and 3.1.1, over WebSocket.
 type pahoGo struct {

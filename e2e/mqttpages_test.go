@@ -7,16 +7,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // What stands around the MQTT console, in Chromium and against real Mosquitto clients: its settings, a device's own
 // broker, and what a device's page shows.
 func TestMQTTPages(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, "nginx", "ADIT_MQTT_ADDR="+brokerAddress)
 	c := &console{rig: r, browser: r.browser(), t: t}
 	r.pasteLine(ask{"name": "kitchen"})
-	eventually(t, 20*time.Second, "kitchen online", r.online("kitchen", true))
+	eventually(t, patience, "kitchen online", r.online("kitchen", true))
 	c.open(hubURL + "/app/login")
 	c.fill("#email", ownerEmail)
 	c.fill("#password", ownerPassword)
@@ -127,7 +127,7 @@ func (c *console) ownBroker() {
 	c.wait(topicRow("zigbee/door"), "open")
 	c.inspectBoth("mqtt-own")
 
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
 	defer cancel()
 	var heard strings.Builder
 	sub := c.device.command(ctx, nil, "mosquitto_sub", "-t", "zigbee/set", "-C", "1")

@@ -50,7 +50,7 @@ func text(s string) []byte { return append(binary.BigEndian.AppendUint16(nil, ui
 // connect gives the return code of CONNACK.
 func (a *arduino) connect(m *machine, username, password string) byte {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := m.dial(ctx, "tcp", lanAddress)
 	if err != nil {
@@ -243,7 +243,7 @@ func TestMQTTThing(t *testing.T) {
 	if got := a.message(); got != "cmds/kitchen/oven/heat 180" {
 		t.Errorf("the command typed in the console came as %q", got)
 	}
-	eventually(t, time.Minute, "a ping answered", func() error {
+	eventually(t, patience, "a ping answered", func() error {
 		select {
 		case <-a.pongs:
 			return nil
@@ -268,7 +268,7 @@ func (r *rig) tooLarge(a *arduino, b *browser) {
 	if got := a.message(); got != "cmds/kitchen/oven/heat "+largest {
 		r.t.Errorf("after a command that is too large came %q", got)
 	}
-	eventually(r.t, 10*time.Second, "two messages counted as too large", func() error {
+	eventually(r.t, patience, "two messages counted as too large", func() error {
 		listener, err := r.listener("192.168.7.1:1883")
 		if err == nil && (listener.Dropped != 2 || listener.Refused != 3 || len(listener.Things) != 2) {
 			err = fmt.Errorf("%+v", listener)

@@ -12,6 +12,7 @@ import (
 // The site in Chromium, at one demo: every page, what opens over pages, and what people do there besides typing into
 // terminals.
 func TestSite(t *testing.T) {
+	t.Parallel()
 	l := newLaptop(t)
 	link := l.demo()
 	b := l.browser()
@@ -85,7 +86,7 @@ func (p page) inspect(b *browser) {
 const runningAnimations = `document.getAnimations().filter((a) => a.playState === 'running').length`
 
 // inspectEverySize checks the page as it stands: accessible, within its policy, no wider than its window, and still where
-// that is wanted.
+// that is wanted. Of what is accessible, only colours differ in the dark.
 func (b *browser) inspectEverySize(name string) {
 	b.t.Helper()
 	for _, scheme := range []string{"light", "dark"} {
@@ -94,10 +95,10 @@ func (b *browser) inspectEverySize(name string) {
 			b.do("size", ask{"width": width, "height": 844}, nil)
 			at := fmt.Sprintf("%s-%s-%d", name, scheme, width)
 			if width == 1280 || width == 390 {
-				b.inspect(at)
-			} else {
-				b.fits(at)
+				b.accessible(at, scheme == "dark")
 			}
+			b.fits(at)
+			b.clean()
 		}
 	}
 	b.do("media", ask{"motion": "reduce"}, nil)
@@ -127,13 +128,19 @@ func (b *browser) inspectBoth(name string) {
 // inspect checks the page as it stands.
 func (b *browser) inspect(name string) {
 	b.t.Helper()
+	b.accessible(name, false)
+	b.fits(name)
+	b.clean()
+}
+
+// accessible has axe look at the page, or at its colours alone.
+func (b *browser) accessible(name string, coloursAlone bool) {
+	b.t.Helper()
 	var wrong []string
-	b.do("axe", nil, &wrong)
+	b.do("axe", ask{"coloursAlone": coloursAlone}, &wrong)
 	for _, w := range wrong {
 		b.t.Errorf("%s: %s", name, w)
 	}
-	b.fits(name)
-	b.clean()
 }
 
 // fits checks only the width. With ADIT_SHOTS it leaves a picture in that directory.

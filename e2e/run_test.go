@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // A laptop is a machine for `make run`: what it leaves behind, shells on the demo device among it, ends with the test.
@@ -34,7 +33,7 @@ func (l *laptop) demo() (link string) {
 	log := filepath.Join(l.dir, "demo.log")
 	_ = os.Remove(log)
 	l.daemon("demo", log, l.env(), built("adit-demo"))
-	eventually(l.t, 40*time.Second, "the demo running", func() error {
+	eventually(l.t, patience, "the demo running", func() error {
 		out, err := os.ReadFile(log)
 		if err != nil {
 			return err
@@ -55,7 +54,7 @@ const demoURL = "http://localhost:8080"
 func (l *laptop) stop() {
 	l.t.Helper()
 	l.signal("demo", "INT")
-	eventually(l.t, 20*time.Second, "the demo stopped", func() error {
+	eventually(l.t, patience, "the demo stopped", func() error {
 		if out, err := l.try("bash", "-c", "! kill -0 $(cat /run/demo.pid) 2>&1"); err != nil {
 			return errorText(out)
 		}
@@ -79,6 +78,7 @@ func (l *laptop) browser() *browser {
 
 // What a newcomer does first: make run, follow the link, see the demo device, open a shell; stop; and once more.
 func TestRun(t *testing.T) {
+	t.Parallel()
 	l := newLaptop(t)
 	first := l.demo()
 	b := l.browser()
@@ -86,7 +86,7 @@ func TestRun(t *testing.T) {
 	b.wait("[data-testid=device-row-demo]", "")
 	b.openShell(demoURL, "demo")
 	b.run("echo it-is-$((40+2))")
-	b.sees("it-is-42", 10*time.Second)
+	b.sees("it-is-42")
 	b.open(demoURL + "/app/mqtt?filter=devices/demo/%23&pane=publish")
 	b.wait(topicRow("devices/demo/sensors"), "")
 	b.fill("#mqtt-publish-topic", "cmds/demo/lamp")

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"time"
 )
 
 // sheets inspects what opens over pages, and the states of pages that need something to happen first.
@@ -78,7 +77,7 @@ func approveTerminal(l *laptop, b *browser) {
 	log := filepath.Join(l.dir, "login.log")
 	l.daemon("login", log, l.env(), built("adit"), "login", demoURL)
 	var link string
-	eventually(b.t, 10*time.Second, "told where to approve", func() error {
+	eventually(b.t, patience, "told where to approve", func() error {
 		out, err := os.ReadFile(log)
 		if link = cliLink.FindString(string(out)); err != nil || link == "" {
 			return errorText(out)
@@ -94,7 +93,7 @@ func approveTerminal(l *laptop, b *browser) {
 	b.click("[data-testid=cli-approve]")
 	b.wait("[data-testid=cli-approved]", "")
 	b.inspectBoth("cli-approved")
-	eventually(b.t, 10*time.Second, "the terminal signed in", func() error {
+	eventually(b.t, patience, "the terminal signed in", func() error {
 		if out, err := l.try("env", "HOME="+l.dir, built("adit"), "devices"); err != nil {
 			return errorText(out)
 		}

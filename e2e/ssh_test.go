@@ -19,7 +19,7 @@ func TestStockSSH(t *testing.T) {
 	r.startSSHD()
 	r.install()
 	r.login()
-	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
 	r.adit(ctx, "ssh-config").text(t)
 	r.device.sh("head -c 3M /dev/urandom >/home/ada/photo; chown ada: /home/ada/photo")
@@ -135,8 +135,8 @@ func (m *machine) serve(address, page string) {
 
 func (m *machine) fetches(t *testing.T, url, want string, args ...string) {
 	t.Helper()
-	eventually(t, 20*time.Second, "fetched "+url, func() error {
-		out, err := m.try(append([]string{"curl", "-sS", "-m", "5", url}, args...)...)
+	eventually(t, patience, "fetched "+url, func() error {
+		out, err := m.try(append([]string{"curl", "-sS", "-m", "20", url}, args...)...)
 		if err != nil || !strings.Contains(out, want) {
 			err = errorText(out)
 		}
