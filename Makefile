@@ -65,7 +65,7 @@ test: needs-node ## Go tests with -race, the site's tests, and the whole path in
 	@bin/tally \
 		-- 'site' sh -c 'cd static && npx --no-install vitest run --reporter=default --reporter=json --outputFile.json=../bin/vitest.json' \
 		-- 'go' go test -json -race -timeout 20m ./... \
-		-- 'e2e' env ADIT_E2E=1 go test -json -race -count=1 -parallel 4 -timeout 2h ./e2e
+		-- 'e2e' env ADIT_E2E=1 go test -json -race -count=1 -parallel 4 -timeout 45m ./e2e
 
 .PHONY: lint
 lint: needs-node $(SITE_PACKAGES) ## Formatting, vet, staticcheck, house rules, fresh generated code, svelte-check, shellcheck
