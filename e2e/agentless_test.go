@@ -58,8 +58,10 @@ func TestWithoutOurAgent(t *testing.T) {
 			}
 			v := r.visitor(c.form)
 			v.knows("kitchen")
+			v.reaches("kitchen")
 			v.basics(t)
 			r.certified(t)
+			v.reaches("kitchen")
 			if c.proxy == "nginx" {
 				v.forwards(t)
 				v.programs(t)
@@ -68,6 +70,19 @@ func TestWithoutOurAgent(t *testing.T) {
 			}
 		})
 	}
+}
+
+// reaches waits until the device's sshd is there: stock OpenSSH is online a moment before it has said what it forwards.
+func (v *visitor) reaches(name string) {
+	v.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	eventually(v.t, patience, "the sshd of "+name+" reached", func() error {
+		if out, err := v.stock(ctx, "ssh", name+".adit", "true").says(); err != nil {
+			return errorText(out)
+		}
+		return nil
+	})
 }
 
 // certified checks what the hub's certificates open there, and the limits of them and of the device's own key.

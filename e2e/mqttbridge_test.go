@@ -76,19 +76,24 @@ func (b *bridge) up(t *testing.T) {
 	}
 }
 
-// everything has each message once on each side for ten seconds, with its QoS and whether it is retained.
-func (b *bridge) everything(t *testing.T) {
-	t.Parallel() // with the other bridges
+// publishes one of each kind on both sides, and gives what is to hear it there: each message once, with its QoS and whether it is retained.
+func (b *bridge) publishes(t *testing.T) (far, near *ear) {
+	t.Helper()
 	b.up(t)
 	hubTree := "/kitchen/" + b.name + "/"
-	far := b.hub.hear(t, hearing{Filter: "+/kitchen/" + b.name + "/#", QoS: 2})
-	near := b.local.hear(t, hearing{Filter: "#", QoS: 2})
+	far = b.hub.hear(t, hearing{Filter: "+/kitchen/" + b.name + "/#", QoS: 2})
+	near = b.local.hear(t, hearing{Filter: "#", QoS: 2})
 	b.local.say(t, saying{Topic: "up/out/0", QoS: 0, Payload: "a"}, saying{Topic: "up/out/1", QoS: 1, Payload: "a"}, saying{Topic: "up/out/2", QoS: 2, Payload: "a"},
 		saying{Topic: "mix/both/near", QoS: 1, Payload: "b"}, saying{Topic: "up/out/kept", QoS: 1, Retain: true, Payload: "k"},
 		saying{Topic: "mix/both/kept-near", QoS: 1, Retain: true, Payload: "k"}, saying{Topic: "other/topic", QoS: 1, Payload: "c"})
 	b.hub.say(t, saying{Topic: "cmds" + hubTree + "in/1", QoS: 1, Payload: "d"}, saying{Topic: "shared" + hubTree + "both/far", QoS: 1, Payload: "e"},
 		saying{Topic: "cmds" + hubTree + "in/kept", QoS: 1, Retain: true, Payload: "k"}, saying{Topic: "shared" + hubTree + "both/kept-far", QoS: 1, Retain: true, Payload: "k"})
-	passes(10 * time.Second) // for what goes in circles
+	return far, near
+}
+
+// everything is there, and stops both ears.
+func (b *bridge) everything(t *testing.T, far, near *ear) {
+	hubTree := "/kitchen/" + b.name + "/"
 	b.hub.say(t, saying{Topic: "test" + hubTree + "end", QoS: 1, Payload: "end"})
 	b.local.say(t, saying{Topic: "end", QoS: 1, Payload: "end"})
 	want := []string{
@@ -200,11 +205,15 @@ func TestMQTTBridge(t *testing.T) {
 	r.mosquitto("own", ownPort, "")
 	r.mosquitto("defaults", "2001", mosquittoBridge("defaults", bridges[0].lines()))
 	r.mosquitto("v5", "2002", mosquittoBridge("v5", bridges[1].lines(), "bridge_protocol_version mqttv50"))
-	t.Run("everything", func(t *testing.T) {
-		for _, b := range bridges {
-			t.Run(b.name, b.everything)
-		}
-	})
+	ears := map[*bridge][2]*ear{}
+	for _, b := range bridges {
+		far, near := b.publishes(t)
+		ears[b] = [2]*ear{far, near}
+	}
+	passes(10 * time.Second) // for what goes in circles
+	for _, b := range bridges {
+		t.Run(b.name, func(t *testing.T) { b.everything(t, ears[b][0], ears[b][1]) })
+	}
 	log := r.device.sh("cat /var/log/mosquitto-defaults.log /var/log/mosquitto-v5.log")
 	if n := strings.Count(log, "Connecting bridge (step 1)"); n != 2 {
 		t.Errorf("Mosquitto's two bridges connected %d times, want each at its first try", n)
