@@ -158,6 +158,7 @@ func matrix(t *testing.T) map[string]line {
 		"POST /api/v1/hooks/deliveries/replay":                {object{"endpoint": "none"}, managers(404)},
 		"GET /api/v1/hooks/deliveries/:hook_delivery":         {nil, managers(404)},
 		"POST /api/v1/hooks/deliveries/:hook_delivery/replay": {nil, managers(404)},
+		"POST /api/v1/hooks/deliveries/:hook_delivery/try":    {nil, managers(404)},
 		"POST /api/v1/hooks/deliveries/:hook_delivery/cancel": {nil, managers(404)},
 		"GET /api/v1/event-types":                             {nil, persons(200)},
 		"GET /api/v1/retention":                               {nil, managers(200)},

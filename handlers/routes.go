@@ -149,6 +149,7 @@ func rules() map[string]rule {
 		"POST /api/v1/hooks/deliveries/replay":                manager,
 		"GET /api/v1/hooks/deliveries/:hook_delivery":         manager.by(access.ScopeRead),
 		"POST /api/v1/hooks/deliveries/:hook_delivery/replay": manager,
+		"POST /api/v1/hooks/deliveries/:hook_delivery/try":    manager,
 		"POST /api/v1/hooks/deliveries/:hook_delivery/cancel": manager,
 		"GET /api/v1/hooks/sources":                           manager.by(access.ScopeRead),
 		"POST /api/v1/hooks/sources":                          manager,

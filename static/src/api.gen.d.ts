@@ -1129,6 +1129,25 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/hooks/deliveries/{hook_delivery}/try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_delivery: components["parameters"]["HookDeliveryPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make the next attempt of a delivery that waits now, also where the breaker is open (admin) */
+        post: operations["tryHookDelivery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/hooks/deliveries/{hook_delivery}/cancel": {
         parameters: {
             query?: never;
@@ -5039,6 +5058,29 @@ export interface operations {
         responses: {
             /** @description Queued */
             201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookDelivery"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    tryHookDelivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_delivery: components["parameters"]["HookDeliveryPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Due */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
