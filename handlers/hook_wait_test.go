@@ -270,6 +270,41 @@ func TestHookRunsCommand(t *testing.T) {
 	}
 }
 
+// What was accepted is counted as that alone, whatever its device makes of it: a refused command and a silence count as refused requests no more.
+func TestHookIsCountedOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.connectAs("kitchen", &runs{runs: map[string]int{}})
+	path, made := r.openSource(object{"kind": "command", "device": "kitchen", "command": "window"})
+	if got := r.do("", "POST", path+"?wait=5s", "x"); got.status != 502 {
+		t.Errorf("no such command: %d %s", got.status, got.body)
+	}
+	counts := func(source string, accepted, refused int64) {
+		t.Helper()
+		var view HookSource
+		r.call("admin", "GET", v1("hooks/sources/%s", source), nil, 200, &view)
+		if view.Accepted != accepted || view.Refused != refused || (view.LastRefused != nil) != (refused > 0) {
+			t.Errorf("accepted %d, refused %d, want %d and %d", view.Accepted, view.Refused, accepted, refused)
+		}
+	}
+	counts(made.Source.ID, 1, 0)
+	if got := r.do("", "POST", path+"?wait=x", "x"); got.status != 400 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	counts(made.Source.ID, 1, 1)
+
+	c, password, err := r.MQTT.Registry.CreateCredential(t.Context(), "test", messaging.CredentialRequest{Kind: messaging.KindDevice, Device: "kitchen"})
+	r.must(err)
+	device, _, err := r.speak(mqtt.Options{ClientID: "door", Username: c.Username, Password: password, Clean: true})
+	r.must(err)
+	r.subscribe(device, "cmds/kitchen/door")
+	path, made = r.openSource(object{"kind": "publish", "topic": "cmds/kitchen/door"})
+	if got := r.do("", "POST", path+"?wait=100ms", "x"); got.status != 504 {
+		t.Errorf("silent: %d", got.status)
+	}
+	counts(made.Source.ID, 1, 0)
+}
+
 // Whoever listens gets each request in order, also what came while it was away, and answers those that wait.
 func TestHookListen(t *testing.T) {
 	t.Parallel()
