@@ -143,7 +143,7 @@ func TestHookOfflineSilentAndLate(t *testing.T) {
 	r.subscribe(device, "cmds/kitchen/door")
 	silent := r.do("", "POST", path+"?wait=300ms", "x")
 	location := silent.header.Get("Location")
-	id := location[strings.LastIndex(location, "/")+1:]
+	id := silent.header.Get("Adit-Request")
 	if silent.status != 504 || !strings.Contains(silent.body, id) || !strings.HasPrefix(id, "req_") {
 		t.Fatalf("silent: %d %q %s", silent.status, location, silent.body)
 	}
@@ -152,9 +152,27 @@ func TestHookOfflineSilentAndLate(t *testing.T) {
 	}
 	m := next(t, got)
 	r.must(device.Publish(t.Context(), mqtt.Message{Topic: m.ResponseTopic, Correlation: m.Correlation, Payload: []byte("late"), QoS: 1}))
+	r.opensForTheSenderAlone(location, id)
 	r.becomes(func() bool { late := r.do("", "GET", location, nil); return late.status == 200 && late.body == "late" })
 	if d := r.hookRequest(id); d.Answer == nil || string(*d.Answer.Body) != "late" || d.Request.State != "done" {
 		t.Errorf("%+v", d)
+	}
+}
+
+// The id is published with the message: it opens no answer, nor does any key but the one that its sender was given.
+func (r *rig) opensForTheSenderAlone(location, id string) {
+	r.t.Helper()
+	path, key, _ := strings.Cut(location, "?key=")
+	if path != "/hook/requests/"+id || len(key) != 22 {
+		r.t.Fatalf("Location: %s", location)
+	}
+	for _, query := range []string{"", "?key=", "?key=" + key[:21], "?key=" + key + "A", "?key=" + strings.ToUpper(key), "?KEY=" + key, "?key=&key=" + key} {
+		if got := r.do("", "GET", path+query, nil); got.status != 404 || strings.Contains(got.body, "late") {
+			r.t.Errorf("%s: %d %s", query, got.status, got.body)
+		}
+	}
+	if got := r.do("", "GET", "/hook/requests/req_another?key="+key, nil); got.status != 404 {
+		r.t.Errorf("the key of another: %d", got.status)
 	}
 }
 

@@ -1369,7 +1369,7 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** The answer to a request for which the wait was too short; the id is the permission */
+        /** The answer to a request for which the wait was too short; the key is the permission */
         get: operations["getHookAnswer"];
         put?: never;
         post?: never;
@@ -5492,7 +5492,10 @@ export interface operations {
     };
     getHookAnswer: {
         parameters: {
-            query?: never;
+            query: {
+                /** @description As it stood in the Location of the answer to the request. The id alone opens nothing */
+                key: string;
+            };
             header?: never;
             path: {
                 hook_request: components["parameters"]["HookRequestPath"];

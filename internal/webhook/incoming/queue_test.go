@@ -448,7 +448,7 @@ func acceptUntilKilled(t *testing.T, dir string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		id := strings.TrimPrefix(a.Header["Location"], "/hook/requests/")
+		id := a.Header["Adit-Request"]
 		if _, err := fmt.Println(id); err != nil {
 			return
 		}

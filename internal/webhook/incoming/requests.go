@@ -2,6 +2,7 @@ package incoming
 
 import (
 	"context"
+	"crypto/hmac"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -130,10 +131,12 @@ func (h *Hooks) Request(ctx context.Context, id string) (Detail, error) {
 	return h.detail(row), nil
 }
 
+var errNoRequest = wire.Errorf(wire.NotFound, "There is no such request, or it was removed since.")
+
 func (h *Hooks) row(ctx context.Context, id string) (store.HookRequest, error) {
 	row, err := h.Store.Read().GetHookRequest(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return row, wire.Errorf(wire.NotFound, "There is no such request, or it was removed since.")
+		return row, errNoRequest
 	}
 	if err != nil {
 		return row, fmt.Errorf("find request: %w", err)
@@ -157,18 +160,22 @@ func (h *Hooks) detail(r store.HookRequest) Detail {
 	return d
 }
 
-// Answered gives the answer to a request whose sender waited too short, to whoever knows its id: 202 while there is none.
-func (h *Hooks) Answered(ctx context.Context, id string) (Answer, error) {
+// Answered gives the answer to a request whose sender waited too short, to whoever has the key that stood in its Location: 202 while there is
+// none. Another key is not_found, as is a request that does not exist.
+func (h *Hooks) Answered(ctx context.Context, id, key string) (Answer, error) {
+	if !hmac.Equal([]byte(key), []byte(h.keyOf(id))) {
+		return Answer{}, errNoRequest
+	}
 	row, err := h.row(ctx, id)
 	switch {
 	case err != nil:
 		return Answer{}, err
 	case row.Status != nil:
-		return answerOf(row), nil
+		return h.answerOf(row), nil
 	case row.State == stateFailed:
 		return Answer{}, &Refusal{Cause: wire.Errorf(wire.Conflict, "%s", row.Error), Status: http.StatusBadGateway}
 	}
-	return accepted(id), nil
+	return h.accepted(id), nil
 }
 
 // Replay does anew what the source does with a request, as the source is now, under the same id. Errors: not_found, conflict where it
