@@ -1941,13 +1941,16 @@ type HookSource struct {
 	LastAt *time.Time `json:"last_at,omitempty"`
 
 	// LastRefused Why the last one was refused, for people
-	LastRefused   *string           `json:"last_refused,omitempty"`
-	LastRefusedAt *time.Time        `json:"last_refused_at,omitempty"`
-	MaxBytes      int               `json:"max_bytes"`
-	Methods       []string          `json:"methods"`
-	Name          string            `json:"name"`
-	Offline       HookSourceOffline `json:"offline"`
-	Rate          float64           `json:"rate"`
+	LastRefused   *string    `json:"last_refused,omitempty"`
+	LastRefusedAt *time.Time `json:"last_refused_at,omitempty"`
+	MaxBytes      int        `json:"max_bytes"`
+	Methods       []string   `json:"methods"`
+	Name          string     `json:"name"`
+
+	// Note What should be known of its command, for people: that the device has not told its commands yet, has this one no more, or runs none. Not in lists
+	Note    *string           `json:"note,omitempty"`
+	Offline HookSourceOffline `json:"offline"`
+	Rate    float64           `json:"rate"`
 
 	// Refused Requests that were not, since the hub began
 	Refused   int64          `json:"refused"`

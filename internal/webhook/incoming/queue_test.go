@@ -66,7 +66,8 @@ func (noDevices) Online(string) bool { return false }
 func (noDevices) Run(context.Context, string, wire.Run) (wire.RunResult, error) {
 	return wire.RunResult{}, wire.Errorf(wire.Offline, "none")
 }
-func (noDevices) Arrivals(ctx context.Context, _ func(string)) { <-ctx.Done() }
+func (noDevices) Commands(context.Context, string) (Commands, error) { return Commands{}, nil }
+func (noDevices) Arrivals(ctx context.Context, _ func(string))       { <-ctx.Done() }
 
 // bench is Hooks on a database, with a clock that can be set.
 type bench struct {
