@@ -1865,8 +1865,11 @@ type HookRequest struct {
 	Path string `json:"path"`
 
 	// Repeats How often it came again
-	Repeats    *int   `json:"repeats,omitempty"`
-	SourceID   string `json:"source_id"`
+	Repeats    *int    `json:"repeats,omitempty"`
+	SourceID   string  `json:"source_id"`
+	SourceName *string `json:"source_name,omitempty"`
+
+	// SourceSlug As `***` where the source has no verification: it is its secret
 	SourceSlug string `json:"source_slug"`
 
 	// State failed: what the source does with it was given up

@@ -339,7 +339,7 @@ func listRequests(ctx context.Context, args []string, stdio command.Stdio) error
 		func(raw json.RawMessage) ([]string, error) {
 			var r api.HookRequest
 			err := json.Unmarshal(raw, &r)
-			return []string{r.ID, local(r.At), r.SourceSlug, r.Method + " " + r.Path, strconv.Itoa(r.Bytes), string(r.State), or(r.Error)}, err
+			return []string{r.ID, local(r.At), hookSource(r), r.Method + " " + r.Path, strconv.Itoa(r.Bytes), string(r.State), or(r.Error)}, err
 		})
 }
 
@@ -353,7 +353,7 @@ func showRequest(ctx context.Context, args []string, stdio command.Stdio) error 
 		return err
 	}
 	r := d.Request
-	f.say("%s to %s at %s from %s: %s", r.ID, r.SourceSlug, local(r.At), or(r.Address), r.State)
+	f.say("%s to %s at %s from %s: %s", r.ID, hookSource(r), local(r.At), or(r.Address), r.State)
 	if r.Error != nil {
 		f.say("  error     %s", *r.Error)
 	}
@@ -370,6 +370,14 @@ func showRequest(ctx context.Context, args []string, stdio command.Stdio) error 
 		}
 	}
 	return nil
+}
+
+// hookSource is what a source is called: its slug, or its name where the slug is a secret, which the hub masks.
+func hookSource(r api.HookRequest) string {
+	if r.SourceSlug == "***" && r.SourceName != nil {
+		return *r.SourceName
+	}
+	return r.SourceSlug
 }
 
 // hookPath is what stood in the request line.

@@ -2828,7 +2828,9 @@ export interface components {
             /** @example req_4fzz */
             id: string;
             source_id: string;
+            /** @description As `***` where the source has no verification: it is its secret */
             source_slug: string;
+            source_name?: string;
             /** Format: date-time */
             at: string;
             method: string;

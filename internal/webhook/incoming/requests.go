@@ -20,7 +20,8 @@ import (
 // Entry is a request as people see it.
 type Entry struct {
 	Number                   int64
-	ID, SourceID, SourceSlug string
+	ID, SourceID             string
+	SourceSlug, SourceName   string // the slug as ***, where it is the secret
 	At                       time.Time
 	Method, Path, Address    string
 	ContentType, Key, State  string
@@ -109,12 +110,18 @@ func (h *Hooks) rows(ctx context.Context, source string, p store.ListHookRequest
 	return rows, nil
 }
 
+// masked stands for what is nobody's to read later.
+const masked = "***"
+
 func (h *Hooks) entry(r store.ListHookRequestsRow) Entry {
 	e := Entry{Number: r.Number, ID: r.ID, SourceID: r.SourceID, At: store.Time(r.At), Method: r.Method, Path: r.Path, Address: r.Address,
 		ContentType: r.ContentType, Key: r.Key, State: r.State, Bytes: r.Bytes, Repeats: r.Repeats, Attempts: r.Attempts, Error: r.Error,
 		Topic: r.Topic, DeviceID: r.DeviceID, Status: r.Status, TookMS: r.TookMs}
 	if s := h.source(r.SourceID); s != nil {
-		e.SourceSlug = s.Slug
+		e.SourceSlug, e.SourceName = s.Slug, s.Name
+		if s.Verify.Kind == VerifyNone { // whoever knows it can send
+			e.SourceSlug = masked
+		}
 	}
 	if r.State == stateWaiting && r.Owner == "" {
 		e.NextAt = new(store.Time(r.NextAt))
