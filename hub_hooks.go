@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/webhook/incoming"
@@ -47,6 +48,17 @@ func (d hookDevices) Find(ctx context.Context, ref string) (id, name string, err
 }
 
 func (d hookDevices) Online(id string) bool { return d.tunnel.Presence(id).Online }
+
+func (d hookDevices) Commands(ctx context.Context, ref string) (incoming.Commands, error) {
+	row, err := d.store.Read().FindDevice(ctx, ref)
+	if errors.Is(err, store.ErrNotFound) {
+		return incoming.Commands{}, wire.Errorf(wire.NotFound, "There is no device %s.", wire.Printable(ref, 63))
+	}
+	if err != nil {
+		return incoming.Commands{}, fmt.Errorf("find device: %w", err)
+	}
+	return incoming.CommandsOf(row.Facts, row.Via == devices.ViaAgent), nil
+}
 
 func (d hookDevices) Run(ctx context.Context, id string, run wire.Run) (result wire.RunResult, err error) {
 	err = d.tunnel.Call(ctx, id, wire.MethodRun, run, &result)

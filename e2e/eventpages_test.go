@@ -20,7 +20,11 @@ func TestEventPages(t *testing.T) {
 	c.fill("#email", ownerEmail)
 	c.fill("#password", ownerPassword)
 	c.click("[data-testid=login-form] [type=submit]")
+	c.wait("[data-testid=nav-events]", "")
+	c.do("size", ask{"width": 390, "height": 844}, nil) // also on a phone it is one tap away
 	c.click("[data-testid=nav-events]")
+	c.wait("h1", "Events")
+	c.do("size", ask{"width": 1280, "height": 800}, nil)
 	for _, step := range []struct {
 		name string
 		run  func(*console)

@@ -257,9 +257,14 @@ func (p *hookPages) retries() {
 	p.wait("[data-testid=hook-delivery][data-state=waiting]", "503")
 	p.gone("[data-testid=hook-replay-one]") // the hub refuses that while it waits
 	p.wait("[data-testid=hook-state][data-condition=failing]", "tried again")
+	p.becomes("document.querySelectorAll('[data-testid=hook-attempt]').length", "2") // by itself, after five seconds
+	p.wait("[data-testid=hook-next]", "Next try in")
 	p.receiver.answers(http.StatusOK)
+	p.inspectEverySize("hooks-delivery-waits")
+	p.click("[data-testid=hook-try-now]") // and not in five minutes
 	p.wait("[data-testid=hook-detail][data-state=delivered]", "Delivered")
 	p.becomes(fmt.Sprintf("document.querySelectorAll('[data-testid=hook-attempt]').length === %d", len(p.receiver.all())-before), "true")
+	p.gone("[data-testid=hook-try-now]")
 	p.gone("[data-testid=hook-state]")
 	var id string
 	p.evaluate("new URLSearchParams(location.search).get('delivery')", &id)

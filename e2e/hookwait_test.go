@@ -153,7 +153,10 @@ func (r *rig) staysSilent() {
 		}
 		return nil
 	})
-	if a := r.curl("/hook/requests/req_AAAAAAAAAAAAAAAAAAAAAA"); a.status != http.StatusNotFound {
+	if bare, _, _ := strings.Cut(location, "?"); r.curl(bare).status != http.StatusNotFound {
+		r.t.Error("the id, which is published with the message, opens the answer")
+	}
+	if a := r.curl("/hook/requests/req_AAAAAAAAAAAAAAAAAAAAAA?key=AAAAAAAAAAAAAAAAAAAAAA"); a.status != http.StatusNotFound {
 		r.t.Errorf("an id that nobody has: %d %s", a.status, a.body)
 	}
 }

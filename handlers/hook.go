@@ -35,9 +35,9 @@ func (a *api) hook(c echo.Context) error {
 	return a.writeHookAnswer(c, answer)
 }
 
-// hookAnswer is GET /hook/requests/{hook_request}.
+// hookAnswer is GET /hook/requests/{hook_request}?key=….
 func (a *api) hookAnswer(c echo.Context) error {
-	answer, err := a.HooksIn.Answered(c.Request().Context(), c.Param("hook_request"))
+	answer, err := a.HooksIn.Answered(c.Request().Context(), c.Param("hook_request"), c.QueryParam("key"))
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/seal"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/webhook/incoming"
@@ -37,6 +38,14 @@ func (d rigDevices) Find(ctx context.Context, ref string) (id, name string, err 
 }
 
 func (d rigDevices) Online(id string) bool { return d.tunnel.Presence(id).Online }
+
+func (d rigDevices) Commands(ctx context.Context, ref string) (incoming.Commands, error) {
+	row, err := d.store.Read().FindDevice(ctx, ref)
+	if errors.Is(err, store.ErrNotFound) {
+		return incoming.Commands{}, wire.Errorf(wire.NotFound, "There is no device %s.", ref)
+	}
+	return incoming.CommandsOf(row.Facts, row.Via == devices.ViaAgent), err
+}
 
 func (d rigDevices) Run(ctx context.Context, id string, run wire.Run) (result wire.RunResult, err error) {
 	err = d.tunnel.Call(ctx, id, wire.MethodRun, run, &result)

@@ -113,6 +113,25 @@ func TestHookStoreIsKeptAndListed(t *testing.T) {
 	}
 }
 
+// The slug of a source without verification is its secret: what is told of its requests has its name.
+func TestHookRequestsMaskTheSlug(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	path, made := r.openSource(object{"kind": "store"}, object{"name": "bell"})
+	id := r.accepted(r.do("", "POST", path+"/front", "x")).ID
+	for _, at := range []string{v1("hooks/requests"), v1("hooks/requests/%s", id)} {
+		got := r.do("admin", "GET", at, nil)
+		if strings.Contains(got.body, made.Source.Slug) || !strings.Contains(got.body, `"source_slug":"***"`) || !strings.Contains(got.body, `"source_name":"bell"`) {
+			t.Errorf("%s: %s", at, got.body)
+		}
+	}
+	open := r.source(object{"slug": "garage", "verify": object{"kind": "bearer"}, "action": object{"kind": "store"}})
+	r.accepted(r.do("", "POST", "/hook/garage", "x", "Authorization", "Bearer "+*open.Secret))
+	if got := r.do("admin", "GET", v1("hooks/requests?source=garage"), nil); !strings.Contains(got.body, `"source_slug":"garage"`) {
+		t.Errorf("%s", got.body)
+	}
+}
+
 // A source keeps its secrets to itself, rotates with overlap, and is gone at once when it is disabled or removed.
 func TestHookSourceLife(t *testing.T) {
 	t.Parallel()

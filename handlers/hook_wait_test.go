@@ -144,7 +144,7 @@ func TestHookOfflineSilentAndLate(t *testing.T) {
 	r.subscribe(device, "cmds/kitchen/door")
 	silent := r.do("", "POST", path+"?wait=300ms", "x")
 	location := silent.header.Get("Location")
-	id := location[strings.LastIndex(location, "/")+1:]
+	id := silent.header.Get("Adit-Request")
 	if silent.status != 504 || !strings.Contains(silent.body, id) || !strings.HasPrefix(id, "req_") {
 		t.Fatalf("silent: %d %q %s", silent.status, location, silent.body)
 	}
@@ -153,9 +153,27 @@ func TestHookOfflineSilentAndLate(t *testing.T) {
 	}
 	m := next(t, got)
 	r.must(device.Publish(t.Context(), mqtt.Message{Topic: m.ResponseTopic, Correlation: m.Correlation, Payload: []byte("late"), QoS: 1}))
+	r.opensForTheSenderAlone(location, id)
 	r.becomes(func() bool { late := r.do("", "GET", location, nil); return late.status == 200 && late.body == "late" })
 	if d := r.hookRequest(id); d.Answer == nil || string(*d.Answer.Body) != "late" || d.Request.State != "done" {
 		t.Errorf("%+v", d)
+	}
+}
+
+// The id is published with the message: it opens no answer, nor does any key but the one that its sender was given.
+func (r *rig) opensForTheSenderAlone(location, id string) {
+	r.t.Helper()
+	path, key, _ := strings.Cut(location, "?key=")
+	if path != "/hook/requests/"+id || len(key) != 22 {
+		r.t.Fatalf("Location: %s", location)
+	}
+	for _, query := range []string{"", "?key=", "?key=" + key[:21], "?key=" + key + "A", "?key=" + strings.ToUpper(key), "?KEY=" + key, "?key=&key=" + key} {
+		if got := r.do("", "GET", path+query, nil); got.status != 404 || strings.Contains(got.body, "late") {
+			r.t.Errorf("%s: %d %s", query, got.status, got.body)
+		}
+	}
+	if got := r.do("", "GET", "/hook/requests/req_another?key="+key, nil); got.status != 404 {
+		r.t.Errorf("the key of another: %d", got.status)
 	}
 }
 
@@ -269,6 +287,41 @@ func TestHookRunsCommand(t *testing.T) {
 	if got := r.do("", "POST", path+"?wait=30s", object{"door": "open"}); got.status != 502 || !strings.Contains(got.body, "no command window") {
 		t.Errorf("no such command: %d %s", got.status, got.body)
 	}
+}
+
+// What was accepted is counted as that alone, whatever its device makes of it: a refused command and a silence count as refused requests no more.
+func TestHookIsCountedOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.connectAs("kitchen", &runs{runs: map[string]int{}})
+	path, made := r.openSource(object{"kind": "command", "device": "kitchen", "command": "window"})
+	if got := r.do("", "POST", path+"?wait=5s", "x"); got.status != 502 {
+		t.Errorf("no such command: %d %s", got.status, got.body)
+	}
+	counts := func(source string, accepted, refused int64) {
+		t.Helper()
+		var view HookSource
+		r.call("admin", "GET", v1("hooks/sources/%s", source), nil, 200, &view)
+		if view.Accepted != accepted || view.Refused != refused || (view.LastRefused != nil) != (refused > 0) {
+			t.Errorf("accepted %d, refused %d, want %d and %d", view.Accepted, view.Refused, accepted, refused)
+		}
+	}
+	counts(made.Source.ID, 1, 0)
+	if got := r.do("", "POST", path+"?wait=x", "x"); got.status != 400 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	counts(made.Source.ID, 1, 1)
+
+	c, password, err := r.MQTT.Registry.CreateCredential(t.Context(), "test", messaging.CredentialRequest{Kind: messaging.KindDevice, Device: "kitchen"})
+	r.must(err)
+	device, _, err := r.speak(mqtt.Options{ClientID: "door", Username: c.Username, Password: password, Clean: true})
+	r.must(err)
+	r.subscribe(device, "cmds/kitchen/door")
+	path, made = r.openSource(object{"kind": "publish", "topic": "cmds/kitchen/door"})
+	if got := r.do("", "POST", path+"?wait=100ms", "x"); got.status != 504 {
+		t.Errorf("silent: %d", got.status)
+	}
+	counts(made.Source.ID, 1, 0)
 }
 
 // Whoever listens gets each request in order, also what came while it was away, and answers those that wait.

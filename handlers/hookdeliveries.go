@@ -92,6 +92,12 @@ func (a *api) ReplayHookDelivery(ctx context.Context, r ReplayHookDeliveryReques
 	return ReplayHookDelivery201JSONResponse(apiHookDelivery(d)), err
 }
 
+// TryHookDelivery makes the next attempt of one that waits now.
+func (a *api) TryHookDelivery(ctx context.Context, r TryHookDeliveryRequestObject) (TryHookDeliveryResponseObject, error) {
+	d, err := a.Outgoing.TryNow(ctx, r.HookDelivery)
+	return TryHookDelivery200JSONResponse(apiHookDelivery(d)), err
+}
+
 // CancelHookDelivery gives up one that waits.
 func (a *api) CancelHookDelivery(ctx context.Context, r CancelHookDeliveryRequestObject) (CancelHookDeliveryResponseObject, error) {
 	d, err := a.Outgoing.Cancel(ctx, r.HookDelivery)

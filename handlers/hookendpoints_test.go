@@ -83,6 +83,7 @@ func TestHookEndpoints(t *testing.T) {
 		want         int
 	}{
 		{"POST", "/api/v1/hooks/deliveries/" + id + "/cancel", nil, 409},
+		{"POST", "/api/v1/hooks/deliveries/" + id + "/try", nil, 409},
 		{"POST", "/api/v1/hooks/deliveries/" + id + "/replay", nil, 201},
 		{"POST", "/api/v1/hooks/deliveries/replay", object{"endpoint": "here", "state": "dead", "dry_run": true}, 200},
 		{"POST", "/api/v1/hooks/deliveries/replay", object{"state": "waiting"}, 400},

@@ -63,7 +63,7 @@ func (a *api) AnswerHookRequest(ctx context.Context, r AnswerHookRequestRequestO
 }
 
 func apiHookRequest(e incoming.Entry) HookRequest {
-	out := HookRequest{ID: e.ID, SourceID: e.SourceID, SourceSlug: e.SourceSlug, At: e.At, Method: e.Method, Path: e.Path, Address: some(e.Address),
+	out := HookRequest{ID: e.ID, SourceID: e.SourceID, SourceSlug: e.SourceSlug, SourceName: some(e.SourceName), At: e.At, Method: e.Method, Path: e.Path, Address: some(e.Address),
 		ContentType: some(e.ContentType), Bytes: int(e.Bytes), Key: some(e.Key), Repeats: some(int(e.Repeats)), State: HookRequestState(e.State),
 		Attempts: int(e.Attempts), NextAt: e.NextAt, Error: some(e.Error), Topic: some(e.Topic), DeviceID: some(e.DeviceID), TookMs: e.TookMS}
 	if e.Status != nil {

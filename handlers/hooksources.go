@@ -37,7 +37,7 @@ func (a *api) CreateHookSource(ctx context.Context, r CreateHookSourceRequestObj
 	if err != nil {
 		return nil, err
 	}
-	view, err := a.apiHookSource(s)
+	view, err := a.notedHookSource(ctx, s)
 	return CreateHookSource201JSONResponse{Source: view, Secret: some(secret)}, err
 }
 
@@ -47,7 +47,7 @@ func (a *api) GetHookSource(ctx context.Context, r GetHookSourceRequestObject) (
 	if err != nil {
 		return nil, err
 	}
-	view, err := a.apiHookSource(s)
+	view, err := a.notedHookSource(ctx, s)
 	return GetHookSource200JSONResponse(view), err
 }
 
@@ -68,7 +68,7 @@ func (a *api) ChangeHookSource(ctx context.Context, r ChangeHookSourceRequestObj
 	if err != nil {
 		return nil, err
 	}
-	view, err := a.apiHookSource(s)
+	view, err := a.notedHookSource(ctx, s)
 	return ChangeHookSource200JSONResponse(view), err
 }
 
@@ -121,6 +121,17 @@ func settingsChange(body any) (func(*incoming.Settings), error) {
 		}
 		_ = json.Unmarshal(text, s) // read before
 	}, nil
+}
+
+// notedHookSource is one by itself, with what should be known of it.
+func (a *api) notedHookSource(ctx context.Context, s incoming.Source) (HookSource, error) {
+	out, err := a.apiHookSource(s)
+	if err != nil {
+		return out, err
+	}
+	note, err := a.HooksIn.Note(ctx, s)
+	out.Note = some(note)
+	return out, err
 }
 
 func (a *api) apiHookSource(s incoming.Source) (HookSource, error) {

@@ -146,7 +146,7 @@ func matrix(t *testing.T) map[string]line {
 		"PATCH /hook/:hook_source/*":                          {object{}, everybody(405)},
 		"DELETE /hook/:hook_source/*":                         {nil, everybody(405)},
 		"OPTIONS /hook/:hook_source/*":                        {nil, everybody(200)},
-		"GET /hook/requests/:hook_request":                    {nil, everybody(404)}, // the id is the permission
+		"GET /hook/requests/:hook_request":                    {nil, everybody(404)}, // the key is the permission
 		"GET /api/v1/hooks/endpoints":                         {nil, managers(200)},
 		"POST /api/v1/hooks/endpoints":                        {object{"url": "http://127.0.0.1:9/x"}, managers(201)},
 		"GET /api/v1/hooks/endpoints/:hook_endpoint":          {nil, managers(200)},
@@ -158,6 +158,7 @@ func matrix(t *testing.T) map[string]line {
 		"POST /api/v1/hooks/deliveries/replay":                {object{"endpoint": "none"}, managers(404)},
 		"GET /api/v1/hooks/deliveries/:hook_delivery":         {nil, managers(404)},
 		"POST /api/v1/hooks/deliveries/:hook_delivery/replay": {nil, managers(404)},
+		"POST /api/v1/hooks/deliveries/:hook_delivery/try":    {nil, managers(404)},
 		"POST /api/v1/hooks/deliveries/:hook_delivery/cancel": {nil, managers(404)},
 		"GET /api/v1/event-types":                             {nil, persons(200)},
 		"GET /api/v1/retention":                               {nil, managers(200)},

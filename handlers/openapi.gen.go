@@ -1865,8 +1865,11 @@ type HookRequest struct {
 	Path string `json:"path"`
 
 	// Repeats How often it came again
-	Repeats    *int   `json:"repeats,omitempty"`
-	SourceID   string `json:"source_id"`
+	Repeats    *int    `json:"repeats,omitempty"`
+	SourceID   string  `json:"source_id"`
+	SourceName *string `json:"source_name,omitempty"`
+
+	// SourceSlug As `***` where the source has no verification: it is its secret
 	SourceSlug string `json:"source_slug"`
 
 	// State failed: what the source does with it was given up
@@ -1941,13 +1944,16 @@ type HookSource struct {
 	LastAt *time.Time `json:"last_at,omitempty"`
 
 	// LastRefused Why the last one was refused, for people
-	LastRefused   *string           `json:"last_refused,omitempty"`
-	LastRefusedAt *time.Time        `json:"last_refused_at,omitempty"`
-	MaxBytes      int               `json:"max_bytes"`
-	Methods       []string          `json:"methods"`
-	Name          string            `json:"name"`
-	Offline       HookSourceOffline `json:"offline"`
-	Rate          float64           `json:"rate"`
+	LastRefused   *string    `json:"last_refused,omitempty"`
+	LastRefusedAt *time.Time `json:"last_refused_at,omitempty"`
+	MaxBytes      int        `json:"max_bytes"`
+	Methods       []string   `json:"methods"`
+	Name          string     `json:"name"`
+
+	// Note What should be known of its command, for people: that the device has not told its commands yet, has this one no more, or runs none. Not in lists
+	Note    *string           `json:"note,omitempty"`
+	Offline HookSourceOffline `json:"offline"`
+	Rate    float64           `json:"rate"`
 
 	// Refused Requests that were not, since the hub began
 	Refused   int64          `json:"refused"`
@@ -3286,6 +3292,9 @@ type ServerInterface interface {
 	// ReplayHookDelivery Deliver it again, as a new delivery of the same message (admin)
 	// (POST /api/v1/hooks/deliveries/{hook_delivery}/replay)
 	ReplayHookDelivery(ctx echo.Context, hookDelivery HookDeliveryPath) error
+	// TryHookDelivery Make the next attempt of a delivery that waits now, also where the breaker is open (admin)
+	// (POST /api/v1/hooks/deliveries/{hook_delivery}/try)
+	TryHookDelivery(ctx echo.Context, hookDelivery HookDeliveryPath) error
 	// ListHookEndpoints Endpoints that events and messages are delivered to (admin)
 	// (GET /api/v1/hooks/endpoints)
 	ListHookEndpoints(ctx echo.Context) error
@@ -3924,6 +3933,22 @@ func (w *ServerInterfaceWrapper) ReplayHookDelivery(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ReplayHookDelivery(ctx, hookDelivery)
+	return err
+}
+
+// TryHookDelivery converts echo context to params.
+func (w *ServerInterfaceWrapper) TryHookDelivery(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "hook_delivery" -------------
+	var hookDelivery HookDeliveryPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "hook_delivery", ctx.Param("hook_delivery"), &hookDelivery, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hook_delivery: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.TryHookDelivery(ctx, hookDelivery)
 	return err
 }
 
@@ -4953,6 +4978,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/api/v1/hooks/deliveries/replay", wrapper.ReplayHookDeliveries, options.OperationMiddlewares["replayHookDeliveries"]...)
 	router.GET(options.BaseURL+"/api/v1/hooks/deliveries/:hook_delivery", wrapper.GetHookDelivery, options.OperationMiddlewares["getHookDelivery"]...)
 	router.POST(options.BaseURL+"/api/v1/hooks/deliveries/:hook_delivery/replay", wrapper.ReplayHookDelivery, options.OperationMiddlewares["replayHookDelivery"]...)
+	router.POST(options.BaseURL+"/api/v1/hooks/deliveries/:hook_delivery/try", wrapper.TryHookDelivery, options.OperationMiddlewares["tryHookDelivery"]...)
 	router.POST(options.BaseURL+"/api/v1/hooks/deliveries/:hook_delivery/cancel", wrapper.CancelHookDelivery, options.OperationMiddlewares["cancelHookDelivery"]...)
 	router.GET(options.BaseURL+"/api/v1/hooks/sources", wrapper.ListHookSources, options.OperationMiddlewares["listHookSources"]...)
 	router.POST(options.BaseURL+"/api/v1/hooks/sources", wrapper.CreateHookSource, options.OperationMiddlewares["createHookSource"]...)
@@ -5977,6 +6003,45 @@ type ReplayHookDeliverydefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ReplayHookDeliverydefaultApplicationProblemPlusJSONResponse) VisitReplayHookDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TryHookDeliveryRequestObject struct {
+	HookDelivery HookDeliveryPath `json:"hook_delivery"`
+}
+
+type TryHookDeliveryResponseObject interface {
+	VisitTryHookDeliveryResponse(w http.ResponseWriter) error
+}
+
+type TryHookDelivery200JSONResponse HookDelivery
+
+func (response TryHookDelivery200JSONResponse) VisitTryHookDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TryHookDeliverydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TryHookDeliverydefaultApplicationProblemPlusJSONResponse) VisitTryHookDeliveryResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8657,6 +8722,9 @@ type StrictServerInterface interface {
 	// ReplayHookDelivery Deliver it again, as a new delivery of the same message (admin)
 	// (POST /api/v1/hooks/deliveries/{hook_delivery}/replay)
 	ReplayHookDelivery(ctx context.Context, request ReplayHookDeliveryRequestObject) (ReplayHookDeliveryResponseObject, error)
+	// TryHookDelivery Make the next attempt of a delivery that waits now, also where the breaker is open (admin)
+	// (POST /api/v1/hooks/deliveries/{hook_delivery}/try)
+	TryHookDelivery(ctx context.Context, request TryHookDeliveryRequestObject) (TryHookDeliveryResponseObject, error)
 	// ListHookEndpoints Endpoints that events and messages are delivered to (admin)
 	// (GET /api/v1/hooks/endpoints)
 	ListHookEndpoints(ctx context.Context, request ListHookEndpointsRequestObject) (ListHookEndpointsResponseObject, error)
@@ -9668,6 +9736,31 @@ func (sh *strictHandler) ReplayHookDelivery(ctx echo.Context, hookDelivery HookD
 		return err
 	} else if validResponse, ok := response.(ReplayHookDeliveryResponseObject); ok {
 		return validResponse.VisitReplayHookDeliveryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// TryHookDelivery operation middleware
+func (sh *strictHandler) TryHookDelivery(ctx echo.Context, hookDelivery HookDeliveryPath) error {
+	var request TryHookDeliveryRequestObject
+
+	request.HookDelivery = hookDelivery
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.TryHookDelivery(ctx.Request().Context(), request.(TryHookDeliveryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TryHookDelivery")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(TryHookDeliveryResponseObject); ok {
+		return validResponse.VisitTryHookDeliveryResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

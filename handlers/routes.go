@@ -149,6 +149,7 @@ func rules() map[string]rule {
 		"POST /api/v1/hooks/deliveries/replay":                manager,
 		"GET /api/v1/hooks/deliveries/:hook_delivery":         manager.by(access.ScopeRead),
 		"POST /api/v1/hooks/deliveries/:hook_delivery/replay": manager,
+		"POST /api/v1/hooks/deliveries/:hook_delivery/try":    manager,
 		"POST /api/v1/hooks/deliveries/:hook_delivery/cancel": manager,
 		"GET /api/v1/hooks/sources":                           manager.by(access.ScopeRead),
 		"POST /api/v1/hooks/sources":                          manager,
@@ -177,7 +178,7 @@ func rules() map[string]rule {
 		"PATCH /hook/:hook_source/*":       open,
 		"DELETE /hook/:hook_source/*":      open,
 		"OPTIONS /hook/:hook_source/*":     open,
-		"GET /hook/requests/:hook_request": open, // the id is the permission
+		"GET /hook/requests/:hook_request": open, // the key is the permission
 
 		"GET /mqtt":            open, // username and password of CONNECT are the permission
 		"GET /tunnel":          open, // the device's signature is the permission

@@ -1865,8 +1865,11 @@ type HookRequest struct {
 	Path string `json:"path"`
 
 	// Repeats How often it came again
-	Repeats    *int   `json:"repeats,omitempty"`
-	SourceID   string `json:"source_id"`
+	Repeats    *int    `json:"repeats,omitempty"`
+	SourceID   string  `json:"source_id"`
+	SourceName *string `json:"source_name,omitempty"`
+
+	// SourceSlug As `***` where the source has no verification: it is its secret
 	SourceSlug string `json:"source_slug"`
 
 	// State failed: what the source does with it was given up
@@ -1941,13 +1944,16 @@ type HookSource struct {
 	LastAt *time.Time `json:"last_at,omitempty"`
 
 	// LastRefused Why the last one was refused, for people
-	LastRefused   *string           `json:"last_refused,omitempty"`
-	LastRefusedAt *time.Time        `json:"last_refused_at,omitempty"`
-	MaxBytes      int               `json:"max_bytes"`
-	Methods       []string          `json:"methods"`
-	Name          string            `json:"name"`
-	Offline       HookSourceOffline `json:"offline"`
-	Rate          float64           `json:"rate"`
+	LastRefused   *string    `json:"last_refused,omitempty"`
+	LastRefusedAt *time.Time `json:"last_refused_at,omitempty"`
+	MaxBytes      int        `json:"max_bytes"`
+	Methods       []string   `json:"methods"`
+	Name          string     `json:"name"`
+
+	// Note What should be known of its command, for people: that the device has not told its commands yet, has this one no more, or runs none. Not in lists
+	Note    *string           `json:"note,omitempty"`
+	Offline HookSourceOffline `json:"offline"`
+	Rate    float64           `json:"rate"`
 
 	// Refused Requests that were not, since the hub began
 	Refused   int64          `json:"refused"`
@@ -3512,6 +3518,11 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/replay (the `ReplayHookDelivery` operationId).
 	ReplayHookDelivery(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// TryHookDelivery Make the next attempt of a delivery that waits now, also where the breaker is open (admin)
+	//
+	// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/try (the `TryHookDelivery` operationId).
+	TryHookDelivery(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListHookEndpoints Endpoints that events and messages are delivered to (admin)
 	//
 	// Corresponds with GET /api/v1/hooks/endpoints (the `ListHookEndpoints` operationId).
@@ -4683,6 +4694,21 @@ func (c *Client) CancelHookDelivery(ctx context.Context, hookDelivery HookDelive
 // Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/replay (the `ReplayHookDelivery` operationId).
 func (c *Client) ReplayHookDelivery(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewReplayHookDeliveryRequest(c.Server, hookDelivery)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TryHookDelivery Make the next attempt of a delivery that waits now, also where the breaker is open (admin)
+//
+// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/try (the `TryHookDelivery` operationId).
+func (c *Client) TryHookDelivery(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTryHookDeliveryRequest(c.Server, hookDelivery)
 	if err != nil {
 		return nil, err
 	}
@@ -7325,6 +7351,40 @@ func NewReplayHookDeliveryRequest(server string, hookDelivery HookDeliveryPath) 
 	}
 
 	operationPath := fmt.Sprintf("/api/v1/hooks/deliveries/%s/replay", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewTryHookDeliveryRequest constructs an http.Request for the TryHookDelivery method
+func NewTryHookDeliveryRequest(server string, hookDelivery HookDeliveryPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "hook_delivery", hookDelivery, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/hooks/deliveries/%s/try", pathParam0)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -10282,6 +10342,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/replay (the `ReplayHookDelivery` operationId).
 	ReplayHookDeliveryWithResponse(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*ReplayHookDeliveryResponse, error)
 
+	// TryHookDeliveryWithResponse Make the next attempt of a delivery that waits now, also where the breaker is open (admin)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/try (the `TryHookDelivery` operationId).
+	TryHookDeliveryWithResponse(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*TryHookDeliveryResponse, error)
+
 	// ListHookEndpointsWithResponse Endpoints that events and messages are delivered to (admin)
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -12176,6 +12243,54 @@ func (r ReplayHookDeliveryResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ReplayHookDeliveryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TryHookDeliveryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *HookDelivery
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TryHookDeliveryResponse) GetJSON200() *HookDelivery {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r TryHookDeliveryResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r TryHookDeliveryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TryHookDeliveryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TryHookDeliveryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TryHookDeliveryResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -15876,6 +15991,19 @@ func (c *ClientWithResponses) ReplayHookDeliveryWithResponse(ctx context.Context
 	return ParseReplayHookDeliveryResponse(rsp)
 }
 
+// TryHookDeliveryWithResponse Make the next attempt of a delivery that waits now, also where the breaker is open (admin)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/try (the `TryHookDelivery` operationId).
+func (c *ClientWithResponses) TryHookDeliveryWithResponse(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*TryHookDeliveryResponse, error) {
+	rsp, err := c.TryHookDelivery(ctx, hookDelivery, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTryHookDeliveryResponse(rsp)
+}
+
 // ListHookEndpointsWithResponse Endpoints that events and messages are delivered to (admin)
 //
 // Returns a wrapper object for the known response body format(s).
@@ -17957,6 +18085,39 @@ func ParseReplayHookDeliveryResponse(rsp *http.Response) (*ReplayHookDeliveryRes
 			return nil, err
 		}
 		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseTryHookDeliveryResponse parses an HTTP response from a TryHookDeliveryWithResponse call
+func ParseTryHookDeliveryResponse(rsp *http.Response) (*TryHookDeliveryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TryHookDeliveryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HookDelivery
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem

@@ -23,7 +23,7 @@ import (
 const hookUsage = `Usage: adit hook [list] [--json]
        adit hook endpoint list|create|show|change|rotate|test|pause|resume|remove …
        adit hook source list|create|show|change|rotate|pause|resume|remove …
-       adit hook deliveries|delivery|replay|cancel|requests|request|listen …
+       adit hook deliveries|delivery|replay|try|cancel|requests|request|listen …
 
 Webhooks, for those who manage the hub. An endpoint is where the hub sends events and MQTT messages; each sending is a
 delivery. A source is an address of the hub to which others send requests.
@@ -32,6 +32,7 @@ delivery. A source is an address of the hub to which others send requests.
   create URL …      short for: endpoint create URL …
   deliveries        what is and was sent; delivery ID shows each attempt
   replay ID…        send again, or do again what a source does with a request
+  try ID…           make the next attempt of deliveries that wait now
   cancel ID…        give up deliveries that wait
   requests          what sources received; request ID shows one
   listen SOURCE     requests as they come, also into a program on this machine
@@ -57,7 +58,8 @@ func HookCommands() []command.Command {
 		{Name: "endpoint", Usage: endpointUsage, Run: runEndpoint}, {Name: "source", Usage: sourceUsage, Run: runSource},
 		{Name: "create", Usage: endpointUsage, Run: createEndpoint},
 		{Name: "deliveries", Usage: deliveriesUsage, Run: listDeliveries}, {Name: "delivery", Usage: deliveriesUsage, Run: showDelivery},
-		{Name: "replay", Usage: replayUsage, Run: replay}, {Name: "cancel", Usage: replayUsage, Run: cancelDeliveries},
+		{Name: "replay", Usage: replayUsage, Run: replay},
+		{Name: "try", Usage: replayUsage, Run: tryDeliveries}, {Name: "cancel", Usage: replayUsage, Run: cancelDeliveries},
 		{Name: "requests", Usage: requestsUsage, Run: listRequests}, {Name: "request", Usage: requestsUsage, Run: showRequest},
 		{Name: "listen", Usage: listenUsage, Run: listenHook},
 	}

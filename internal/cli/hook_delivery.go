@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,11 +31,12 @@ What the hub sends and sent to endpoints, newest first; and each attempt of one,
 
 const replayUsage = `Usage: adit hook replay ID…
        adit hook replay [--endpoint NAME] [--state STATE] [--type TYPE] [--device DEVICE] [--since TIME] [--until TIME] [--dry-run]
+       adit hook try ID…
        adit hook cancel ID…
 
 replay sends again: the deliveries that are named, or those that match, as new deliveries of the same messages. With the id of
-a request to a source, it does again what the source does with it. cancel gives up deliveries that wait, so that those behind them
-in order go on.
+a request to a source, it does again what the source does with it. try makes the next attempt of deliveries that wait now, also where
+the breaker is open; cancel gives them up, so that those behind them in order go on.
 
   --since TIME   how long ago, as 2h or 7d, or a time; likewise --until
   --dry-run      only say how many match
@@ -277,6 +279,17 @@ func replay(ctx context.Context, args []string, stdio command.Stdio) error {
 	return nil
 }
 
+func tryDeliveries(ctx context.Context, args []string, stdio command.Stdio) error {
+	f := newHookFlags("adit hook try", replayUsage, stdio)
+	if err := f.read(args, 1, -1); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(f.Args(), func(id string) bool { return strings.HasPrefix(id, requestPrefix) }) {
+		return command.Usagef("try is for deliveries. A request to a source is done again by adit hook replay.")
+	}
+	return f.each(ctx, "/try")
+}
+
 func cancelDeliveries(ctx context.Context, args []string, stdio command.Stdio) error {
 	f := newHookFlags("adit hook cancel", replayUsage, stdio)
 	if err := f.read(args, 1, -1); err != nil {
@@ -326,7 +339,7 @@ func listRequests(ctx context.Context, args []string, stdio command.Stdio) error
 		func(raw json.RawMessage) ([]string, error) {
 			var r api.HookRequest
 			err := json.Unmarshal(raw, &r)
-			return []string{r.ID, local(r.At), r.SourceSlug, r.Method + " " + r.Path, strconv.Itoa(r.Bytes), string(r.State), or(r.Error)}, err
+			return []string{r.ID, local(r.At), hookSource(r), r.Method + " " + r.Path, strconv.Itoa(r.Bytes), string(r.State), or(r.Error)}, err
 		})
 }
 
@@ -340,7 +353,7 @@ func showRequest(ctx context.Context, args []string, stdio command.Stdio) error 
 		return err
 	}
 	r := d.Request
-	f.say("%s to %s at %s from %s: %s", r.ID, r.SourceSlug, local(r.At), or(r.Address), r.State)
+	f.say("%s to %s at %s from %s: %s", r.ID, hookSource(r), local(r.At), or(r.Address), r.State)
 	if r.Error != nil {
 		f.say("  error     %s", *r.Error)
 	}
@@ -357,6 +370,14 @@ func showRequest(ctx context.Context, args []string, stdio command.Stdio) error 
 		}
 	}
 	return nil
+}
+
+// hookSource is what a source is called: its slug, or its name where the slug is a secret, which the hub masks.
+func hookSource(r api.HookRequest) string {
+	if r.SourceSlug == "***" && r.SourceName != nil {
+		return *r.SourceName
+	}
+	return r.SourceSlug
 }
 
 // hookPath is what stood in the request line.

@@ -228,6 +228,9 @@ func createSource(ctx context.Context, args []string, stdio command.Stdio) error
 	if made.Secret != nil {
 		f.showSecret(*made.Secret)
 	}
+	if made.Source.Note != nil {
+		f.note("%s", *made.Source.Note)
+	}
 	return nil
 }
 
@@ -271,6 +274,9 @@ func (f *hookFlags) sourceBy(ctx context.Context, method string, b any) error {
 	f.say("  state     %s", sourceState(s))
 	f.say("  sender    %s, by %s", s.Verify.Kind, strings.Join(s.Methods, ", "))
 	f.say("  does      %s", sourceAction(s))
+	if s.Note != nil {
+		f.say("  note      %s", *s.Note)
+	}
 	if s.Transform != nil {
 		f.say("  %-9s %s", s.Transform.Kind, s.Transform.Text)
 	}

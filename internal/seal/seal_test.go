@@ -34,6 +34,29 @@ func TestSealOpens(t *testing.T) {
 	}
 }
 
+// A code is the same each time, and another one for another text, name or ADIT_SECRET.
+func TestMAC(t *testing.T) {
+	t.Parallel()
+	secret := NewSecret()
+	codes := map[string]bool{}
+	for _, one := range []string{secret, secret, NewSecret()} {
+		s, err := New(one)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, of := range [][2]string{{"a", "b c"}, {"a b", "c"}, {"a", "b"}} {
+			code := s.MAC(of[0], of[1])
+			if len(code) != 32 {
+				t.Fatalf("%d bytes", len(code))
+			}
+			codes[string(code)] = true
+		}
+	}
+	if len(codes) != 6 {
+		t.Errorf("%d codes, want 6", len(codes))
+	}
+}
+
 func TestShortSecretIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []string{"", "short", strings.Repeat("x", MinSecret-1)} {

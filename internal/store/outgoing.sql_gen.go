@@ -1298,6 +1298,22 @@ func (q *Queries) OldestOpenHook(ctx context.Context) (int64, error) {
 	return created_at, err
 }
 
+const probeHookEndpoint = `-- name: ProbeHookEndpoint :exec
+UPDATE hook_endpoint_health SET retry_at = min(retry_at, CAST(?1 AS BIGINT))
+WHERE endpoint_id = ?2 AND breaker = 'open'
+`
+
+type ProbeHookEndpointParams struct {
+	Now        int64
+	EndpointID string
+}
+
+// An open breaker lets the next one through now.
+func (q *Queries) ProbeHookEndpoint(ctx context.Context, arg ProbeHookEndpointParams) error {
+	_, err := q.db.ExecContext(ctx, probeHookEndpoint, arg.Now, arg.EndpointID)
+	return err
+}
+
 const promoteHookDelivery = `-- name: PromoteHookDelivery :exec
 UPDATE hook_deliveries SET state = 'waiting'
 WHERE id = (SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = ?1 AND d.order_key = ?2 AND d.state = 'behind'
@@ -1518,4 +1534,26 @@ func (q *Queries) TellHookRefused(ctx context.Context, arg TellHookRefusedParams
 	var refused int64
 	err := row.Scan(&refused)
 	return refused, err
+}
+
+const tryHookDelivery = `-- name: TryHookDelivery :execrows
+UPDATE hook_deliveries SET next_at = (
+    SELECT min(CAST(?1 AS BIGINT), coalesce(min(d.next_at) - 1, CAST(?1 AS BIGINT))) FROM hook_deliveries AS d
+    WHERE d.endpoint_id = ?2 AND d.state = 'waiting' AND d.next_at <= CAST(?1 AS BIGINT))
+WHERE hook_deliveries.id = ?3 AND hook_deliveries.state = 'waiting'
+`
+
+type TryHookDeliveryParams struct {
+	Now        int64
+	EndpointID string
+	ID         string
+}
+
+// It goes before those of its endpoint that are due already.
+func (q *Queries) TryHookDelivery(ctx context.Context, arg TryHookDeliveryParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, tryHookDelivery, arg.Now, arg.EndpointID, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }

@@ -25,7 +25,7 @@ CREATE INDEX hook_source_secrets_source ON hook_source_secrets (source_id);
 -- Requests that were accepted, and what is to be done with them.
 CREATE TABLE hook_requests (
     number       INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, -- order of arrival
-    id           TEXT    NOT NULL UNIQUE,  -- req_ and 128 random bits: knowing it is a permission
+    id           TEXT    NOT NULL UNIQUE,  -- req_ and 128 random bits
     source_id    TEXT    NOT NULL REFERENCES hook_sources (id) ON DELETE CASCADE,
     at           BIGINT  NOT NULL,
     method       TEXT    NOT NULL,

@@ -104,6 +104,13 @@ WHERE id IN (SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = sqlc.ar
     ORDER BY d.next_at, d.position LIMIT sqlc.arg(at_most))
 RETURNING *;
 
+-- It goes before those of its endpoint that are due already.
+-- name: TryHookDelivery :execrows
+UPDATE hook_deliveries SET next_at = (
+    SELECT min(CAST(sqlc.arg(now) AS BIGINT), coalesce(min(d.next_at) - 1, CAST(sqlc.arg(now) AS BIGINT))) FROM hook_deliveries AS d
+    WHERE d.endpoint_id = sqlc.arg(endpoint_id) AND d.state = 'waiting' AND d.next_at <= CAST(sqlc.arg(now) AS BIGINT))
+WHERE hook_deliveries.id = sqlc.arg(id) AND hook_deliveries.state = 'waiting';
+
 -- name: NextHookDue :one
 SELECT d.next_at FROM hook_deliveries AS d WHERE d.endpoint_id = sqlc.arg(endpoint_id) AND d.state = 'waiting' ORDER BY d.next_at LIMIT 1;
 
@@ -131,6 +138,11 @@ WHERE id = (SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = sqlc.arg
     AND NOT EXISTS (SELECT 1 FROM hook_deliveries AS h WHERE h.endpoint_id = sqlc.arg(endpoint_id) AND h.order_key = sqlc.arg(order_key)
         AND h.state IN ('waiting', 'sending'))
     ORDER BY d.position LIMIT 1);
+
+-- An open breaker lets the next one through now.
+-- name: ProbeHookEndpoint :exec
+UPDATE hook_endpoint_health SET retry_at = min(retry_at, CAST(sqlc.arg(now) AS BIGINT))
+WHERE endpoint_id = sqlc.arg(endpoint_id) AND breaker = 'open';
 
 -- name: PutHookHealth :exec
 UPDATE hook_endpoint_health SET breaker = sqlc.arg(breaker), opened = sqlc.arg(opened), retry_at = sqlc.arg(retry_at), failures = sqlc.arg(failures),

@@ -1129,6 +1129,25 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/hooks/deliveries/{hook_delivery}/try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_delivery: components["parameters"]["HookDeliveryPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make the next attempt of a delivery that waits now, also where the breaker is open (admin) */
+        post: operations["tryHookDelivery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/hooks/deliveries/{hook_delivery}/cancel": {
         parameters: {
             query?: never;
@@ -1350,7 +1369,7 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** The answer to a request for which the wait was too short; the id is the permission */
+        /** The answer to a request for which the wait was too short; the key is the permission */
         get: operations["getHookAnswer"];
         put?: never;
         post?: never;
@@ -2790,6 +2809,8 @@ export interface components {
             last_refused?: string;
             /** Format: date-time */
             last_refused_at?: string;
+            /** @description What should be known of its command, for people: that the device has not told its commands yet, has this one no more, or runs none. Not in lists */
+            note?: string;
             /** Format: date-time */
             created_at: string;
         };
@@ -2807,7 +2828,9 @@ export interface components {
             /** @example req_4fzz */
             id: string;
             source_id: string;
+            /** @description As `***` where the source has no verification: it is its secret */
             source_slug: string;
+            source_name?: string;
             /** Format: date-time */
             at: string;
             method: string;
@@ -5049,6 +5072,29 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    tryHookDelivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hook_delivery: components["parameters"]["HookDeliveryPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Due */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookDelivery"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     cancelHookDelivery: {
         parameters: {
             query?: never;
@@ -5450,7 +5496,10 @@ export interface operations {
     };
     getHookAnswer: {
         parameters: {
-            query?: never;
+            query: {
+                /** @description As it stood in the Location of the answer to the request. The id alone opens nothing */
+                key: string;
+            };
             header?: never;
             path: {
                 hook_request: components["parameters"]["HookRequestPath"];

@@ -2,6 +2,7 @@ package incoming
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -147,7 +148,7 @@ func (v *visit) accept(ctx context.Context) (Answer, error) {
 	default:
 		v.rouse()
 	}
-	return accepted(v.subject.ID), nil
+	return v.accepted(v.subject.ID), nil
 }
 
 // job is what is to be done, with what is in memory of it.
@@ -164,9 +165,20 @@ type Accepted struct {
 	Queued bool   `json:"queued"`
 }
 
-func accepted(id string) Answer {
+func (h *Hooks) accepted(id string) Answer {
 	return Answer{Status: http.StatusAccepted, ContentType: "application/json", Body: []byte(`{"id":"` + id + `","queued":true}` + "\n"),
-		Header: map[string]string{"Location": "/hook/requests/" + id}}
+		Header: h.located(id)}
+}
+
+// located says which request it is, and where its answer is found: for whoever sent it, and nobody else. The id alone does not open it: it is
+// published with the message, to all who may read the topic.
+func (h *Hooks) located(id string) map[string]string {
+	return map[string]string{"Location": "/hook/requests/" + id + "?key=" + h.keyOf(id), "Adit-Request": id}
+}
+
+// keyOf opens the answer to a request: 128 bits that follow from the id for this hub alone, so that repeats are told the same.
+func (h *Hooks) keyOf(id string) string {
+	return base64.RawURLEncoding.EncodeToString(h.Sealer.MAC("answer to hook request", id)[:16])
 }
 
 // again answers a repeat as the first was. One whose first failed is done anew; what keep failed with otherwise is passed on.
@@ -181,7 +193,7 @@ func (v *visit) again(ctx context.Context, id string, err error) (Answer, error)
 	if err != nil {
 		return Answer{}, fmt.Errorf("count repeat: %w", err)
 	}
-	a := accepted(id)
+	a := v.accepted(id)
 	row, err := v.Store.Read().GetHookRequest(ctx, id)
 	switch {
 	case errors.Is(err, store.ErrNotFound): // swept since
@@ -191,7 +203,7 @@ func (v *visit) again(ctx context.Context, id string, err error) (Answer, error)
 	case row.State == stateFailed:
 		_, err = v.Replay(ctx, id)
 	case v.wait > 0 && row.Status != nil:
-		a = answerOf(row)
+		a = v.answerOf(row)
 	case v.wait > 0:
 		a, err = v.join(ctx, id, a)
 	}

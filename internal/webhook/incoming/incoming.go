@@ -45,6 +45,8 @@ type Devices interface {
 	// Find gives id and name of the device of that id or name, or fails with wire.NotFound.
 	Find(ctx context.Context, ref string) (id, name string, err error)
 	Online(id string) bool
+	// Commands gives what the device of that id or name has told of its commands: CommandsOf. It fails with wire.NotFound.
+	Commands(ctx context.Context, ref string) (Commands, error)
 	// Run has a device run a command. Errors are those of wire.MethodRun.
 	Run(ctx context.Context, id string, run wire.Run) (wire.RunResult, error)
 	// Arrivals calls fn with each device that comes online, until ctx ends.

@@ -63,7 +63,7 @@ func keptHeaders(h http.Header, host string) []Header {
 	for _, name := range names {
 		for _, v := range h[name] {
 			if secretHeader(name) {
-				v = "***"
+				v = masked
 			}
 			list = append(list, Header{name, strings.ToValidUTF8(v, "\uFFFD")})
 		}

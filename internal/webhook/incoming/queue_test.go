@@ -67,7 +67,8 @@ func (noDevices) Online(string) bool { return false }
 func (noDevices) Run(context.Context, string, wire.Run) (wire.RunResult, error) {
 	return wire.RunResult{}, wire.Errorf(wire.Offline, "none")
 }
-func (noDevices) Arrivals(ctx context.Context, _ func(string)) { <-ctx.Done() }
+func (noDevices) Commands(context.Context, string) (Commands, error) { return Commands{}, nil }
+func (noDevices) Arrivals(ctx context.Context, _ func(string))       { <-ctx.Done() }
 
 // bench is Hooks on a database, with a clock that can be set.
 type bench struct {
@@ -449,7 +450,7 @@ func acceptUntilKilled(t *testing.T, dir string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		id := strings.TrimPrefix(a.Header["Location"], "/hook/requests/")
+		id := a.Header["Adit-Request"]
 		if _, err := fmt.Println(id); err != nil {
 			return
 		}

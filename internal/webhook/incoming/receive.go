@@ -39,6 +39,7 @@ type Refusal struct {
 	Status     int           // where it is another than the code's
 	RetryAfter time.Duration // 0: not said
 	Header     map[string]string
+	Kept       bool // the request was accepted: this is what came of it, for a sender that waits
 }
 
 func (r *Refusal) Error() string { return r.Cause.Error() }
@@ -66,10 +67,16 @@ func (h *Hooks) Receive(ctx context.Context, r Request) (Answer, error) {
 		return s.allow(r.Header), nil
 	}
 	a, err := h.receive(ctx, s, r)
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !kept(err) {
 		h.refused(ctx, s, err)
 	}
 	return a, err
+}
+
+// kept reports whether an error is about a request that was accepted: it is counted as that, and not as refused too.
+func kept(err error) bool {
+	r, ok := errors.AsType[*Refusal](err)
+	return ok && r.Kept
 }
 
 // visit is a request on its way in.

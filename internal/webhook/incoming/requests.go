@@ -2,6 +2,7 @@ package incoming
 
 import (
 	"context"
+	"crypto/hmac"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +20,8 @@ import (
 // Entry is a request as people see it.
 type Entry struct {
 	Number                   int64
-	ID, SourceID, SourceSlug string
+	ID, SourceID             string
+	SourceSlug, SourceName   string // the slug as ***, where it is the secret
 	At                       time.Time
 	Method, Path, Address    string
 	ContentType, Key, State  string
@@ -108,12 +110,18 @@ func (h *Hooks) rows(ctx context.Context, source string, p store.ListHookRequest
 	return rows, nil
 }
 
+// masked stands for what is nobody's to read later.
+const masked = "***"
+
 func (h *Hooks) entry(r store.ListHookRequestsRow) Entry {
 	e := Entry{Number: r.Number, ID: r.ID, SourceID: r.SourceID, At: store.Time(r.At), Method: r.Method, Path: r.Path, Address: r.Address,
 		ContentType: r.ContentType, Key: r.Key, State: r.State, Bytes: r.Bytes, Repeats: r.Repeats, Attempts: r.Attempts, Error: r.Error,
 		Topic: r.Topic, DeviceID: r.DeviceID, Status: r.Status, TookMS: r.TookMs}
 	if s := h.source(r.SourceID); s != nil {
-		e.SourceSlug = s.Slug
+		e.SourceSlug, e.SourceName = s.Slug, s.Name
+		if s.Verify.Kind == VerifyNone { // whoever knows it can send
+			e.SourceSlug = masked
+		}
 	}
 	if r.State == stateWaiting && r.Owner == "" {
 		e.NextAt = new(store.Time(r.NextAt))
@@ -130,10 +138,12 @@ func (h *Hooks) Request(ctx context.Context, id string) (Detail, error) {
 	return h.detail(row), nil
 }
 
+var errNoRequest = wire.Errorf(wire.NotFound, "There is no such request, or it was removed since.")
+
 func (h *Hooks) row(ctx context.Context, id string) (store.HookRequest, error) {
 	row, err := h.Store.Read().GetHookRequest(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return row, wire.Errorf(wire.NotFound, "There is no such request, or it was removed since.")
+		return row, errNoRequest
 	}
 	if err != nil {
 		return row, fmt.Errorf("find request: %w", err)
@@ -157,18 +167,22 @@ func (h *Hooks) detail(r store.HookRequest) Detail {
 	return d
 }
 
-// Answered gives the answer to a request whose sender waited too short, to whoever knows its id: 202 while there is none.
-func (h *Hooks) Answered(ctx context.Context, id string) (Answer, error) {
+// Answered gives the answer to a request whose sender waited too short, to whoever has the key that stood in its Location: 202 while there is
+// none. Another key is not_found, as is a request that does not exist.
+func (h *Hooks) Answered(ctx context.Context, id, key string) (Answer, error) {
+	if !hmac.Equal([]byte(key), []byte(h.keyOf(id))) {
+		return Answer{}, errNoRequest
+	}
 	row, err := h.row(ctx, id)
 	switch {
 	case err != nil:
 		return Answer{}, err
 	case row.Status != nil:
-		return answerOf(row), nil
+		return h.answerOf(row), nil
 	case row.State == stateFailed:
 		return Answer{}, &Refusal{Cause: wire.Errorf(wire.Conflict, "%s", row.Error), Status: http.StatusBadGateway}
 	}
-	return accepted(id), nil
+	return h.accepted(id), nil
 }
 
 // Replay does anew what the source does with a request, as the source is now, under the same id. Errors: not_found, conflict where it

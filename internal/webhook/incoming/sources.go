@@ -67,7 +67,7 @@ func (h *Hooks) Create(ctx context.Context, by string, c Change) (Source, string
 	s := Settings{ExpiresSeconds: defaultExpires}
 	c.Settings(&s)
 	s.fill()
-	if err := s.check(); err != nil {
+	if err := cmp.Or(s.check(), h.checkCommand(ctx, Action{}, s.Action)); err != nil {
 		return Source{}, "", err
 	}
 	slug, err := slugFor(s.Verify.Kind, value(c.Slug))
@@ -125,10 +125,10 @@ func (h *Hooks) Change(ctx context.Context, by, ref string, c Change) (Source, e
 		}
 		id = row.ID
 		s := settingsOf(row)
-		kind := s.Verify.Kind
+		kind, action := s.Verify.Kind, s.Action
 		c.Settings(&s)
 		s.fill()
-		if err := s.check(); err != nil {
+		if err := cmp.Or(s.check(), h.checkCommand(ctx, action, s.Action)); err != nil {
 			return err
 		}
 		p := store.ChangeHookSourceParams{ID: id, Slug: row.Slug, Name: cmp.Or(strings.TrimSpace(value(c.Name)), row.Name), Settings: s.text(), Enabled: row.Enabled}

@@ -91,8 +91,8 @@ func (a *answer) params(id string, took time.Duration) store.AnswerHookRequestPa
 	return p
 }
 
-func answerOf(row store.HookRequest) Answer {
-	return Answer{Status: int(*row.Status), ContentType: row.AnswerType, Body: row.Answer, Header: map[string]string{"Location": "/hook/requests/" + row.ID}}
+func (h *Hooks) answerOf(row store.HookRequest) Answer {
+	return Answer{Status: int(*row.Status), ContentType: row.AnswerType, Body: row.Answer, Header: h.located(row.ID)}
 }
 
 // laneOf is by what waiting senders are counted.
@@ -175,19 +175,19 @@ func (v *visit) await(ctx context.Context, id string, w *waiter) (Answer, error)
 	case <-w.done:
 	case <-patience.C:
 		return Answer{}, &Refusal{Cause: wire.Wrap(errSilent, wire.Offline, "The request %s was kept, and no answer came in time. One that comes later is at Location.", id),
-			Status: http.StatusGatewayTimeout, Header: map[string]string{"Location": "/hook/requests/" + id, "Adit-Request": id}}
+			Status: http.StatusGatewayTimeout, Header: v.located(id), Kept: true}
 	case <-ctx.Done():
 		return Answer{}, ctx.Err()
 	}
 	switch {
 	case errors.Is(w.err, errExpired):
 		return Answer{}, &Refusal{Cause: wire.Errorf(wire.Offline, "The request %s was kept, and not done in time.", id), Status: http.StatusGatewayTimeout,
-			Header: map[string]string{"Location": "/hook/requests/" + id}}
+			Header: v.located(id), Kept: true}
 	case w.err != nil: // of the device, not of the request: a sender must not read it as 404 or 400 of the hub
-		return Answer{}, &Refusal{Cause: wire.Errorf(wire.CodeOf(w.err), "%s", wire.MessageOf(w.err)), Status: http.StatusBadGateway}
+		return Answer{}, &Refusal{Cause: wire.Errorf(wire.CodeOf(w.err), "%s", wire.MessageOf(w.err)), Status: http.StatusBadGateway, Kept: true}
 	}
 	a := w.answer
-	return Answer{Status: a.Status, ContentType: a.ContentType, Body: a.Body, Header: map[string]string{"Location": "/hook/requests/" + id}}, nil
+	return Answer{Status: a.Status, ContentType: a.ContentType, Body: a.Body, Header: v.located(id)}, nil
 }
 
 // question is a message that is answered by MQTT.

@@ -143,6 +143,47 @@ func (o *Outbox) attemptsOf(ctx context.Context, delivery string) ([]store.HookA
 	return list, nil
 }
 
+// TryNow makes the next attempt of a delivery that waits due, before the others of its endpoint, and takes it as the one that an open breaker
+// lets through. Errors: not_found; conflict where it does not wait, waits behind another of its device, or its endpoint is not active.
+func (o *Outbox) TryNow(ctx context.Context, id string) (Delivery, error) {
+	d, err := o.Delivery(ctx, id)
+	if err != nil {
+		return d, err
+	}
+	err = o.Store.WriteTogether(ctx, func(q *store.Queries) error { return o.tryNow(ctx, q, id) })
+	if err != nil {
+		return d, err
+	}
+	o.poke(map[string]string{d.EndpointID: id})
+	return o.Delivery(ctx, id)
+}
+
+func (o *Outbox) tryNow(ctx context.Context, q *store.Queries, id string) error {
+	row, err := q.GetHookDelivery(ctx, id)
+	if err != nil {
+		return fmt.Errorf("try delivery: %w", err)
+	}
+	switch d := row.HookDelivery; {
+	case d.State == stateBehind:
+		return wire.Errorf(wire.Conflict, "This delivery waits for an earlier one of its device: try that one, or cancel it.")
+	case d.State == StateSending:
+		return wire.Errorf(wire.Conflict, "This delivery is being sent just now.")
+	case d.State != StateWaiting:
+		return wire.Errorf(wire.Conflict, "This delivery is finished: to send it again, replay it.")
+	case row.EndpointState != StateActive:
+		return wire.Errorf(wire.Conflict, "The endpoint is %s: set it active first.", row.EndpointState)
+	}
+	now := o.millis()
+	_, err = q.TryHookDelivery(ctx, store.TryHookDeliveryParams{ID: id, EndpointID: row.HookDelivery.EndpointID, Now: now})
+	if err != nil {
+		return fmt.Errorf("try delivery: %w", err)
+	}
+	if row.Breaker != BreakerOpen { // half-open: one is on its way, and what becomes of it counts
+		return nil
+	}
+	return q.ProbeHookEndpoint(ctx, store.ProbeHookEndpointParams{EndpointID: row.HookDelivery.EndpointID, Now: now})
+}
+
 // Cancel gives up a delivery that waits; in order, what is behind it goes on. Errors: not_found, conflict.
 func (o *Outbox) Cancel(ctx context.Context, id string) (Delivery, error) {
 	d, err := o.Delivery(ctx, id)
@@ -207,7 +248,7 @@ func (o *Outbox) Replay(ctx context.Context, id string) (Delivery, error) {
 		return d, err
 	}
 	if d.FinishedAt == nil {
-		return d, wire.Errorf(wire.Conflict, "This delivery is not finished: it is tried again by itself. To send it now, cancel it and replay it.")
+		return d, wire.Errorf(wire.Conflict, "This delivery is not finished: it is tried again by itself. To send it at once, try it now.")
 	}
 	var made string
 	added := map[string]string{}

@@ -14,7 +14,7 @@ function answers(body: string, init: ResponseInit) {
 afterEach(() => vi.unstubAllGlobals());
 
 test('it goes to this hub without a cookie, signed, and an answer is shown as it came', async () => {
-  const fake = answers('opened', { status: 200, headers: { Location: '/hook/requests/req_-a_b-c', 'Content-Type': 'text/plain' } });
+  const fake = answers('opened', { status: 200, headers: { Location: '/hook/requests/req_-a_b-c?key=k-_1', 'Content-Type': 'text/plain' } });
   expect(await sendTest(source, senderOf('github')!, sent)).toMatchObject({ status: 200, body: btoa('opened'), detail: '', duplicate: false, request: 'req_-a_b-c' });
   const [url, init] = fake.mock.calls[0]!;
   expect(url).toBe('/hook/garage?wait=5s');

@@ -51,7 +51,7 @@ function answerOf(reply: Response, bytes: Uint8Array, tookMs: number): TestAnswe
   };
 }
 
-const idIn = (text: string) => /req_[\w-]+$/.exec(text)?.[0] ?? '';
+const idIn = (text: string) => /req_[\w-]+/.exec(text)?.[0] ?? '';
 
 function read(bytes: Uint8Array): Record<string, unknown> {
   try {

@@ -1,0 +1,53 @@
+package handlers
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/aditdev/adit/internal/store"
+)
+
+// A command that a device is known not to have is refused with those that it has; before it has told any, it is taken with a word about that. What
+// is not changed is not refused, whatever became of its device.
+func TestHookSourceOfCommand(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	tells := func(facts string) {
+		r.must(r.Store.Write(t.Context(), func(q *store.Queries) error {
+			return q.SetFacts(t.Context(), store.SetFactsParams{ID: r.device["kitchen"].ID, Facts: facts})
+		}))
+	}
+	create := func(device, command string) reply {
+		return r.do("admin", "POST", "/api/v1/hooks/sources", object{"verify": object{"kind": "bearer"}, "action": object{"kind": "command", "device": device, "command": command}})
+	}
+	refused := func(got reply, why string) {
+		t.Helper()
+		if got.status != 400 || !strings.Contains(got.body, why) || !strings.Contains(got.body, `"action":`) {
+			t.Errorf("%d %s, want %q", got.status, got.body, why)
+		}
+	}
+	path := func(got reply, note string) string {
+		t.Helper()
+		made := decodeAs[NewHookSource](r, []byte(got.body))
+		if got.status != 201 || !strings.Contains(value(made.Source.Note), note) || (note == "") != (made.Source.Note == nil) {
+			t.Fatalf("%d %s, want a note of %q", got.status, got.body, note)
+		}
+		return "/api/v1/hooks/sources/" + made.Source.ID
+	}
+	early := path(create("kitchen", "door"), "not told its commands yet")
+	tells(`{"hostname":"kitchen","policy":{"run":true}}`)
+	refused(create("kitchen", "door"), "it names none")
+	tells(`{"policy":{"run":true},"commands":[{"name":"door","parameters":[]},{"name":"lamp","parameters":[]}]}`)
+	refused(create("kitchen", "nope"), "It has: door, lamp.")
+	refused(create("nowhere", "door"), "no device nowhere")
+	path(create(r.device["kitchen"].ID, "lamp"), "")
+	if got := r.do("admin", "GET", early, nil); strings.Contains(got.body, `"note"`) {
+		t.Errorf("%s", got.body)
+	}
+	refused(r.do("admin", "PATCH", early, object{"action": object{"kind": "command", "device": "kitchen", "command": "nope"}}), "no command nope")
+	tells(`{"policy":{"run":false},"commands":[{"name":"lamp","parameters":[]}]}`)
+	path(create("kitchen", "lamp"), "run = true")
+	if got := r.do("admin", "PATCH", early, object{"name": "old"}); got.status != 200 || !strings.Contains(got.body, "no command door any more") {
+		t.Errorf("what is not changed: %d %s", got.status, got.body)
+	}
+}

@@ -1,0 +1,82 @@
+package incoming
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// Commands is what a device has told of the commands that the hub may have it run.
+type Commands struct {
+	Told  bool     // false: it was not connected yet since it knows any
+	Allow bool     // its policy.run
+	Names []string // those of agent.toml
+}
+
+// CommandsOf reads them out of a device's facts, as they are kept; agent is false for one that is here by its own OpenSSH, which runs none.
+func CommandsOf(facts string, agent bool) Commands {
+	var f struct {
+		Policy   *struct{ Run bool }
+		Commands []struct{ Name string }
+	}
+	if !agent {
+		return Commands{Told: true, Allow: true}
+	}
+	if json.Unmarshal([]byte(facts), &f) != nil || f.Policy == nil {
+		return Commands{}
+	}
+	c := Commands{Told: true, Allow: f.Policy.Run}
+	for _, one := range f.Commands {
+		c.Names = append(c.Names, wire.Printable(one.Name, 63))
+	}
+	return c
+}
+
+// checkCommand refuses a command that the device is known not to have; one that has told nothing yet may have it. was is what the source did
+// before: what is not changed is not refused, as its device may be gone.
+func (h *Hooks) checkCommand(ctx context.Context, was, a Action) error {
+	if a.Kind != ActionCommand || reflect.DeepEqual(was, a) {
+		return nil
+	}
+	c, err := h.Devices.Commands(ctx, a.Device)
+	switch {
+	case wire.CodeOf(err) == wire.NotFound:
+		return invalidField("action", wire.MessageOf(err))
+	case err != nil:
+		return fmt.Errorf("look for command: %w", err)
+	case !c.Told || slices.Contains(c.Names, a.Command):
+		return nil
+	}
+	device, command := wire.Printable(a.Device, 63), wire.Printable(a.Command, 63)
+	if len(c.Names) == 0 {
+		return invalidField("action", fmt.Sprintf("%s has no command %s: it names none. Its owner does that in its agent.toml.", device, command))
+	}
+	return invalidField("action", fmt.Sprintf("%s has no command %s. It has: %s.", device, command, strings.Join(c.Names, ", ")))
+}
+
+// Note is what should be known of a source whose command may not be run, for people; "" where there is nothing.
+func (h *Hooks) Note(ctx context.Context, s Source) (string, error) {
+	a := s.Action
+	if a.Kind != ActionCommand {
+		return "", nil
+	}
+	c, err := h.Devices.Commands(ctx, a.Device)
+	switch {
+	case wire.CodeOf(err) == wire.NotFound:
+		return "Its device was removed.", nil
+	case err != nil:
+		return "", fmt.Errorf("look for command: %w", err)
+	case !c.Told:
+		return fmt.Sprintf("Whether the device has a command %s is not known: it has not told its commands yet, which it does when it connects.", a.Command), nil
+	case !slices.Contains(c.Names, a.Command):
+		return fmt.Sprintf("The device has no command %s any more.", a.Command), nil
+	case !c.Allow:
+		return "The device lets the hub run nothing: its owner writes run = true below [policy] in its agent.toml.", nil
+	}
+	return "", nil
+}
