@@ -28,7 +28,11 @@ func (h *hub) newShells() *shell.Shells {
 				Login: r.Login})
 		},
 		Hold: func(ctx context.Context, r shell.Record) (context.Context, context.CancelFunc, error) {
-			return h.gate.Hold(ctx, access.Use{User: r.User, Device: r.Device, Target: string(r.Target()), Login: r.Login})
+			way := access.Held
+			if r.Recorded {
+				way = access.Recorded
+			}
+			return h.gate.Hold(ctx, access.Use{User: r.User, Device: r.Device, Target: string(r.Target()), Login: r.Login, Way: way})
 		},
 		Presence: h.presence,
 		Opened:   func(ctx context.Context, r shell.Record) { h.noteShell(ctx, events.ShellOpened, r) },

@@ -150,7 +150,11 @@ func (r *rig) options() Options {
 		}})
 	r.calls(ctx, &o)
 	o.Shells = shell.New(shell.Options{Log: log, Store: noShells{}, Hold: func(ctx context.Context, s shell.Record) (context.Context, context.CancelFunc, error) {
-		return gate.Hold(ctx, access.Use{User: s.User, Device: s.Device, Target: string(s.Target()), Login: s.Login})
+		way := access.Held
+		if s.Recorded {
+			way = access.Recorded
+		}
+		return gate.Hold(ctx, access.Use{User: s.User, Device: s.Device, Target: string(s.Target()), Login: s.Login, Way: way})
 	}})
 	o.Config.TCPPorts = onePort(r.t)
 	o.Ports = ports.New(ports.Options{Log: log, Store: st, Gate: gate, Events: o.Events, Now: time.Now, Dial: o.Tunnel.Dial,

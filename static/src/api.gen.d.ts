@@ -1841,6 +1841,16 @@ export interface components {
             targets?: string[];
             /** @default false */
             deny: boolean;
+            /**
+             * @description The hub ends SSH: shells of the hub and ssh through its gate, for these logins; no ssh, rescue or port of an SSH server past the hub
+             * @default false
+             */
+            strict: boolean;
+            /**
+             * @description Strict, and the hub keeps what is shown
+             * @default false
+             */
+            record: boolean;
             /** Format: date-time */
             expires_at?: string;
         };
@@ -1855,6 +1865,10 @@ export interface components {
             logins: string[];
             targets: string[];
             deny: boolean;
+            /** @description The hub ends SSH */
+            strict: boolean;
+            /** @description The hub keeps what is shown */
+            record: boolean;
             /** Format: date-time */
             expires_at?: string;
             /** Format: date-time */
@@ -1901,6 +1915,12 @@ export interface components {
             ssh_host_keys?: components["schemas"]["HostKey"][];
             /** @description Accounts that the caller may use here; * is every one */
             logins: string[];
+            /** @description Those of logins for which the hub ends SSH. An account that logins names by another entry too, * or its own, has the laxer one */
+            held_logins: string[];
+            /** @description Those of held_logins that are recorded */
+            recorded_logins: string[];
+            /** @description At the hub's SSH gate the hub answers for this device's SSH server, with a host key of its own */
+            gate_ends_ssh: boolean;
             /** @description Targets that the caller may open here */
             targets: string[];
             root_password?: components["schemas"]["RootPassword"];
