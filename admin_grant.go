@@ -27,7 +27,6 @@ type grantAdd struct {
 	Target  []string      `help:"ssh (the default), mqtt, http, rescue, tcp:HOST:PORT, or *; may be repeated."`
 	Deny    bool          `help:"Deny instead of allow."`
 	Strict  bool          `help:"The hub ends SSH: shells in the browser and ssh through the gate, no SSH past the hub."`
-	Record  bool          `help:"Strict, and the hub keeps what is shown."`
 	Expires time.Duration `help:"How long it lasts, as 8h; for ever where absent."`
 	JSON    bool          `name:"json" help:"Print JSON."`
 }
@@ -42,7 +41,6 @@ type grantJSON struct {
 	Targets   []string   `json:"targets"`
 	Deny      bool       `json:"deny"`
 	Strict    bool       `json:"strict"`
-	Record    bool       `json:"record"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 }
 
@@ -57,7 +55,7 @@ func (g grantAdd) Run(ctx context.Context, p program) error {
 			return err
 		}
 		grant := devices.Grant{User: user, Tag: g.Tag, Logins: g.Login, Targets: g.Target, Deny: g.Deny,
-			Strict: g.Strict, Record: g.Record}
+			Strict: g.Strict}
 		if g.Device != "" && g.Device != "*" {
 			d, err := a.store.Read().FindDevice(ctx, g.Device)
 			if errors.Is(err, store.ErrNotFound) {
@@ -82,7 +80,7 @@ func (g grantAdd) Run(ctx context.Context, p program) error {
 
 func grantOut(row store.Grant, user, device string) grantJSON {
 	out := grantJSON{ID: row.ID, User: user, Device: device, Logins: store.List(row.Logins), Targets: store.List(row.Targets),
-		Deny: row.Deny, Strict: row.Strict, Record: row.Record, ExpiresAt: store.TimeOf(row.ExpiresAt)}
+		Deny: row.Deny, Strict: row.Strict, ExpiresAt: store.TimeOf(row.ExpiresAt)}
 	if row.Tag != nil {
 		out.Tag = *row.Tag
 	}
@@ -122,8 +120,6 @@ func (g grantJSON) line() string {
 	switch {
 	case g.Deny:
 		verb = "deny"
-	case g.Record:
-		verb = "allow recorded"
 	case g.Strict:
 		verb = "allow strictly"
 	}

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -46,7 +47,7 @@ func (a *api) SignCertificate(ctx context.Context, r SignCertificateRequestObjec
 // mayLogIn knows no certificate for whom the hub must lead in itself: it would open the device's server past the hub.
 func (a *api) mayLogIn(ctx context.Context, user, credential, device, login string) error {
 	err := a.Gate.Check(ctx, access.Use{User: user, Credential: credential, Device: device, Target: "ssh", Login: login})
-	if wire.CodeOf(err) == wire.Forbidden && !auth.ThroughHub(err) &&
+	if wire.CodeOf(err) == wire.Forbidden && !errors.Is(err, auth.ErrHeld) &&
 		a.Gate.Check(ctx, access.Use{User: user, Credential: credential, Device: device, Target: "rescue", Login: login}) == nil {
 		return nil
 	}

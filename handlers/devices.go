@@ -157,7 +157,7 @@ func (a *api) apiDevice(p *auth.Principal, d store.Device) Device {
 	now, policy := a.Now(), a.Gate.Policy()
 	reach := policy.Reach(p.User.ID, d.ID, now)
 	if !p.Scope.Holds(access.ScopeConnect) {
-		reach = access.Reach{Logins: []string{}, Targets: []string{}, Held: []string{}, Recorded: []string{}}
+		reach = access.Reach{Logins: []string{}, Targets: []string{}, Held: []string{}}
 	}
 	ping := int(d.PingSeconds)
 	out := Device{
@@ -165,7 +165,7 @@ func (a *api) apiDevice(p *auth.Principal, d store.Device) Device {
 		DefaultLogin: some(d.DefaultLogin), Fingerprint: some(devices.Fingerprint(d)), CreatedAt: store.Time(d.CreatedAt),
 		LastSeenAt: store.TimeOf(d.LastSeenAt), Address: some(d.Address), ClockOffsetMs: d.ClockOffsetMs,
 		AgentVersion: some(d.AgentVersion), PingSeconds: &ping, Cause: some(d.Cause), Facts: facts(d.Facts),
-		Logins: reach.Logins, Targets: reach.Targets, HeldLogins: reach.Held, RecordedLogins: reach.Recorded,
+		Logins: reach.Logins, Targets: reach.Targets, HeldLogins: reach.Held,
 		GateEndsSSH: reach.Gate != access.Raw, MayManage: p.Role().Manages() && p.Scope.Holds(access.ScopeAll),
 	}
 	if d.Status == "pending" {

@@ -1295,9 +1295,6 @@ type Device struct {
 	// PingSeconds Between pings; offline is noticed within 2.5 times that, and 40 s at least
 	PingSeconds *int `json:"ping_seconds,omitempty"`
 
-	// RecordedLogins Those of held_logins that are recorded
-	RecordedLogins []string `json:"recorded_logins"`
-
 	// RootPassword Of root on the device, as the hub keeps it.
 	RootPassword *RootPassword `json:"root_password,omitempty"`
 	SSHHostKeys  *[]HostKey    `json:"ssh_host_keys,omitempty"`
@@ -1521,9 +1518,6 @@ type Grant struct {
 	ID         string     `json:"id"`
 	Logins     []string   `json:"logins"`
 
-	// Record The hub keeps what is shown
-	Record bool `json:"record"`
-
 	// Strict The hub ends SSH
 	Strict    bool     `json:"strict"`
 	Tag       *string  `json:"tag,omitempty"`
@@ -1542,9 +1536,6 @@ type GrantRequest struct {
 
 	// Logins Unix accounts; * is every one. Empty: none, so no SSH
 	Logins *[]string `json:"logins,omitempty"`
-
-	// Record Strict, and the hub keeps what is shown
-	Record *bool `json:"record,omitempty"`
 
 	// Strict The hub ends SSH: shells of the hub and ssh through its gate, for these logins; no ssh, rescue or port of an SSH server past the hub
 	Strict *bool   `json:"strict,omitempty"`
@@ -2810,6 +2801,9 @@ type SSHGate struct {
 
 	// Handle The caller's SSH user name at the gate
 	Handle string `json:"handle"`
+
+	// HeldHostKey The host key of every device for which the gate ends SSH (gate_ends_ssh), type and base64
+	HeldHostKey string `json:"held_host_key"`
 
 	// Host The hub's host name: HostName in ssh's configuration
 	Host string `json:"host"`

@@ -49,8 +49,7 @@ func (a *api) OpenShell(ctx context.Context, r OpenShellRequestObject) (OpenShel
 			Fields: map[string]string{"login": "Name an account of the device, as pi or root."}}
 	}
 	use := access.Use{User: p.User.ID, Credential: p.Credential, Device: d.ID, Target: string(record.Target()), Login: record.Login,
-		Way: access.Recorded}
-	record.Recorded = a.Gate.Way(use) == access.Recorded
+		Way: access.Held}
 	if err := a.Gate.Check(ctx, use); err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ type Credential struct {
 
 // Device is the part of a device that decides.
 type Device struct {
-	Name   string
+	Name    string
 	Tags    []string
 	Active  bool // not waiting for approval
 	SSHPort int  // where its SSH server listens, as it says itself; 0 where that is not known

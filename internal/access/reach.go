@@ -6,16 +6,16 @@ import (
 )
 
 // Reach is what a user may use on a device: login and target patterns of the grants, without what is denied wholly. Held
-// are the logins of Logins for which the hub must end SSH, Recorded those of Held that it records, and Gate is the way
-// in where the login is not told before, as at the SSH gate. It is for showing; Check decides.
+// are the logins of Logins for which the hub must end SSH, and Gate is the way in where the login is not told before, as at
+// the SSH gate. It is for showing; Check decides.
 type Reach struct {
-	Logins, Targets, Held, Recorded []string
-	Gate                            Way
+	Logins, Targets, Held []string
+	Gate                  Way
 }
 
 // Reach lists what a user may use on a device.
 func (p *Policy) Reach(user, device string, now time.Time) Reach {
-	r := Reach{Logins: []string{}, Targets: []string{}, Held: []string{}, Recorded: []string{}}
+	r := Reach{Logins: []string{}, Targets: []string{}, Held: []string{}}
 	if !p.Sees(user, device, now) || p.Users[user].Role == Viewer {
 		return r
 	}
@@ -37,12 +37,8 @@ func (p *Policy) Reach(user, device string, now time.Time) Reach {
 	}
 	r.Logins, r.Targets = unique(r.Logins), unique(r.Targets)
 	for _, login := range r.Logins {
-		way := loginWay(grants, login)
-		if way >= Held {
+		if loginWay(grants, login) == Held {
 			r.Held = append(r.Held, login)
-		}
-		if way == Recorded {
-			r.Recorded = append(r.Recorded, login)
 		}
 	}
 	if len(r.Logins) > 0 {

@@ -6,16 +6,15 @@ import (
 	"time"
 )
 
-// Way is how an account of a device is entered. Each shows the hub more than the one before, so a grant of one allows
-// those after it too; where several grants apply, the one that asks least decides.
+// Way is how an account of a device is entered. The later one shows the hub more, so a grant of the former allows it too;
+// where several grants apply, the one that asks least decides.
 type Way int
 
 // The ways. Raw: SSH runs from the person's machine to the device's server, and the hub carries what it cannot read.
-// Held: the hub ends SSH, and sees to it that the login is one of the grant's. Recorded: it keeps what is shown as well.
+// Held: the hub ends SSH, and sees to it that the login is one of the grant's.
 const (
 	Raw Way = iota
 	Held
-	Recorded
 )
 
 // granted decides by the grants that allow.
@@ -30,7 +29,7 @@ func (p *Policy) granted(u Use, now time.Time) Verdict {
 	return Allowed
 }
 
-// Way is the way that shows the hub least, of those by which grants allow this use. It is Recorded where none does.
+// Way is the way that shows the hub least, of those by which grants allow this use. It is Held where none does.
 func (p *Policy) Way(u Use, now time.Time) Way {
 	least, _ := p.least(u, now)
 	return least
@@ -43,7 +42,7 @@ func (p *Policy) least(u Use, now time.Time) (least Way, ok bool) {
 	allow := slices.DeleteFunc(slices.Clone(grants), func(g Grant) bool { return g.Deny || !g.covers(u.Target) || !g.enters(u) })
 	switch {
 	case len(allow) == 0:
-		return Recorded, false
+		return Held, false
 	case takesLogin(u.Target):
 		least = leastOf(allow)
 		if u.Login == "" { // it may be any that they have
@@ -56,7 +55,7 @@ func (p *Policy) least(u Use, now time.Time) (least Way, ok bool) {
 }
 
 func leastOf(grants []Grant) Way {
-	least := Recorded
+	least := Held
 	for _, g := range grants {
 		least = min(least, g.Way)
 	}
@@ -84,7 +83,7 @@ func strictest(grants []Grant) Way {
 
 // loginWay is the least that any grant asks for a login, or for every one where it is "*".
 func loginWay(grants []Grant, login string) Way {
-	least := Recorded
+	least := Held
 	for _, g := range grants {
 		if !g.Deny && g.opensAccounts() && g.names(login) {
 			least = min(least, g.Way)

@@ -10,7 +10,6 @@ func TestWay(t *testing.T) {
 	t.Parallel()
 	pi := []string{"pi"}
 	raw, held := Grant{Device: "kitchen", Logins: pi}, Grant{Device: "kitchen", Logins: pi, Way: Held}
-	recorded := Grant{Device: "kitchen", Logins: pi, Way: Recorded}
 	root := Grant{Device: "kitchen", Logins: []string{"root"}, Way: Held}
 	everyone := Grant{Device: "kitchen", Logins: []string{"*"}, Way: Held}
 	ports := func(targets ...string) Grant { return Grant{Device: "kitchen", Targets: targets} }
@@ -28,14 +27,9 @@ func TestWay(t *testing.T) {
 		{"raw by a strict grant", []Grant{held}, "ssh", "pi", Raw, OtherWay},
 		{"raw and no login by a strict grant", []Grant{held}, "ssh", "", Raw, OtherWay},
 		{"held by a strict grant", []Grant{held}, "ssh", "pi", Held, Allowed},
-		{"recorded by a strict grant", []Grant{held}, "ssh", "pi", Recorded, Allowed},
-		{"raw by a recording grant", []Grant{recorded}, "ssh", "pi", Raw, OtherWay},
-		{"unrecorded by a recording grant", []Grant{recorded}, "ssh", "pi", Held, OtherWay},
-		{"recorded by a recording grant", []Grant{recorded}, "ssh", "pi", Recorded, Allowed},
-		{"another login by a strict grant", []Grant{held}, "ssh", "root", Recorded, Forbidden},
+		{"another login by a strict grant", []Grant{held}, "ssh", "root", Held, Forbidden},
 		{"another device", []Grant{{Device: "shed", Logins: pi}, held}, "ssh", "pi", Raw, OtherWay},
 		{"the laxer of two", []Grant{held, raw}, "ssh", "pi", Raw, Allowed},
-		{"the laxer of two that are strict", []Grant{recorded, held}, "ssh", "pi", Held, Allowed},
 		{"one that has expired is laxer in vain", []Grant{held, expired}, "ssh", "pi", Raw, OtherWay},
 		{"by a tag", []Grant{{Tag: "home", Logins: pi, Way: Held}}, "ssh", "pi", Raw, OtherWay},
 		{"deny wins", []Grant{held, denied}, "ssh", "pi", Held, Forbidden},
@@ -82,7 +76,7 @@ func TestWay(t *testing.T) {
 // Who manages the hub gives the grants, so none binds them.
 func TestManagersAreBoundToNoWay(t *testing.T) {
 	t.Parallel()
-	p := policy(Grant{User: "adm", Device: "kitchen", Logins: []string{"*"}, Way: Recorded})
+	p := policy(Grant{User: "adm", Device: "kitchen", Logins: []string{"*"}, Way: Held})
 	for _, target := range []string{"ssh", "tcp:127.0.0.1:22"} {
 		if got := p.Check(Use{User: "adm", Device: "kitchen", Target: target}, noon); got != Allowed {
 			t.Errorf("%s: got %d", target, got)
@@ -93,10 +87,10 @@ func TestManagersAreBoundToNoWay(t *testing.T) {
 func TestReachSaysTheWay(t *testing.T) {
 	t.Parallel()
 	p := policy(Grant{Device: "kitchen", Logins: []string{"pi"}}, Grant{Device: "kitchen", Logins: []string{"ann", "pi"}, Way: Held},
-		Grant{Device: "kitchen", Logins: []string{"root"}, Way: Recorded})
+		Grant{Device: "kitchen", Logins: []string{"root"}, Way: Held})
 	r := p.Reach("op", "kitchen", noon)
 	if !slices.Equal(r.Logins, []string{"ann", "pi", "root"}) || !slices.Equal(r.Held, []string{"ann", "root"}) ||
-		!slices.Equal(r.Recorded, []string{"root"}) || r.Gate != Recorded {
+		r.Gate != Held {
 		t.Errorf("got %+v", r)
 	}
 	if r := p.Reach("op", "shed", noon); len(r.Logins) > 0 || r.Gate != Raw {

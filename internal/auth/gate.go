@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -249,27 +248,14 @@ func verdict(p *access.Policy, u access.Use, now time.Time) error {
 	case access.Waiting:
 		return wire.Errorf(wire.Offline, "This device waits for approval. An admin lets it in on its page.")
 	case access.OtherWay:
-		if p.Way(u, now) == access.Recorded {
-			return ErrRecorded
-		}
 		return ErrHeld
 	}
 	return forbidden(u)
 }
 
-// Way is how a use has to be done at least: by that way of access.Use, Check may allow it.
-func (g *Gate) Way(u access.Use) access.Way { return g.Policy().Way(u, g.now()) }
-
-// ErrHeld and ErrRecorded are the answers where a grant allows what is asked for only if the hub ends SSH.
-var (
-	ErrHeld = wire.Errorf(wire.Forbidden, "Your grant lets you in through the hub only, which ends SSH itself. Use a shell in the browser, or ssh "+
-		"through the hub's SSH gate: the device's page shows how, under Connect, ssh alone.")
-	ErrRecorded = wire.Errorf(wire.Forbidden, "Your grant records what you do on this device, so the hub ends SSH itself. Use a shell in the browser, "+
-		"or ssh through the hub's SSH gate: the device's page shows how, under Connect, ssh alone.")
-)
-
-// ThroughHub reports whether err says that the hub must end SSH.
-func ThroughHub(err error) bool { return errors.Is(err, ErrHeld) || errors.Is(err, ErrRecorded) }
+// ErrHeld is the answer where a grant allows what is asked for only if the hub ends SSH.
+var ErrHeld = wire.Errorf(wire.Forbidden, "Your grant lets you in through the hub only, which ends SSH itself. Use a shell in the browser, or ssh "+
+	"through the hub's SSH gate: the device's page shows how, under Connect, ssh alone.")
 
 // ErrNoDevice is the answer for a device that is not there or not in the caller's view: nobody can tell which.
 var ErrNoDevice = wire.Errorf(wire.NotFound, "You have no device with this name or id.")

@@ -19,7 +19,6 @@ type Grant struct {
 	Logins, Targets []string
 	Deny            bool
 	Strict          bool // the hub ends SSH: access.Held
-	Record          bool // and keeps what is shown: access.Recorded
 	Expires         *time.Time
 }
 
@@ -31,13 +30,12 @@ func (r *Registry) AddGrant(ctx context.Context, by string, g Grant) (row store.
 	err = r.Gate.Change(ctx, func(q *store.Queries) error {
 		row, err = q.AddGrant(ctx, store.AddGrantParams{ID: store.NewID("grt"), UserID: g.User.ID, DeviceID: orNil(g.Device),
 			Tag: orNil(g.Tag), Logins: store.JSONList(g.Logins), Targets: store.JSONList(g.Targets), Deny: g.Deny,
-			Strict: g.Strict, Record: g.Record, CreatedAt: r.millis(), ExpiresAt: store.MillisOf(g.Expires)})
+			Strict: g.Strict, CreatedAt: r.millis(), ExpiresAt: store.MillisOf(g.Expires)})
 		if err != nil {
 			return fmt.Errorf("add grant: %w", err)
 		}
 		return r.Events.Write(ctx, q, events.Event{Type: events.GrantAdded, Device: g.Device, User: g.User.ID, Data: events.Data{
-			"grant_id": row.ID, "by": by, "tag": g.Tag, "logins": g.Logins, "targets": g.Targets, "deny": g.Deny, "strict": g.Strict,
-			"record": g.Record}})
+			"grant_id": row.ID, "by": by, "tag": g.Tag, "logins": g.Logins, "targets": g.Targets, "deny": g.Deny, "strict": g.Strict}})
 	})
 	return row, err
 }
@@ -79,15 +77,14 @@ func (g *Grant) check(now time.Time) error {
 	return nil
 }
 
-// checkWay has what records be strict, and refuses a way into accounts where the grant opens none.
+// checkWay refuses a way into accounts where the grant opens none.
 func (g *Grant) checkWay() error {
-	g.Strict = g.Strict || g.Record
 	opens := slices.ContainsFunc(g.Targets, func(t string) bool { return t == "ssh" || t == "rescue" || t == "*" })
 	switch {
 	case g.Strict && g.Deny:
-		return wire.Errorf(wire.Invalid, "A grant that denies is neither strict nor does it record: these say how somebody gets in.")
+		return wire.Errorf(wire.Invalid, "A grant that denies is not strict: that says how somebody gets in.")
 	case g.Strict && (!opens || len(g.Logins) == 0):
-		return wire.Errorf(wire.Invalid, "Strict and record are about SSH: the grant needs the target ssh, and logins.")
+		return wire.Errorf(wire.Invalid, "Strict is about SSH: such a grant needs the target ssh, and logins.")
 	}
 	return nil
 }

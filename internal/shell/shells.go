@@ -26,7 +26,6 @@ type Record struct {
 	Rescue                  bool // through the agent's built-in server
 	Cols, Rows              int
 	OutlivesHub             bool // the device holds the terminal
-	Recorded                bool // and so ends with its connection
 	Created                 time.Time
 }
 

@@ -129,8 +129,6 @@ func reach(r access.Reach) string {
 		return "only to see"
 	case len(r.Logins) == 0:
 		return text
-	case r.Gate == access.Recorded:
-		return text + " as " + strings.Join(r.Logins, ", ") + "; recorded"
 	case r.Gate == access.Held:
 		return text + " as " + strings.Join(r.Logins, ", ") + "; the hub ends SSH"
 	default:

@@ -10,10 +10,10 @@ import (
 )
 
 const addGrant = `-- name: AddGrant :one
-INSERT INTO grants (id, user_id, device_id, tag, logins, targets, deny, strict, record, created_at, expires_at)
+INSERT INTO grants (id, user_id, device_id, tag, logins, targets, deny, strict, created_at, expires_at)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6,
-        ?7, ?8, ?9, ?10, ?11)
-RETURNING id, user_id, device_id, tag, logins, targets, deny, created_at, expires_at, strict, record
+        ?7, ?8, ?9, ?10)
+RETURNING id, user_id, device_id, tag, logins, targets, deny, created_at, expires_at, strict
 `
 
 type AddGrantParams struct {
@@ -25,7 +25,6 @@ type AddGrantParams struct {
 	Targets   string
 	Deny      bool
 	Strict    bool
-	Record    bool
 	CreatedAt int64
 	ExpiresAt *int64
 }
@@ -40,7 +39,6 @@ func (q *Queries) AddGrant(ctx context.Context, arg AddGrantParams) (Grant, erro
 		arg.Targets,
 		arg.Deny,
 		arg.Strict,
-		arg.Record,
 		arg.CreatedAt,
 		arg.ExpiresAt,
 	)
@@ -56,13 +54,12 @@ func (q *Queries) AddGrant(ctx context.Context, arg AddGrantParams) (Grant, erro
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.Strict,
-		&i.Record,
 	)
 	return i, err
 }
 
 const getGrant = `-- name: GetGrant :one
-SELECT id, user_id, device_id, tag, logins, targets, deny, created_at, expires_at, strict, record FROM grants WHERE id = ?1
+SELECT id, user_id, device_id, tag, logins, targets, deny, created_at, expires_at, strict FROM grants WHERE id = ?1
 `
 
 func (q *Queries) GetGrant(ctx context.Context, id string) (Grant, error) {
@@ -79,13 +76,12 @@ func (q *Queries) GetGrant(ctx context.Context, id string) (Grant, error) {
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.Strict,
-		&i.Record,
 	)
 	return i, err
 }
 
 const listGrants = `-- name: ListGrants :many
-SELECT grants.id, grants.user_id, grants.device_id, grants.tag, grants.logins, grants.targets, grants.deny, grants.created_at, grants.expires_at, grants.strict, grants.record, users.email AS user_email, devices.name AS device_name
+SELECT grants.id, grants.user_id, grants.device_id, grants.tag, grants.logins, grants.targets, grants.deny, grants.created_at, grants.expires_at, grants.strict, users.email AS user_email, devices.name AS device_name
 FROM grants JOIN users ON users.id = grants.user_id LEFT JOIN devices ON devices.id = grants.device_id
 ORDER BY grants.created_at, grants.id
 `
@@ -116,7 +112,6 @@ func (q *Queries) ListGrants(ctx context.Context) ([]ListGrantsRow, error) {
 			&i.Grant.CreatedAt,
 			&i.Grant.ExpiresAt,
 			&i.Grant.Strict,
-			&i.Grant.Record,
 			&i.UserEmail,
 			&i.DeviceName,
 		); err != nil {
@@ -134,7 +129,7 @@ func (q *Queries) ListGrants(ctx context.Context) ([]ListGrantsRow, error) {
 }
 
 const listGrantsFor = `-- name: ListGrantsFor :many
-SELECT grants.id, grants.user_id, grants.device_id, grants.tag, grants.logins, grants.targets, grants.deny, grants.created_at, grants.expires_at, grants.strict, grants.record, users.email AS user_email, devices.name AS device_name
+SELECT grants.id, grants.user_id, grants.device_id, grants.tag, grants.logins, grants.targets, grants.deny, grants.created_at, grants.expires_at, grants.strict, users.email AS user_email, devices.name AS device_name
 FROM grants JOIN users ON users.id = grants.user_id LEFT JOIN devices ON devices.id = grants.device_id
 WHERE EXISTS (SELECT 1 FROM users AS p
               WHERE p.id = ?1 AND NOT p.disabled AND p.role IN ('owner', 'admin'))
@@ -167,7 +162,6 @@ func (q *Queries) ListGrantsFor(ctx context.Context, principal string) ([]ListGr
 			&i.Grant.CreatedAt,
 			&i.Grant.ExpiresAt,
 			&i.Grant.Strict,
-			&i.Grant.Record,
 			&i.UserEmail,
 			&i.DeviceName,
 		); err != nil {
@@ -185,7 +179,7 @@ func (q *Queries) ListGrantsFor(ctx context.Context, principal string) ([]ListGr
 }
 
 const policyGrants = `-- name: PolicyGrants :many
-SELECT id, user_id, device_id, tag, logins, targets, deny, created_at, expires_at, strict, record FROM grants
+SELECT id, user_id, device_id, tag, logins, targets, deny, created_at, expires_at, strict FROM grants
 `
 
 func (q *Queries) PolicyGrants(ctx context.Context) ([]Grant, error) {
@@ -208,7 +202,6 @@ func (q *Queries) PolicyGrants(ctx context.Context) ([]Grant, error) {
 			&i.CreatedAt,
 			&i.ExpiresAt,
 			&i.Strict,
-			&i.Record,
 		); err != nil {
 			return nil, err
 		}

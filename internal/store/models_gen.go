@@ -91,7 +91,6 @@ type Grant struct {
 	CreatedAt int64
 	ExpiresAt *int64
 	Strict    bool
-	Record    bool
 }
 
 type HookAttempt struct {

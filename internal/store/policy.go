@@ -114,10 +114,7 @@ func (r policyReader) grants() error {
 
 // WayOf is how a grant has accounts entered.
 func WayOf(g Grant) access.Way {
-	switch {
-	case g.Record:
-		return access.Recorded
-	case g.Strict:
+	if g.Strict {
 		return access.Held
 	}
 	return access.Raw

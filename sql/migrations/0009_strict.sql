@@ -1,7 +1,6 @@
 -- +goose Up
--- Grants by which the hub itself ends SSH, and by which it keeps what is shown too. What records is strict.
+-- Grants by which the hub itself ends SSH.
 ALTER TABLE grants ADD COLUMN strict BOOLEAN NOT NULL DEFAULT FALSE;
-ALTER TABLE grants ADD COLUMN record BOOLEAN NOT NULL DEFAULT FALSE;
 
 -- Where the device's SSH server listens, as its facts say; 0 where they do not. The policy reads it for every device.
 ALTER TABLE devices ADD COLUMN ssh_port BIGINT NOT NULL DEFAULT 0;

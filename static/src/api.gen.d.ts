@@ -1846,11 +1846,6 @@ export interface components {
              * @default false
              */
             strict: boolean;
-            /**
-             * @description Strict, and the hub keeps what is shown
-             * @default false
-             */
-            record: boolean;
             /** Format: date-time */
             expires_at?: string;
         };
@@ -1867,8 +1862,6 @@ export interface components {
             deny: boolean;
             /** @description The hub ends SSH */
             strict: boolean;
-            /** @description The hub keeps what is shown */
-            record: boolean;
             /** Format: date-time */
             expires_at?: string;
             /** Format: date-time */
@@ -1917,8 +1910,6 @@ export interface components {
             logins: string[];
             /** @description Those of logins for which the hub ends SSH. An account that logins names by another entry too, * or its own, has the laxer one */
             held_logins: string[];
-            /** @description Those of held_logins that are recorded */
-            recorded_logins: string[];
             /** @description At the hub's SSH gate the hub answers for this device's SSH server, with a host key of its own */
             gate_ends_ssh: boolean;
             /** @description Targets that the caller may open here */
@@ -2242,6 +2233,8 @@ export interface components {
             fingerprint: string;
             /** @description Lines for a known_hosts file */
             known_hosts: string;
+            /** @description The host key of every device for which the gate ends SSH (gate_ends_ssh), type and base64 */
+            held_host_key: string;
             /**
              * @description Which ProxyCommand works through what stands before this hub, as `adit-hub doctor` found; patient where it has not looked
              * @enum {string}
