@@ -21,10 +21,6 @@ import (
 // hold serves the channel of somebody whose grants want the hub to end SSH: the hub speaks for the device's server, with
 // a host key of its own, and is that server's client for one login. Whoever came has proved who they are already.
 func (v *visit) hold(ctx context.Context, n ssh.NewChannel, d store.Device) {
-	if !v.gate.options.Tunnel.Online(d.ID) {
-		reject(n, wire.Errorf(wire.Offline, "%s is offline.", d.Name))
-		return
-	}
 	channel, requests, err := n.Accept()
 	if err != nil {
 		return
