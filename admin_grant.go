@@ -26,6 +26,7 @@ type grantAdd struct {
 	Login   []string      `help:"Unix account, or *; may be repeated."`
 	Target  []string      `help:"ssh (the default), mqtt, http, rescue, tcp:HOST:PORT, or *; may be repeated."`
 	Deny    bool          `help:"Deny instead of allow."`
+	Strict  bool          `help:"The hub ends SSH: shells in the browser and ssh through the gate, no SSH past the hub."`
 	Expires time.Duration `help:"How long it lasts, as 8h; for ever where absent."`
 	JSON    bool          `name:"json" help:"Print JSON."`
 }
@@ -39,6 +40,7 @@ type grantJSON struct {
 	Logins    []string   `json:"logins"`
 	Targets   []string   `json:"targets"`
 	Deny      bool       `json:"deny"`
+	Strict    bool       `json:"strict"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 }
 
@@ -52,7 +54,8 @@ func (g grantAdd) Run(ctx context.Context, p program) error {
 		if err != nil {
 			return err
 		}
-		grant := devices.Grant{User: user, Tag: g.Tag, Logins: g.Login, Targets: g.Target, Deny: g.Deny}
+		grant := devices.Grant{User: user, Tag: g.Tag, Logins: g.Login, Targets: g.Target, Deny: g.Deny,
+			Strict: g.Strict}
 		if g.Device != "" && g.Device != "*" {
 			d, err := a.store.Read().FindDevice(ctx, g.Device)
 			if errors.Is(err, store.ErrNotFound) {
@@ -77,7 +80,7 @@ func (g grantAdd) Run(ctx context.Context, p program) error {
 
 func grantOut(row store.Grant, user, device string) grantJSON {
 	out := grantJSON{ID: row.ID, User: user, Device: device, Logins: store.List(row.Logins), Targets: store.List(row.Targets),
-		Deny: row.Deny, ExpiresAt: store.TimeOf(row.ExpiresAt)}
+		Deny: row.Deny, Strict: row.Strict, ExpiresAt: store.TimeOf(row.ExpiresAt)}
 	if row.Tag != nil {
 		out.Tag = *row.Tag
 	}
@@ -114,8 +117,11 @@ func (g grantList) Run(ctx context.Context, p program) error {
 
 func (g grantJSON) line() string {
 	verb, until := "allow", ""
-	if g.Deny {
+	switch {
+	case g.Deny:
 		verb = "deny"
+	case g.Strict:
+		verb = "allow strictly"
 	}
 	if g.ExpiresAt != nil {
 		until = " until " + g.ExpiresAt.Format(time.RFC3339)

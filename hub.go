@@ -61,6 +61,7 @@ type hub struct {
 	updateWithin  time.Duration
 	shells        *shell.Shells
 	gateKey       ssh.Signer // the host key of sshGate
+	heldKey       ssh.Signer // and of devices for which it ends SSH
 	sshGate       *sshgate.Gate
 	ports         *ports.Ports
 	mqtt          *messaging.Exchange
@@ -96,8 +97,8 @@ func (h *hub) wire(ctx context.Context) (err error) {
 	if h.ca, err = sshca.New(keys.userCA); err != nil {
 		return err
 	}
-	if h.gateKey, err = ssh.NewSignerFromKey(keys.gate); err != nil {
-		return fmt.Errorf("ssh gate key: %w", err)
+	if err := h.hostKeys(keys); err != nil {
+		return err
 	}
 	if h.gate, err = auth.NewGate(ctx, h.store, time.Now); err != nil {
 		return err
@@ -130,7 +131,7 @@ func (h *hub) wire(ctx context.Context) (err error) {
 	h.updates = updates.New(updates.Options{Events: h.events, Log: h.log, Now: time.Now, Version: command.Version(),
 		Programs: h.dist.Programs, Within: h.updateWithin, AgentVersion: h.agentVersion, Call: h.tunnel.Call})
 	h.shells = h.newShells()
-	h.sshGate = sshgate.New(sshgate.Options{Log: h.log, Now: time.Now, HostKey: h.gateKey, UserCA: h.ca.PublicKey(),
+	h.sshGate = sshgate.New(sshgate.Options{Log: h.log, Now: time.Now, HostKey: h.gateKey, HeldKey: h.heldKey, UserCA: h.ca.PublicKey(), LogIn: h.logIn,
 		URL: h.config.URLs[0].String(), Gate: h.gate, Accounts: h.accounts, Devices: h.devices, Tunnel: h.tunnel, Events: h.noted})
 	h.ports = ports.New(ports.Options{Log: h.log, Range: h.config.TCPPorts, Store: h.store, Gate: h.gate, Events: h.events,
 		Now: time.Now, Dial: h.tunnel.Dial})
@@ -145,13 +146,24 @@ func (h *hub) wire(ctx context.Context) (err error) {
 	return err
 }
 
+// hostKeys makes signers of the keys that the hub shows as an SSH server.
+func (h *hub) hostKeys(k keys) (err error) {
+	if h.gateKey, err = ssh.NewSignerFromKey(k.gate); err != nil {
+		return fmt.Errorf("ssh gate key: %w", err)
+	}
+	if h.heldKey, err = ssh.NewSignerFromKey(k.held); err != nil {
+		return fmt.Errorf("held ssh key: %w", err)
+	}
+	return nil
+}
+
 // gateKeySecret names the SSH gate's host key among the sealed secrets.
 const gateKeySecret = "ssh_gate_key"
 
 // keys are the hub's own, each of one use.
 type keys struct {
-	userCA, gate ed25519.PrivateKey
-	mqttTokens   []byte
+	userCA, gate, held ed25519.PrivateKey
+	mqttTokens         []byte
 }
 
 // keys opens the hub's keys but that of the tunnel, and makes them at the first start.
@@ -161,7 +173,7 @@ func (h *hub) keys(ctx context.Context, sealer *seal.Sealer) (k keys, err error)
 		_, _ = rand.Read(raw) // never fails
 		return raw
 	}
-	for name, key := range map[string]*ed25519.PrivateKey{"user_ca_key": &k.userCA, gateKeySecret: &k.gate} {
+	for name, key := range map[string]*ed25519.PrivateKey{"user_ca_key": &k.userCA, gateKeySecret: &k.gate, "ssh_held_key": &k.held} {
 		kept, err := h.store.Secret(ctx, sealer, name, seed)
 		if err != nil {
 			return k, err
@@ -226,7 +238,7 @@ func (h *hub) handler(stopping context.Context) (http.Handler, error) {
 		Gate: h.gate, Accounts: h.accounts, Events: h.events, Noted: h.noted, Devices: h.devices, CA: h.ca, Tunnel: h.tunnel, Shells: h.shells,
 		Ports: h.ports, MQTT: h.mqtt, Install: install, RootPasswords: h.rootPasswords, Transforms: h.transforms, Updates: h.updates,
 		HooksIn: h.hooksIn, Outgoing: h.outgoing,
-		Site: static.Files(), SSH: h.sshGate.Serve, GateKey: h.gateKey.PublicKey(), Stopping: stopping})
+		Site: static.Files(), SSH: h.sshGate.Serve, GateKey: h.gateKey.PublicKey(), HeldKey: h.heldKey.PublicKey(), Stopping: stopping})
 }
 
 // devOwner is who the sign-in link of --dev belongs to.

@@ -15,6 +15,7 @@ import (
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/shell"
 	"github.com/aditdev/adit/internal/sshca"
+	"github.com/aditdev/adit/internal/sshlogin"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/tunnelhub"
 )
@@ -28,7 +29,7 @@ func (h *hub) newShells() *shell.Shells {
 				Login: r.Login})
 		},
 		Hold: func(ctx context.Context, r shell.Record) (context.Context, context.CancelFunc, error) {
-			return h.gate.Hold(ctx, access.Use{User: r.User, Device: r.Device, Target: string(r.Target()), Login: r.Login})
+			return h.gate.Hold(ctx, access.Use{User: r.User, Device: r.Device, Target: string(r.Target()), Login: r.Login, Way: access.Held})
 		},
 		Presence: h.presence,
 		Opened:   func(ctx context.Context, r shell.Record) { h.noteShell(ctx, events.ShellOpened, r) },
@@ -86,6 +87,15 @@ func agentPath(facts string) string {
 		return ""
 	}
 	return f.AgentPath
+}
+
+// logIn makes the hub a device's SSH client, for who comes through the gate.
+func (h *hub) logIn(ctx context.Context, conn net.Conn, user, device, login string) (*ssh.Client, error) {
+	d, err := h.shellDevice(ctx, device)
+	if err != nil {
+		return nil, err
+	}
+	return sshlogin.Client(ctx, conn, sshlogin.Options{User: user, Device: device, Login: login, HostKeys: d.HostKeys, Certify: h.certifyShell})
 }
 
 // certifyShell makes the certificate of a shell's own key. A shell forwards nothing.

@@ -155,9 +155,9 @@ func (a *api) fullDevice(ctx context.Context, d store.Device) (Device, error) {
 
 func (a *api) apiDevice(p *auth.Principal, d store.Device) Device {
 	now, policy := a.Now(), a.Gate.Policy()
-	logins, targets := policy.Reach(p.User.ID, d.ID, now)
+	reach := policy.Reach(p.User.ID, d.ID, now)
 	if !p.Scope.Holds(access.ScopeConnect) {
-		logins, targets = []string{}, []string{}
+		reach = access.Reach{Logins: []string{}, Targets: []string{}, Held: []string{}}
 	}
 	ping := int(d.PingSeconds)
 	out := Device{
@@ -165,7 +165,8 @@ func (a *api) apiDevice(p *auth.Principal, d store.Device) Device {
 		DefaultLogin: some(d.DefaultLogin), Fingerprint: some(devices.Fingerprint(d)), CreatedAt: store.Time(d.CreatedAt),
 		LastSeenAt: store.TimeOf(d.LastSeenAt), Address: some(d.Address), ClockOffsetMs: d.ClockOffsetMs,
 		AgentVersion: some(d.AgentVersion), PingSeconds: &ping, Cause: some(d.Cause), Facts: facts(d.Facts),
-		Logins: logins, Targets: targets, MayManage: p.Role().Manages() && p.Scope.Holds(access.ScopeAll),
+		Logins: reach.Logins, Targets: reach.Targets, HeldLogins: reach.Held,
+		GateEndsSSH: reach.Gate != access.Raw, MayManage: p.Role().Manages() && p.Scope.Holds(access.ScopeAll),
 	}
 	if d.Status == "pending" {
 		out.Cause = some("pending")

@@ -33,7 +33,7 @@ func (a *api) AddGrant(ctx context.Context, r AddGrantRequestObject) (AddGrantRe
 		return nil, err
 	}
 	g := devices.Grant{User: user, Tag: value(body.Tag), Logins: nonNil(value(body.Logins)), Targets: value(body.Targets),
-		Deny: value(body.Deny), Expires: body.ExpiresAt}
+		Deny: value(body.Deny), Strict: value(body.Strict), Expires: body.ExpiresAt}
 	var name *string
 	if ref := value(body.Device); ref != "" && ref != "*" {
 		d, err := a.Devices.Find(ctx, p, ref)
@@ -53,6 +53,7 @@ func (a *api) RemoveGrant(ctx context.Context, r RemoveGrantRequestObject) (Remo
 
 func apiGrant(g store.Grant, email string, device *string) Grant {
 	return Grant{ID: g.ID, UserID: g.UserID, UserEmail: email, DeviceID: g.DeviceID, DeviceName: device, Tag: g.Tag,
-		Logins: store.List(g.Logins), Targets: store.List(g.Targets), Deny: g.Deny, CreatedAt: store.Time(g.CreatedAt),
+		Logins: store.List(g.Logins), Targets: store.List(g.Targets), Deny: g.Deny,
+		Strict: g.Strict, CreatedAt: store.Time(g.CreatedAt),
 		ExpiresAt: store.TimeOf(g.ExpiresAt)}
 }

@@ -58,9 +58,10 @@ type Options struct {
 
 	Site fs.FS
 
-	// SSH serves a connection of stock OpenSSH from an address; GateKey is the host key that it shows there.
-	SSH     func(conn net.Conn, address string)
-	GateKey ssh.PublicKey
+	// SSH serves a connection of stock OpenSSH from an address; GateKey is the host key that it shows there, HeldKey the one
+	// that it shows for devices for which it ends SSH.
+	SSH              func(conn net.Conn, address string)
+	GateKey, HeldKey ssh.PublicKey
 
 	// Stopping ends when the hub begins to stop: streams that would never end by themselves end then.
 	Stopping context.Context

@@ -116,7 +116,7 @@ func (r *rig) must(err error) {
 	}
 }
 
-// options are those of a hub that serves at r.url, with its parts running until the test ends.
+// options are those of a hub that serves at r.url, with its parts running until the test ends. Long because they are many.
 func (r *rig) options() Options {
 	ctx := context.Background()
 	st, err := store.Open(ctx, storetest.Dir(r.t))
@@ -152,7 +152,7 @@ func (r *rig) options() Options {
 		}})
 	r.calls(ctx, &o)
 	o.Shells = shell.New(shell.Options{Log: log, Store: noShells{}, Hold: func(ctx context.Context, s shell.Record) (context.Context, context.CancelFunc, error) {
-		return gate.Hold(ctx, access.Use{User: s.User, Device: s.Device, Target: string(s.Target()), Login: s.Login})
+		return gate.Hold(ctx, access.Use{User: s.User, Device: s.Device, Target: string(s.Target()), Login: s.Login, Way: access.Held})
 	}})
 	o.Config.TCPPorts = onePort(r.t)
 	o.Ports = ports.New(ports.Options{Log: log, Store: st, Gate: gate, Events: o.Events, Now: time.Now, Dial: o.Tunnel.Dial,
@@ -170,7 +170,7 @@ func (r *rig) options() Options {
 		"assets/a-1.js":  {Data: []byte("console.log(1)")},
 		"assets/a-1.css": {Data: []byte("a{}")},
 	}
-	o.GateKey, o.SSH = newSSHSigner(r.t).PublicKey(), sayBack
+	o.GateKey, o.HeldKey, o.SSH = newSSHSigner(r.t).PublicKey(), newSSHSigner(r.t).PublicKey(), sayBack
 	stopping, stop := context.WithCancel(ctx)
 	o.Stopping = stopping
 	r.background(stop, st, gate.Run, o.Events.Run, o.Noted.Run, o.Tunnel.Run, o.Shells.Run, o.Ports.Run, o.MQTT.Run, o.Transforms.Run, o.Updates.Run,

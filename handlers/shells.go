@@ -48,7 +48,8 @@ func (a *api) OpenShell(ctx context.Context, r OpenShellRequestObject) (OpenShel
 		return nil, &wire.Error{Code: wire.Invalid, Message: "Say as which Unix account. " + d.Name + " has no default login.",
 			Fields: map[string]string{"login": "Name an account of the device, as pi or root."}}
 	}
-	use := access.Use{User: p.User.ID, Credential: p.Credential, Device: d.ID, Target: string(record.Target()), Login: record.Login}
+	use := access.Use{User: p.User.ID, Credential: p.Credential, Device: d.ID, Target: string(record.Target()), Login: record.Login,
+		Way: access.Held}
 	if err := a.Gate.Check(ctx, use); err != nil {
 		return nil, err
 	}

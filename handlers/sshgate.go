@@ -27,8 +27,8 @@ func (a *api) GetSSHGate(ctx context.Context, _ GetSSHGateRequestObject) (GetSSH
 		return nil, err
 	}
 	return GetSSHGate200JSONResponse{
-		Host: hub.Hostname(), Handle: user.Handle, HostKey: a.gateKeyLine(), Fingerprint: ssh.FingerprintSHA256(a.GateKey),
-		KnownHosts: a.gateKnownHosts(), Form: SSHGateForm(form), Address: some(a.sshAddress()),
+		Host: hub.Hostname(), Handle: user.Handle, HostKey: keyLine(a.GateKey), Fingerprint: ssh.FingerprintSHA256(a.GateKey),
+		KnownHosts: a.gateKnownHosts(), HeldHostKey: keyLine(a.HeldKey), Form: SSHGateForm(form), Address: some(a.sshAddress()),
 		ProxyCommands: ProxyCommands{Upgrade: dist.ProxyCommand(hub, dist.FormUpgrade), Patient: dist.ProxyCommand(hub, dist.FormPatient),
 			Raw: dist.ProxyCommand(hub, dist.FormRaw)},
 		Challenge: auth.KeyChallenge(user.ID, hub.Host), Namespace: auth.KeyNamespace,
@@ -60,8 +60,9 @@ func (a *api) sshAddress() string {
 	return net.JoinHostPort(a.Config.URLs[0].Hostname(), port)
 }
 
-func (a *api) gateKeyLine() string {
-	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(a.GateKey)))
+// keyLine is the type of a key, and the key.
+func keyLine(key ssh.PublicKey) string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 }
 
 // gateKnownHosts names the gate's key under every name of the hub, and under the address of ADIT_SSH_ADDR.
@@ -75,7 +76,7 @@ func (a *api) gateKnownHosts() string {
 				names += fmt.Sprintf(",[%s]:%s", u.Hostname(), port)
 			}
 		}
-		fmt.Fprintf(&text, "%s %s\n", names, a.gateKeyLine())
+		fmt.Fprintf(&text, "%s %s\n", names, keyLine(a.GateKey))
 	}
 	return text.String()
 }

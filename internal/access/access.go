@@ -44,9 +44,10 @@ type Credential struct {
 
 // Device is the part of a device that decides.
 type Device struct {
-	Name   string
-	Tags   []string
-	Active bool // not waiting for approval
+	Name    string
+	Tags    []string
+	Active  bool // not waiting for approval
+	SSHPort int  // where its SSH server listens, as it says itself; 0 where that is not known
 }
 
 // Grant allows or denies a user some devices: one by id, those with a tag, or all where both are empty.
@@ -55,6 +56,7 @@ type Grant struct {
 	Logins            []string // "*" is every one; none means no SSH for allow, every login for deny
 	Targets           []string // as in the API; none means ssh
 	Deny              bool
+	Way               Way       // by which an account may be entered: this one or one that shows the hub more
 	Expires           time.Time // zero: never
 }
 
@@ -71,21 +73,24 @@ type Policy struct {
 }
 
 // Use is one thing that somebody wants to do, or is doing. Login may be empty where the target has none or it is not
-// known to the hub; Credential may be empty where the use outlives the sign-in, as a shell does.
+// known to the hub; Credential may be empty where the use outlives the sign-in, as a shell does. Way is of ssh and rescue.
 type Use struct {
 	User, Credential, Device, Target, Login string
+	Way                                     Way
 }
 
 // Verdict is the answer to a Use.
 type Verdict int
 
-// The verdicts. Hidden says that the user must not even learn that the device exists.
+// The verdicts. Hidden says that the user must not even learn that the device exists; OtherWay that it would be allowed
+// by another Way, which Policy.Way tells.
 const (
 	Allowed Verdict = iota
 	SignedOut
 	Hidden
 	Waiting
 	Forbidden
+	OtherWay
 )
 
 // Check decides a Use at a moment.
@@ -99,10 +104,10 @@ func (p *Policy) Check(u Use, now time.Time) Verdict {
 		return Forbidden
 	case !p.Devices[u.Device].Active:
 		return Waiting
-	case p.denied(u, now) || !p.granted(u, now):
+	case p.denied(u, now):
 		return Forbidden
 	}
-	return Allowed
+	return p.granted(u, now)
 }
 
 // SignedIn reports whether the user exists and may act, by that credential where one is named.
@@ -158,13 +163,6 @@ func (p *Policy) live(user, id string, d Device, now time.Time) []Grant {
 func (p *Policy) denied(u Use, now time.Time) bool {
 	return slices.ContainsFunc(p.live(u.User, u.Device, p.Devices[u.Device], now), func(g Grant) bool {
 		return g.Deny && g.covers(u.Target) && (len(g.Logins) == 0 || g.names(u.Login))
-	})
-}
-
-func (p *Policy) granted(u Use, now time.Time) bool {
-	return slices.ContainsFunc(p.live(u.User, u.Device, p.Devices[u.Device], now), func(g Grant) bool {
-		return !g.Deny && g.covers(u.Target) && (!takesLogin(u.Target) || g.names(u.Login) ||
-			(u.Login == "" && len(g.Logins) > 0))
 	})
 }
 

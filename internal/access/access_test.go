@@ -138,9 +138,9 @@ func TestReach(t *testing.T) {
 		"a denied target":  {[]Grant{{Logins: []string{"pi"}, Targets: []string{"ssh", "mqtt"}}, {Targets: []string{"ssh"}, Deny: true}}, "op", nil, []string{"mqtt"}},
 		"logins of no ssh": {[]Grant{{Logins: []string{"pi"}, Targets: []string{"http"}}}, "op", nil, []string{"http"}},
 	} {
-		logins, targets := policy(test.grants...).Reach(test.user, "kitchen", noon)
-		if !slices.Equal(logins, test.logins) || !slices.Equal(targets, test.targets) {
-			t.Errorf("%s: %v, %v", name, logins, targets)
+		r := policy(test.grants...).Reach(test.user, "kitchen", noon)
+		if !slices.Equal(r.Logins, test.logins) || !slices.Equal(r.Targets, test.targets) || len(r.Held) > 0 || r.Gate != Raw {
+			t.Errorf("%s: %+v", name, r)
 		}
 	}
 }

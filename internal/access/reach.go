@@ -5,12 +5,19 @@ import (
 	"time"
 )
 
-// Reach lists what a user may use on a device: login and target patterns of the grants, without what is denied wholly.
-// It is for showing; Check decides.
-func (p *Policy) Reach(user, device string, now time.Time) (logins, targets []string) {
-	logins, targets = []string{}, []string{}
+// Reach is what a user may use on a device: login and target patterns of the grants, without what is denied wholly. Held
+// are the logins of Logins for which the hub must end SSH, and Gate is the way in where the login is not told before, as at
+// the SSH gate. It is for showing; Check decides.
+type Reach struct {
+	Logins, Targets, Held []string
+	Gate                  Way
+}
+
+// Reach lists what a user may use on a device.
+func (p *Policy) Reach(user, device string, now time.Time) Reach {
+	r := Reach{Logins: []string{}, Targets: []string{}, Held: []string{}}
 	if !p.Sees(user, device, now) || p.Users[user].Role == Viewer {
-		return logins, targets
+		return r
 	}
 	grants := p.live(user, device, p.Devices[device], now)
 	for _, g := range grants {
@@ -19,20 +26,30 @@ func (p *Policy) Reach(user, device string, now time.Time) (logins, targets []st
 		}
 		for _, target := range orSSH(g.Targets) {
 			if !deniedWholly(grants, target) {
-				targets = append(targets, target)
+				r.Targets = append(r.Targets, target)
 			}
 		}
 		for _, login := range g.Logins {
 			if g.covers("ssh") && !deniedLogin(grants, login) {
-				logins = append(logins, login)
+				r.Logins = append(r.Logins, login)
 			}
 		}
 	}
-	return unique(logins), unique(targets)
+	r.Logins, r.Targets = unique(r.Logins), unique(r.Targets)
+	for _, login := range r.Logins {
+		if loginWay(grants, login) == Held {
+			r.Held = append(r.Held, login)
+		}
+	}
+	if len(r.Logins) > 0 {
+		r.Gate = p.Way(Use{User: user, Device: device, Target: "ssh"}, now)
+	}
+	return r
 }
 
 // Forwards reports whether a certificate for this login may carry the right to forward ports: sshd cannot limit it to
-// addresses, so only a grant of every address gives it.
+// addresses, so only a grant of every address gives it. One of them is sshd's own, so nobody has it whom the hub has to
+// lead into some account.
 func (p *Policy) Forwards(user, device, login string, now time.Time) bool {
 	grants := p.live(user, device, p.Devices[device], now)
 	for _, g := range grants {
@@ -40,7 +57,7 @@ func (p *Policy) Forwards(user, device, login string, now time.Time) bool {
 			return false
 		}
 	}
-	return slices.ContainsFunc(grants, func(g Grant) bool {
+	return strictest(grants) == Raw && slices.ContainsFunc(grants, func(g Grant) bool {
 		return !g.Deny && g.covers("tcp:*:*") && (len(g.Logins) == 0 || g.names(login))
 	})
 }

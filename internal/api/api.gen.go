@@ -1270,6 +1270,12 @@ type Device struct {
 	// Fingerprint Of the device's tunnel key, SHA256:…
 	Fingerprint *string `json:"fingerprint,omitempty"`
 
+	// GateEndsSSH At the hub's SSH gate the hub answers for this device's SSH server, with a host key of its own
+	GateEndsSSH bool `json:"gate_ends_ssh"`
+
+	// HeldLogins Those of logins for which the hub ends SSH. An account that logins names by another entry too, * or its own, has the laxer one
+	HeldLogins []string `json:"held_logins"`
+
 	// ID Example: dev_01JD0000000000000000000000
 	ID         string     `json:"id"`
 	LastSeenAt *time.Time `json:"last_seen_at,omitempty"`
@@ -1511,10 +1517,13 @@ type Grant struct {
 	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
 	ID         string     `json:"id"`
 	Logins     []string   `json:"logins"`
-	Tag        *string    `json:"tag,omitempty"`
-	Targets    []string   `json:"targets"`
-	UserEmail  string     `json:"user_email"`
-	UserID     string     `json:"user_id"`
+
+	// Strict The hub ends SSH
+	Strict    bool     `json:"strict"`
+	Tag       *string  `json:"tag,omitempty"`
+	Targets   []string `json:"targets"`
+	UserEmail string   `json:"user_email"`
+	UserID    string   `json:"user_id"`
 }
 
 // GrantRequest Exactly one of device and tag; deny wins over allow.
@@ -1527,7 +1536,10 @@ type GrantRequest struct {
 
 	// Logins Unix accounts; * is every one. Empty: none, so no SSH
 	Logins *[]string `json:"logins,omitempty"`
-	Tag    *string   `json:"tag,omitempty"`
+
+	// Strict The hub ends SSH: shells of the hub and ssh through its gate, for these logins; no ssh, rescue or port of an SSH server past the hub
+	Strict *bool   `json:"strict,omitempty"`
+	Tag    *string `json:"tag,omitempty"`
 
 	// Targets ssh, mqtt, http, tcp:HOST:PORT; host or port may be *. Empty means ssh
 	Targets *[]string `json:"targets,omitempty"`
@@ -2795,6 +2807,9 @@ type SSHGate struct {
 
 	// Handle The caller's SSH user name at the gate
 	Handle string `json:"handle"`
+
+	// HeldHostKey The host key of every device for which the gate ends SSH (gate_ends_ssh), type and base64
+	HeldHostKey string `json:"held_host_key"`
 
 	// Host The hub's host name: HostName in ssh's configuration
 	Host string `json:"host"`

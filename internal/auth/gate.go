@@ -247,9 +247,15 @@ func verdict(p *access.Policy, u access.Use, now time.Time) error {
 		return ErrNoDevice
 	case access.Waiting:
 		return wire.Errorf(wire.Offline, "This device waits for approval. An admin lets it in on its page.")
+	case access.OtherWay:
+		return ErrHeld
 	}
 	return forbidden(u)
 }
+
+// ErrHeld is the answer where a grant allows what is asked for only if the hub ends SSH.
+var ErrHeld = wire.Errorf(wire.Forbidden, "Your grant lets you in through the hub only, which ends SSH itself. Use a shell in the browser, or ssh "+
+	"through the hub's SSH gate: the device's page shows how, under Connect, ssh alone.")
 
 // ErrNoDevice is the answer for a device that is not there or not in the caller's view: nobody can tell which.
 var ErrNoDevice = wire.Errorf(wire.NotFound, "You have no device with this name or id.")

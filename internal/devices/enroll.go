@@ -177,7 +177,7 @@ func (e *enrolment) place() (err error) {
 	}
 	e.device, err = e.q.CreateDevice(e.ctx, store.CreateDeviceParams{
 		ID: store.NewID("dev"), Name: name, PublicKey: e.c.PublicKey, Status: status, Via: e.c.Via,
-		Facts: string(e.c.Facts), Address: e.c.Address, DefaultLogin: loginOf(e.c.Facts), CreatedAt: e.now,
+		Facts: string(e.c.Facts), SSHPort: sshPort(e.c.Facts), Address: e.c.Address, DefaultLogin: loginOf(e.c.Facts), CreatedAt: e.now,
 	})
 	if err != nil {
 		return fmt.Errorf("make device: %w", err)
@@ -195,7 +195,7 @@ func (e *enrolment) replace(id, status string) error {
 	}
 	e.replaced = &old
 	e.device, err = e.q.ReplaceDevice(e.ctx, store.ReplaceDeviceParams{ID: id, PublicKey: e.c.PublicKey, Status: status,
-		Via: e.c.Via, Facts: string(e.c.Facts), Address: e.c.Address})
+		Via: e.c.Via, Facts: string(e.c.Facts), SSHPort: sshPort(e.c.Facts), Address: e.c.Address})
 	if err != nil {
 		return fmt.Errorf("replace device: %w", err)
 	}

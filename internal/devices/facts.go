@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 
 	"github.com/aditdev/adit/internal/api"
 	"github.com/aditdev/adit/internal/events"
@@ -91,9 +92,36 @@ func (r *Registry) Report(ctx context.Context, device string, params json.RawMes
 		if err != nil || (!changed && d.Facts == string(facts)) {
 			return err
 		}
-		if err := q.SetFacts(ctx, store.SetFactsParams{ID: device, Facts: string(facts)}); err != nil {
-			return fmt.Errorf("keep facts: %w", err)
+		if err := keepFacts(ctx, q, d, facts); err != nil {
+			return err
 		}
 		return r.Events.Write(ctx, q, events.Event{Type: events.DeviceChanged, Device: device, Data: events.Data{"name": d.Name}})
 	})
+}
+
+func keepFacts(ctx context.Context, q *store.Queries, d store.Device, facts json.RawMessage) error {
+	port := sshPort(facts)
+	if err := q.SetFacts(ctx, store.SetFactsParams{ID: d.ID, Facts: string(facts), SSHPort: port}); err != nil {
+		return fmt.Errorf("keep facts: %w", err)
+	}
+	if port == d.SSHPort {
+		return nil
+	}
+	if err := q.RaiseAccessVersion(ctx); err != nil { // the policy goes by it
+		return fmt.Errorf("access version: %w", err)
+	}
+	return nil
+}
+
+// sshPort is where the device says that its SSH server listens; 0 where it says nothing.
+func sshPort(facts json.RawMessage) int64 {
+	var f api.Facts
+	if json.Unmarshal(facts, &f) != nil || f.SSH == nil || f.SSH.Address == nil {
+		return 0
+	}
+	at, err := netip.ParseAddrPort(*f.SSH.Address)
+	if err != nil {
+		return 0
+	}
+	return int64(at.Port())
 }

@@ -18,6 +18,7 @@ type Grant struct {
 	Device, Tag     string // Device is an id
 	Logins, Targets []string
 	Deny            bool
+	Strict          bool // the hub ends SSH: access.Held
 	Expires         *time.Time
 }
 
@@ -29,12 +30,12 @@ func (r *Registry) AddGrant(ctx context.Context, by string, g Grant) (row store.
 	err = r.Gate.Change(ctx, func(q *store.Queries) error {
 		row, err = q.AddGrant(ctx, store.AddGrantParams{ID: store.NewID("grt"), UserID: g.User.ID, DeviceID: orNil(g.Device),
 			Tag: orNil(g.Tag), Logins: store.JSONList(g.Logins), Targets: store.JSONList(g.Targets), Deny: g.Deny,
-			CreatedAt: r.millis(), ExpiresAt: store.MillisOf(g.Expires)})
+			Strict: g.Strict, CreatedAt: r.millis(), ExpiresAt: store.MillisOf(g.Expires)})
 		if err != nil {
 			return fmt.Errorf("add grant: %w", err)
 		}
 		return r.Events.Write(ctx, q, events.Event{Type: events.GrantAdded, Device: g.Device, User: g.User.ID, Data: events.Data{
-			"grant_id": row.ID, "by": by, "tag": g.Tag, "logins": g.Logins, "targets": g.Targets, "deny": g.Deny}})
+			"grant_id": row.ID, "by": by, "tag": g.Tag, "logins": g.Logins, "targets": g.Targets, "deny": g.Deny, "strict": g.Strict}})
 	})
 	return row, err
 }
@@ -67,8 +68,23 @@ func (g *Grant) check(now time.Time) error {
 		return &wire.Error{Code: wire.Invalid, Message: "SSH needs to know as whom: name the logins, or * for every one.",
 			Fields: map[string]string{"logins": "Name one or more, or *"}}
 	}
+	if err := g.checkWay(); err != nil {
+		return err
+	}
 	if g.Expires != nil && !g.Expires.After(now) {
 		return wire.Errorf(wire.Invalid, "The grant would have expired already.")
+	}
+	return nil
+}
+
+// checkWay refuses a way into accounts where the grant opens none.
+func (g *Grant) checkWay() error {
+	opens := slices.ContainsFunc(g.Targets, func(t string) bool { return t == "ssh" || t == "rescue" || t == "*" })
+	switch {
+	case g.Strict && g.Deny:
+		return wire.Errorf(wire.Invalid, "A grant that denies is not strict: that says how somebody gets in.")
+	case g.Strict && (!opens || len(g.Logins) == 0):
+		return wire.Errorf(wire.Invalid, "Strict is about SSH: such a grant needs the target ssh, and logins.")
 	}
 	return nil
 }

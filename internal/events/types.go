@@ -112,7 +112,7 @@ func Types() []Type {
 		t(UserCreated, "email role disabled by"),
 		t(UserChanged, "email role disabled by password link"),
 		t(UserRemoved, "email role disabled by"),
-		t(GrantAdded, "grant_id by tag logins targets deny"),
+		t(GrantAdded, "grant_id by tag logins targets deny strict"),
 		t(GrantRemoved, "grant_id by"),
 		t(SSHKeyAdded, "name fingerprint"),
 		t(SSHKeyRemoved, "name fingerprint"),

@@ -24,7 +24,7 @@ type rule struct {
 var (
 	doors = []string{"handlers/...", "internal/sshgate/...", "internal/broker/..."}
 	hub   = []string{"handlers/...", "internal/sshgate/...", "internal/broker/...", "tunnelhub/...", "internal/store/...",
-		"internal/auth/...", "internal/devices/...", "internal/seal/...", "internal/sshca/...", "internal/shell/...",
+		"internal/auth/...", "internal/devices/...", "internal/seal/...", "internal/sshca/...", "internal/sshlogin/...", "internal/shell/...",
 		"internal/webhook/...", "internal/events/...", "internal/access/...", "internal/config/...", "internal/dist/...", "internal/ports/...",
 		"internal/messaging/...", "static/...", "sql/..."}
 	heavy = []string{"github.com/labstack/echo/...", "modernc.org/sqlite/...", "database/sql",
@@ -44,7 +44,7 @@ var rules = []rule{
 		"internal/store/...", "internal/auth/...", "internal/shell/..."},
 		reason: "live links know net.Conn and ids; no HTTP, no SQL"},
 	{from: []string{"internal/store/...", "internal/auth/...", "internal/devices/...", "internal/shell/...",
-		"internal/webhook/...", "internal/seal/...", "internal/sshca/...", "internal/events/...", "internal/access/...", "internal/ports/...",
+		"internal/webhook/...", "internal/seal/...", "internal/sshca/...", "internal/sshlogin/...", "internal/events/...", "internal/access/...", "internal/ports/...",
 		"internal/messaging/...", "tunnelhub/..."},
 		not: doors, deep: true, reason: "doors call the rest, never the other way round"},
 	{from: []string{"handlers/..."}, not: []string{"internal/sshgate/...", "internal/broker/..."},

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/aditdev/adit/internal/sshlogin"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -27,7 +28,7 @@ func (sh *Shell) join(client *ssh.Client, r Record, device Device) (*link, error
 	opening := sh.state == wire.ShellOpening
 	sh.mu.Unlock()
 	err := l.joinHeld(r, device.AgentPath, opening)
-	if err != nil && opening && !lost(err) {
+	if err != nil && opening && !sshlogin.Lost(err) {
 		sh.o.Log.Info("shell is not held by the device", "shell", r.ID, "device", r.Device, "cause", err)
 		err = l.joinPlain(r)
 	}
@@ -138,7 +139,7 @@ func (h *heldLine) join(join wire.HoldJoin) (welcome wire.HoldJoined, err error)
 	case wire.HoldRefusedFrame:
 		var refused wire.HoldRefused
 		if json.Unmarshal(payload, &refused) == nil {
-			return welcome, orFinal(wire.Errorf(refused.Code, "%s", wire.Printable(refused.Message, 300)), wire.NotFound)
+			return welcome, sshlogin.OrFinal(wire.Errorf(refused.Code, "%s", wire.Printable(refused.Message, 300)), wire.NotFound)
 		}
 	}
 	return welcome, wire.Errorf(wire.Internal, "The device answered a join with frame 0x%02x.", kind)

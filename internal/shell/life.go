@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/aditdev/adit/internal/sshlogin"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -87,7 +88,7 @@ func (sh *Shell) judge(ctx context.Context, err error, attempt int, began time.T
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if _, final := errors.AsType[*finalError](err); final || errors.Is(err, errStop) || errors.Is(err, errExpired) {
+	if _, final := errors.AsType[*sshlogin.FinalError](err); final || errors.Is(err, errStop) || errors.Is(err, errExpired) {
 		return err
 	}
 	sh.mu.Lock()

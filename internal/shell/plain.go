@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/aditdev/adit/internal/sshlogin"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -73,8 +74,8 @@ func (p *plainLine) exitStatus(err error) (int, error) {
 	if exit, ok := errors.AsType[*ssh.ExitError](err); ok {
 		return exit.ExitStatus(), nil
 	}
-	return 0, &finalError{wire.Wrap(err, wire.Offline, "The connection to the device was lost, and with it the shell: "+
-		"this device has no agent that could hold it.")}
+	return 0, sshlogin.Final(wire.Wrap(err, wire.Offline, "The connection to the device was lost, and with it the shell: "+
+		"this device has no agent that could hold it."))
 }
 
 func (p *plainLine) input(typed []byte) error {

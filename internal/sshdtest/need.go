@@ -13,7 +13,7 @@ const sbin = "/usr/sbin/" // not in everybody's PATH
 
 // packages name the Debian package of each program that tests run beyond what every machine has.
 var packages = map[string]string{
-	"sshd": "openssh-server", "ssh": "openssh-client", "scp": "openssh-client", "sftp": "openssh-client",
+	"sshd": "openssh-server", "ssh": "openssh-client", "scp": "openssh-client", "sftp": "openssh-client", "rsync": "rsync",
 	"ssh-keygen": "openssh-client", "busybox": "busybox", "dash": "dash", "curl": "curl", "wget": "wget",
 	"setpriv": "util-linux", "unshare": "util-linux", "dropbear": "dropbear-bin", "dropbearkey": "dropbear-bin",
 	"mount": "mount", "mkfifo": "coreutils", "faketime": "faketime",

@@ -22,6 +22,9 @@ var (
 	keyExchanges = []string{ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeCurve25519, "curve25519-sha256@libssh.org"}
 	ciphers      = []string{ssh.CipherAES128GCM, ssh.CipherAES256GCM, ssh.CipherChaCha20Poly1305}
 	macs         = []string{ssh.HMACSHA256ETM, ssh.HMACSHA512ETM}
+
+	keyAlgorithms = []string{ssh.KeyAlgoED25519, ssh.KeyAlgoSKED25519, ssh.KeyAlgoSKECDSA256, ssh.KeyAlgoECDSA256,
+		ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512}
 )
 
 // person is somebody of the hub.
@@ -60,8 +63,7 @@ func (g *Gate) serverConfig(address string, claimed *string) *ssh.ServerConfig {
 			}
 			return p, err
 		},
-		PublicKeyAuthAlgorithms: []string{ssh.KeyAlgoED25519, ssh.KeyAlgoSKED25519, ssh.KeyAlgoSKECDSA256, ssh.KeyAlgoECDSA256,
-			ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512},
+		PublicKeyAuthAlgorithms: keyAlgorithms,
 	}
 	c.AddHostKey(g.options.HostKey)
 	return c

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -115,22 +116,24 @@ func (v *visit) writeDevices(ctx context.Context, b *strings.Builder) {
 		if o.Tunnel.Online(d.ID) {
 			state = "online"
 		}
-		logins, targets := policy.Reach(user(v), d.ID, now)
-		fmt.Fprintf(b, "  %-24s %-8s %s\n", d.Name+hostSuffix, state, reach(logins, targets))
+		fmt.Fprintf(b, "  %-24s %-8s %s\n", d.Name+hostSuffix, state, reach(policy.Reach(user(v), d.ID, now)))
 	}
 }
 
 func user(v *visit) string { return v.principal.User.ID }
 
 // reach is what somebody may use on a device, in a few words.
-func reach(logins, targets []string) string {
-	if len(targets) == 0 {
+func reach(r access.Reach) string {
+	switch text := strings.Join(r.Targets, " "); {
+	case len(r.Targets) == 0:
 		return "only to see"
+	case len(r.Logins) == 0:
+		return text
+	case r.Gate == access.Held:
+		return text + " as " + strings.Join(r.Logins, ", ") + "; the hub ends SSH"
+	default:
+		return text + " as " + strings.Join(r.Logins, ", ")
 	}
-	if len(logins) == 0 {
-		return strings.Join(targets, " ")
-	}
-	return strings.Join(targets, " ") + " as " + strings.Join(logins, ", ")
 }
 
 func (v *visit) writeForwards(b *strings.Builder) {

@@ -2,6 +2,7 @@ package sshgate
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -14,7 +15,9 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 	"github.com/aditdev/adit/tunnelhub"
@@ -64,8 +67,8 @@ type forward struct {
 	in, out atomic.Int64 // bytes from the device, and to it
 }
 
-// forward serves a direct-tcpip channel (RFC 4254 §7.2): ssh -J, -L, -D and -W.
-func (v *visit) forward(ctx context.Context, n ssh.NewChannel) {
+// forwardOf is what a direct-tcpip channel is to lead to (RFC 4254 §7.2).
+func forwardOf(n ssh.NewChannel) (host string, port uint32, err error) {
 	var p struct {
 		Host       string
 		Port       uint32
@@ -73,22 +76,50 @@ func (v *visit) forward(ctx context.Context, n ssh.NewChannel) {
 		OriginPort uint32
 	}
 	if err := ssh.Unmarshal(n.ExtraData(), &p); err != nil || p.Port == 0 || p.Port > 65535 {
-		reject(n, wire.Errorf(wire.Invalid, "this names no host and port"))
-		return
+		return "", 0, wire.Errorf(wire.Invalid, "this names no host and port")
 	}
-	if !v.options.AllowsOpen(p.Host, p.Port) {
-		v.tell(slog.LevelWarn, "ssh forwarding refused by the key's options", "host", wire.Printable(p.Host, 80), "port", p.Port)
-		v.note(p.Host, p.Port, "The options of the key do not allow it.")
-		reject(n, wire.Errorf(wire.Forbidden, "this key may not forward to %s", wire.Printable(address(p.Host, p.Port), 100)))
-		return
-	}
-	conn, f, release, err := v.open(ctx, p.Host, p.Port)
+	return p.Host, p.Port, nil
+}
+
+// forward serves a direct-tcpip channel: ssh -J, -L, -D and -W.
+func (v *visit) forward(ctx context.Context, n ssh.NewChannel) {
+	host, port, err := forwardOf(n)
 	if err != nil {
-		v.tell(slog.LevelInfo, "ssh forwarding refused", "host", wire.Printable(p.Host, 80), "port", p.Port, "cause", err)
-		if code := wire.CodeOf(err); code == wire.Forbidden || code == wire.NotFound {
-			v.note(p.Host, p.Port, wire.MessageOf(err))
-		}
 		reject(n, err)
+		return
+	}
+	if !v.options.AllowsOpen(host, port) {
+		v.tell(slog.LevelWarn, "ssh forwarding refused by the key's options", "host", wire.Printable(host, 80), "port", port)
+		v.note(host, port, "The options of the key do not allow it.")
+		reject(n, wire.Errorf(wire.Forbidden, "this key may not forward to %s", wire.Printable(address(host, port), 100)))
+		return
+	}
+	d, err := v.device(ctx, host)
+	if err != nil {
+		v.refuse(n, host, port, err)
+		return
+	}
+	v.lead(ctx, n, d, targetsOf(port), host, port)
+}
+
+// refuse turns down a forwarding that the policy does not allow, or that leads nowhere.
+func (v *visit) refuse(n ssh.NewChannel, host string, port uint32, err error) {
+	v.tell(slog.LevelInfo, "ssh forwarding refused", "host", wire.Printable(host, 80), "port", port, "cause", err)
+	if code := wire.CodeOf(err); code == wire.Forbidden || code == wire.NotFound {
+		v.note(host, port, wire.MessageOf(err))
+	}
+	reject(n, err)
+}
+
+// lead carries a channel to the first of the targets that is allowed. host and port are the client's words for it.
+func (v *visit) lead(ctx context.Context, n ssh.NewChannel, d store.Device, targets []wire.Target, host string, port uint32) {
+	conn, f, release, err := v.open(ctx, d, targets)
+	if errors.Is(err, auth.ErrHeld) && targets[0] == wire.TargetSSH {
+		v.hold(ctx, n, d)
+		return
+	}
+	if err != nil {
+		v.refuse(n, host, port, err)
 		return
 	}
 	defer release()
@@ -107,19 +138,21 @@ func (v *visit) note(host string, port uint32, reason string) {
 		"target": target, "via": tunnelhub.ViaGate, "address": v.address, "reason": wire.Printable(reason, 200)}})
 }
 
-// open leads to a port of a device, if some target that stands for it is allowed.
-func (v *visit) open(ctx context.Context, host string, port uint32) (stream.Conn, *forward, context.CancelFunc, error) {
+// device is the one in a host name, if the person may know of it.
+func (v *visit) device(ctx context.Context, host string) (store.Device, error) {
 	name, err := deviceName(host)
 	if err != nil {
-		return nil, nil, nil, err
+		return store.Device{}, err
 	}
+	return v.gate.options.Devices.Find(ctx, v.principal, name)
+}
+
+// open leads to the first of a device's targets that is allowed.
+func (v *visit) open(ctx context.Context, d store.Device, targets []wire.Target) (stream.Conn, *forward, context.CancelFunc, error) {
 	o := v.gate.options
-	d, err := o.Devices.Find(ctx, v.principal, name)
-	if err != nil {
-		return nil, nil, nil, err
-	}
 	use := access.Use{User: v.principal.User.ID, Credential: v.principal.Credential, Device: d.ID}
-	use.Target, err = v.choose(ctx, use, port)
+	var err error
+	use.Target, err = v.choose(ctx, use, targets)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -138,10 +171,10 @@ func (v *visit) open(ctx context.Context, host string, port uint32) (stream.Conn
 	return conn, f, func() { stop(); release() }, nil
 }
 
-// choose gives the first allowed target that a port of a device stands for: a named service, then the port itself.
-func (v *visit) choose(ctx context.Context, use access.Use, port uint32) (string, error) {
+// choose gives the first target that is allowed, or why the first is not.
+func (v *visit) choose(ctx context.Context, use access.Use, targets []wire.Target) (string, error) {
 	var refused error
-	for _, target := range targetsOf(port) {
+	for _, target := range targets {
 		use.Target = string(target)
 		err := v.gate.options.Gate.Check(ctx, use)
 		if err == nil {
@@ -154,6 +187,7 @@ func (v *visit) choose(ctx context.Context, use access.Use, port uint32) (string
 	return "", refused
 }
 
+// targetsOf is what a port of a device stands for: a named service, then the port itself.
 func targetsOf(port uint32) []wire.Target {
 	tcp := wire.TCPTarget("127.0.0.1", int(port))
 	switch port {

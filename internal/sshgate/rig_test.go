@@ -25,7 +25,9 @@ import (
 	"github.com/aditdev/adit/internal/hubkeys"
 	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/sshca"
+	"github.com/aditdev/adit/internal/sshdtest"
 	"github.com/aditdev/adit/internal/sshgate"
+	"github.com/aditdev/adit/internal/sshlogin"
 	"github.com/aditdev/adit/internal/sshsig"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/storetest"
@@ -40,24 +42,27 @@ const host = "adit.example.com"
 // rig is the gate on a listener, with everything behind it that is not HTTP. Dan is an operator with a key, a grant of
 // ssh and port 1883 on broker, and none on shed; both devices come by stock OpenSSH.
 type rig struct {
-	t        testing.TB
-	address  string
-	hostKey  ssh.Signer
-	ca       *sshca.CA
-	caKey    ssh.Signer
-	store    *store.Store
-	gate     *auth.Gate
-	accounts *auth.Accounts
-	devices  *devices.Registry
-	tunnel   *tunnelhub.Hub
-	owner    *auth.Principal
-	dan      *auth.Principal
-	danKey   ssh.Signer
-	danGrant string
-	keys     map[string]ssh.Signer // of devices, by name
-	ids      map[string]string
-	log      *syncBuffer
-	ahead    atomic.Int64 // how far the hub's clock is, in nanoseconds
+	t          testing.TB
+	address    string
+	hostKey    ssh.Signer
+	heldKey    ssh.Signer
+	sshd       *sshdtest.Server // broker's, where a test starts one
+	ca         *sshca.CA
+	caKey      ssh.Signer
+	store      *store.Store
+	gate       *auth.Gate
+	accounts   *auth.Accounts
+	devices    *devices.Registry
+	tunnel     *tunnelhub.Hub
+	owner      *auth.Principal
+	dan        *auth.Principal
+	danKey     ssh.Signer
+	danPrivate ed25519.PrivateKey // of danKey
+	danGrant   string
+	keys       map[string]ssh.Signer // of devices, by name
+	ids        map[string]string
+	log        *syncBuffer
+	ahead      atomic.Int64 // how far the hub's clock is, in nanoseconds
 }
 
 // now is the hub's clock.
@@ -105,7 +110,7 @@ func must(t testing.TB, err error) {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{t: t, hostKey: newSigner(t), keys: map[string]ssh.Signer{}, ids: map[string]string{}, log: &syncBuffer{}}
+	r := &rig{t: t, hostKey: newSigner(t), heldKey: newSigner(t), keys: map[string]ssh.Signer{}, ids: map[string]string{}, log: &syncBuffer{}}
 	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx := context.Background()
 	var err error
@@ -132,8 +137,8 @@ func newRig(t testing.TB) *rig {
 
 // run runs the parts until the test ends.
 func (r *rig) run(log *slog.Logger) {
-	g := sshgate.New(sshgate.Options{Log: log, Now: r.now, HostKey: r.hostKey, UserCA: r.ca.PublicKey(), URL: "https://" + host,
-		Gate: r.gate, Accounts: r.accounts, Devices: r.devices, Tunnel: r.tunnel})
+	g := sshgate.New(sshgate.Options{Log: log, Now: r.now, HostKey: r.hostKey, HeldKey: r.heldKey, UserCA: r.ca.PublicKey(),
+		URL: "https://" + host, LogIn: r.logIn, Gate: r.gate, Accounts: r.accounts, Devices: r.devices, Tunnel: r.tunnel})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(r.t, err)
 	r.address = listener.Addr().String()
@@ -160,6 +165,14 @@ func (r *rig) device(ctx context.Context, id string) (tunnelhub.Device, error) {
 	return tunnelhub.Device{ID: d.ID, Key: key, Status: d.Status, Stock: d.Via == devices.ViaOpenSSH}, err
 }
 
+// logIn is what the hub's own wiring does, with the keys of the test's sshd pinned.
+func (r *rig) logIn(ctx context.Context, conn net.Conn, user, device, login string) (*ssh.Client, error) {
+	return sshlogin.Client(ctx, conn, sshlogin.Options{User: user, Device: device, Login: login, HostKeys: []ssh.PublicKey{r.sshd.HostKey},
+		Certify: func(_ context.Context, user, device, login string, key ssh.PublicKey) (*ssh.Certificate, error) {
+			return r.ca.Sign(sshca.Request{Key: key, User: user, Device: device, Login: login, Clock: time.Now()})
+		}})
+}
+
 func (r *rig) people() {
 	ctx := context.Background()
 	user := func(name string, role access.Role) *auth.Principal {
@@ -168,7 +181,10 @@ func (r *rig) people() {
 		return &auth.Principal{User: u}
 	}
 	r.owner, r.dan = user("owner", access.Owner), user("dan", access.Operator)
-	r.danKey = newSigner(r.t)
+	_, r.danPrivate, _ = ed25519.GenerateKey(nil)
+	signer, err := ssh.NewSignerFromKey(r.danPrivate)
+	must(r.t, err)
+	r.danKey = signer
 	r.addKey("", r.danKey)
 	r.enrol("broker")
 	r.enrol("shed")
@@ -245,6 +261,10 @@ func (r *rig) station(name string, ports ...uint32) *ssh.Client {
 				continue
 			}
 			go ssh.DiscardRequests(requests)
+			if asked.Port == 22 && r.sshd != nil {
+				go join(channel, r.sshd.Address)
+				continue
+			}
 			go echo(channel)
 		}
 	}()
@@ -259,6 +279,21 @@ func (r *rig) station(name string, ports ...uint32) *ssh.Client {
 		}
 	}
 	return c
+}
+
+// join carries a channel to an address and back.
+func join(channel ssh.Channel, address string) {
+	defer channel.Close()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return
+	}
+	go func() {
+		_, _ = io.Copy(conn, channel)
+		_ = conn.(*net.TCPConn).CloseWrite()
+	}()
+	_, _ = io.Copy(channel, conn)
+	_ = conn.Close()
 }
 
 // echo says back what it hears, and "bye" at its end.

@@ -3,7 +3,7 @@
 //
 // People come in by an SSH key of their profile or a certificate of the user CA, under their handle. They get
 // direct-tcpip to devices (ssh -J, -L, -D, -W), each opening checked against the live policy, and a page of text; no
-// command, no -R. Devices without our agent come in by their key, under their id, and get tcpip-forward (ssh -R): the
+// command, no -R. Where a grant is strict, the gate ends SSH for the device: held.go. Devices without our agent come in by their key, under their id, and get tcpip-forward (ssh -R): the
 // forwarded ports are their targets. Everything else of the protocol is refused and logged.
 package sshgate
 
@@ -42,13 +42,16 @@ type Options struct {
 	Log      *slog.Logger
 	Now      func() time.Time
 	HostKey  ssh.Signer
+	HeldKey  ssh.Signer // the host key of devices for which the hub ends SSH
 	UserCA   ssh.PublicKey
 	URL      string // of the site, for what people are told
 	Gate     *auth.Gate
 	Accounts *auth.Accounts
 	Devices  *devices.Registry
 	Tunnel   *tunnelhub.Hub
-	Events   *events.Queue // nil: refusals are only in the hub's own log
+	// LogIn makes the hub the SSH client of a device, over conn, for a login of somebody's.
+	LogIn  func(ctx context.Context, conn net.Conn, user, device, login string) (*ssh.Client, error)
+	Events *events.Queue // nil: refusals are only in the hub's own log
 }
 
 // Gate serves SSH connections until Run ends. Its methods may be called concurrently.

@@ -42,7 +42,7 @@ func (q *Queries) AddDeviceTag(ctx context.Context, arg AddDeviceTagParams) erro
 }
 
 const approveDevice = `-- name: ApproveDevice :one
-UPDATE devices SET status = 'active' WHERE id = ?1 RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due
+UPDATE devices SET status = 'active' WHERE id = ?1 RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due, ssh_port
 `
 
 func (q *Queries) ApproveDevice(ctx context.Context, id string) (Device, error) {
@@ -66,15 +66,16 @@ func (q *Queries) ApproveDevice(ctx context.Context, id string) (Device, error) 
 		&i.OnlineSince,
 		&i.HubKeys,
 		&i.RootPasswordDue,
+		&i.SSHPort,
 	)
 	return i, err
 }
 
 const createDevice = `-- name: CreateDevice :one
-INSERT INTO devices (id, name, public_key, status, via, facts, agent_version, address, default_login, created_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6,
-        ?7, ?8, ?9, ?10)
-RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due
+INSERT INTO devices (id, name, public_key, status, via, facts, ssh_port, agent_version, address, default_login, created_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7,
+        ?8, ?9, ?10, ?11)
+RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due, ssh_port
 `
 
 type CreateDeviceParams struct {
@@ -84,6 +85,7 @@ type CreateDeviceParams struct {
 	Status       string
 	Via          string
 	Facts        string
+	SSHPort      int64
 	AgentVersion string
 	Address      string
 	DefaultLogin string
@@ -98,6 +100,7 @@ func (q *Queries) CreateDevice(ctx context.Context, arg CreateDeviceParams) (Dev
 		arg.Status,
 		arg.Via,
 		arg.Facts,
+		arg.SSHPort,
 		arg.AgentVersion,
 		arg.Address,
 		arg.DefaultLogin,
@@ -122,12 +125,13 @@ func (q *Queries) CreateDevice(ctx context.Context, arg CreateDeviceParams) (Dev
 		&i.OnlineSince,
 		&i.HubKeys,
 		&i.RootPasswordDue,
+		&i.SSHPort,
 	)
 	return i, err
 }
 
 const deviceByKey = `-- name: DeviceByKey :one
-SELECT id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due FROM devices WHERE public_key = ?1
+SELECT id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due, ssh_port FROM devices WHERE public_key = ?1
 `
 
 func (q *Queries) DeviceByKey(ctx context.Context, publicKey string) (Device, error) {
@@ -151,6 +155,7 @@ func (q *Queries) DeviceByKey(ctx context.Context, publicKey string) (Device, er
 		&i.OnlineSince,
 		&i.HubKeys,
 		&i.RootPasswordDue,
+		&i.SSHPort,
 	)
 	return i, err
 }
@@ -235,7 +240,7 @@ func (q *Queries) DropUnreportedHostKeys(ctx context.Context, deviceID string) e
 }
 
 const findDevice = `-- name: FindDevice :one
-SELECT id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due FROM devices WHERE id = ?1 OR name = ?1
+SELECT id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due, ssh_port FROM devices WHERE id = ?1 OR name = ?1
 `
 
 func (q *Queries) FindDevice(ctx context.Context, ref string) (Device, error) {
@@ -259,6 +264,7 @@ func (q *Queries) FindDevice(ctx context.Context, ref string) (Device, error) {
 		&i.OnlineSince,
 		&i.HubKeys,
 		&i.RootPasswordDue,
+		&i.SSHPort,
 	)
 	return i, err
 }
@@ -273,7 +279,7 @@ func (q *Queries) ForgetOnline(ctx context.Context) error {
 }
 
 const getDevice = `-- name: GetDevice :one
-SELECT id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due FROM devices WHERE id = ?1
+SELECT id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due, ssh_port FROM devices WHERE id = ?1
 `
 
 func (q *Queries) GetDevice(ctx context.Context, id string) (Device, error) {
@@ -297,12 +303,13 @@ func (q *Queries) GetDevice(ctx context.Context, id string) (Device, error) {
 		&i.OnlineSince,
 		&i.HubKeys,
 		&i.RootPasswordDue,
+		&i.SSHPort,
 	)
 	return i, err
 }
 
 const getDeviceFor = `-- name: GetDeviceFor :one
-SELECT d.id, d.name, d.public_key, d.status, d.via, d.default_login, d.facts, d.agent_version, d.address, d.clock_offset_ms, d.ping_seconds, d.cause, d.created_at, d.last_seen_at, d.online_since, d.hub_keys, d.root_password_due FROM devices AS d
+SELECT d.id, d.name, d.public_key, d.status, d.via, d.default_login, d.facts, d.agent_version, d.address, d.clock_offset_ms, d.ping_seconds, d.cause, d.created_at, d.last_seen_at, d.online_since, d.hub_keys, d.root_password_due, d.ssh_port FROM devices AS d
 WHERE (d.id = ?1 OR d.name = ?1)
   AND EXISTS (SELECT 1 FROM users AS p
               WHERE p.id = ?2 AND NOT p.disabled
@@ -342,6 +349,7 @@ func (q *Queries) GetDeviceFor(ctx context.Context, arg GetDeviceForParams) (Dev
 		&i.OnlineSince,
 		&i.HubKeys,
 		&i.RootPasswordDue,
+		&i.SSHPort,
 	)
 	return i, err
 }
@@ -430,7 +438,7 @@ func (q *Queries) KnownHostsFor(ctx context.Context, arg KnownHostsForParams) ([
 }
 
 const listDevicesFor = `-- name: ListDevicesFor :many
-SELECT d.id, d.name, d.public_key, d.status, d.via, d.default_login, d.facts, d.agent_version, d.address, d.clock_offset_ms, d.ping_seconds, d.cause, d.created_at, d.last_seen_at, d.online_since, d.hub_keys, d.root_password_due FROM devices AS d
+SELECT d.id, d.name, d.public_key, d.status, d.via, d.default_login, d.facts, d.agent_version, d.address, d.clock_offset_ms, d.ping_seconds, d.cause, d.created_at, d.last_seen_at, d.online_since, d.hub_keys, d.root_password_due, d.ssh_port FROM devices AS d
 WHERE EXISTS (SELECT 1 FROM users AS p
               WHERE p.id = ?1 AND NOT p.disabled
                 AND (p.role IN ('owner', 'admin')
@@ -475,6 +483,7 @@ func (q *Queries) ListDevicesFor(ctx context.Context, arg ListDevicesForParams) 
 			&i.OnlineSince,
 			&i.HubKeys,
 			&i.RootPasswordDue,
+			&i.SSHPort,
 		); err != nil {
 			return nil, err
 		}
@@ -506,13 +515,14 @@ func (q *Queries) MarkHostKey(ctx context.Context, arg MarkHostKeyParams) error 
 }
 
 const policyDevices = `-- name: PolicyDevices :many
-SELECT id, name, status FROM devices
+SELECT id, name, status, ssh_port FROM devices
 `
 
 type PolicyDevicesRow struct {
-	ID     string
-	Name   string
-	Status string
+	ID      string
+	Name    string
+	Status  string
+	SSHPort int64
 }
 
 func (q *Queries) PolicyDevices(ctx context.Context) ([]PolicyDevicesRow, error) {
@@ -524,7 +534,12 @@ func (q *Queries) PolicyDevices(ctx context.Context) ([]PolicyDevicesRow, error)
 	items := []PolicyDevicesRow{}
 	for rows.Next() {
 		var i PolicyDevicesRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Status); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Status,
+			&i.SSHPort,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -604,9 +619,9 @@ func (q *Queries) RemoveDevice(ctx context.Context, id string) (int64, error) {
 
 const replaceDevice = `-- name: ReplaceDevice :one
 UPDATE devices SET public_key = ?1, status = ?2, via = ?3,
-    facts = ?4, address = ?5, clock_offset_ms = NULL, cause = ''
-WHERE id = ?6
-RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due
+    facts = ?4, ssh_port = ?5, address = ?6, clock_offset_ms = NULL, cause = ''
+WHERE id = ?7
+RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due, ssh_port
 `
 
 type ReplaceDeviceParams struct {
@@ -614,6 +629,7 @@ type ReplaceDeviceParams struct {
 	Status    string
 	Via       string
 	Facts     string
+	SSHPort   int64
 	Address   string
 	ID        string
 }
@@ -624,6 +640,7 @@ func (q *Queries) ReplaceDevice(ctx context.Context, arg ReplaceDeviceParams) (D
 		arg.Status,
 		arg.Via,
 		arg.Facts,
+		arg.SSHPort,
 		arg.Address,
 		arg.ID,
 	)
@@ -646,6 +663,7 @@ func (q *Queries) ReplaceDevice(ctx context.Context, arg ReplaceDeviceParams) (D
 		&i.OnlineSince,
 		&i.HubKeys,
 		&i.RootPasswordDue,
+		&i.SSHPort,
 	)
 	return i, err
 }
@@ -722,23 +740,24 @@ func (q *Queries) SetDeviceSeen(ctx context.Context, arg SetDeviceSeenParams) er
 }
 
 const setFacts = `-- name: SetFacts :exec
-UPDATE devices SET facts = ?1 WHERE id = ?2
+UPDATE devices SET facts = ?1, ssh_port = ?2 WHERE id = ?3
 `
 
 type SetFactsParams struct {
-	Facts string
-	ID    string
+	Facts   string
+	SSHPort int64
+	ID      string
 }
 
 func (q *Queries) SetFacts(ctx context.Context, arg SetFactsParams) error {
-	_, err := q.db.ExecContext(ctx, setFacts, arg.Facts, arg.ID)
+	_, err := q.db.ExecContext(ctx, setFacts, arg.Facts, arg.SSHPort, arg.ID)
 	return err
 }
 
 const updateDevice = `-- name: UpdateDevice :one
 UPDATE devices SET name = ?1, default_login = ?2, ping_seconds = ?3
 WHERE id = ?4
-RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due
+RETURNING id, name, public_key, status, via, default_login, facts, agent_version, address, clock_offset_ms, ping_seconds, cause, created_at, last_seen_at, online_since, hub_keys, root_password_due, ssh_port
 `
 
 type UpdateDeviceParams struct {
@@ -774,6 +793,7 @@ func (q *Queries) UpdateDevice(ctx context.Context, arg UpdateDeviceParams) (Dev
 		&i.OnlineSince,
 		&i.HubKeys,
 		&i.RootPasswordDue,
+		&i.SSHPort,
 	)
 	return i, err
 }

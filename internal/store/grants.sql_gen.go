@@ -10,10 +10,10 @@ import (
 )
 
 const addGrant = `-- name: AddGrant :one
-INSERT INTO grants (id, user_id, device_id, tag, logins, targets, deny, created_at, expires_at)
+INSERT INTO grants (id, user_id, device_id, tag, logins, targets, deny, strict, created_at, expires_at)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6,
-        ?7, ?8, ?9)
-RETURNING id, user_id, device_id, tag, logins, targets, deny, created_at, expires_at
+        ?7, ?8, ?9, ?10)
+RETURNING id, user_id, device_id, tag, logins, targets, deny, created_at, expires_at, strict
 `
 
 type AddGrantParams struct {
@@ -24,6 +24,7 @@ type AddGrantParams struct {
 	Logins    string
 	Targets   string
 	Deny      bool
+	Strict    bool
 	CreatedAt int64
 	ExpiresAt *int64
 }
@@ -37,6 +38,7 @@ func (q *Queries) AddGrant(ctx context.Context, arg AddGrantParams) (Grant, erro
 		arg.Logins,
 		arg.Targets,
 		arg.Deny,
+		arg.Strict,
 		arg.CreatedAt,
 		arg.ExpiresAt,
 	)
@@ -51,12 +53,13 @@ func (q *Queries) AddGrant(ctx context.Context, arg AddGrantParams) (Grant, erro
 		&i.Deny,
 		&i.CreatedAt,
 		&i.ExpiresAt,
+		&i.Strict,
 	)
 	return i, err
 }
 
 const getGrant = `-- name: GetGrant :one
-SELECT id, user_id, device_id, tag, logins, targets, deny, created_at, expires_at FROM grants WHERE id = ?1
+SELECT id, user_id, device_id, tag, logins, targets, deny, created_at, expires_at, strict FROM grants WHERE id = ?1
 `
 
 func (q *Queries) GetGrant(ctx context.Context, id string) (Grant, error) {
@@ -72,12 +75,13 @@ func (q *Queries) GetGrant(ctx context.Context, id string) (Grant, error) {
 		&i.Deny,
 		&i.CreatedAt,
 		&i.ExpiresAt,
+		&i.Strict,
 	)
 	return i, err
 }
 
 const listGrants = `-- name: ListGrants :many
-SELECT grants.id, grants.user_id, grants.device_id, grants.tag, grants.logins, grants.targets, grants.deny, grants.created_at, grants.expires_at, users.email AS user_email, devices.name AS device_name
+SELECT grants.id, grants.user_id, grants.device_id, grants.tag, grants.logins, grants.targets, grants.deny, grants.created_at, grants.expires_at, grants.strict, users.email AS user_email, devices.name AS device_name
 FROM grants JOIN users ON users.id = grants.user_id LEFT JOIN devices ON devices.id = grants.device_id
 ORDER BY grants.created_at, grants.id
 `
@@ -107,6 +111,7 @@ func (q *Queries) ListGrants(ctx context.Context) ([]ListGrantsRow, error) {
 			&i.Grant.Deny,
 			&i.Grant.CreatedAt,
 			&i.Grant.ExpiresAt,
+			&i.Grant.Strict,
 			&i.UserEmail,
 			&i.DeviceName,
 		); err != nil {
@@ -124,7 +129,7 @@ func (q *Queries) ListGrants(ctx context.Context) ([]ListGrantsRow, error) {
 }
 
 const listGrantsFor = `-- name: ListGrantsFor :many
-SELECT grants.id, grants.user_id, grants.device_id, grants.tag, grants.logins, grants.targets, grants.deny, grants.created_at, grants.expires_at, users.email AS user_email, devices.name AS device_name
+SELECT grants.id, grants.user_id, grants.device_id, grants.tag, grants.logins, grants.targets, grants.deny, grants.created_at, grants.expires_at, grants.strict, users.email AS user_email, devices.name AS device_name
 FROM grants JOIN users ON users.id = grants.user_id LEFT JOIN devices ON devices.id = grants.device_id
 WHERE EXISTS (SELECT 1 FROM users AS p
               WHERE p.id = ?1 AND NOT p.disabled AND p.role IN ('owner', 'admin'))
@@ -156,6 +161,7 @@ func (q *Queries) ListGrantsFor(ctx context.Context, principal string) ([]ListGr
 			&i.Grant.Deny,
 			&i.Grant.CreatedAt,
 			&i.Grant.ExpiresAt,
+			&i.Grant.Strict,
 			&i.UserEmail,
 			&i.DeviceName,
 		); err != nil {
@@ -173,7 +179,7 @@ func (q *Queries) ListGrantsFor(ctx context.Context, principal string) ([]ListGr
 }
 
 const policyGrants = `-- name: PolicyGrants :many
-SELECT id, user_id, device_id, tag, logins, targets, deny, created_at, expires_at FROM grants
+SELECT id, user_id, device_id, tag, logins, targets, deny, created_at, expires_at, strict FROM grants
 `
 
 func (q *Queries) PolicyGrants(ctx context.Context) ([]Grant, error) {
@@ -195,6 +201,7 @@ func (q *Queries) PolicyGrants(ctx context.Context) ([]Grant, error) {
 			&i.Deny,
 			&i.CreatedAt,
 			&i.ExpiresAt,
+			&i.Strict,
 		); err != nil {
 			return nil, err
 		}

@@ -38,6 +38,7 @@ type Device struct {
 	OnlineSince     *int64
 	HubKeys         string
 	RootPasswordDue bool
+	SSHPort         int64
 }
 
 type DeviceHostKey struct {
@@ -89,6 +90,7 @@ type Grant struct {
 	Deny      bool
 	CreatedAt int64
 	ExpiresAt *int64
+	Strict    bool
 }
 
 type HookAttempt struct {

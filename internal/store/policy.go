@@ -88,7 +88,7 @@ func (r policyReader) devices() error {
 	}
 	devices, err := r.q.PolicyDevices(r.ctx)
 	for _, d := range devices {
-		r.policy.Devices[d.ID] = access.Device{Name: d.Name, Tags: tags[d.ID], Active: d.Status == "active"}
+		r.policy.Devices[d.ID] = access.Device{Name: d.Name, Tags: tags[d.ID], Active: d.Status == "active", SSHPort: int(d.SSHPort)}
 		r.policy.DeviceIDs[d.Name] = d.ID
 	}
 	return err
@@ -97,7 +97,7 @@ func (r policyReader) devices() error {
 func (r policyReader) grants() error {
 	rows, err := r.q.PolicyGrants(r.ctx)
 	for _, g := range rows {
-		grant := access.Grant{User: g.UserID, Logins: List(g.Logins), Targets: List(g.Targets), Deny: g.Deny}
+		grant := access.Grant{User: g.UserID, Logins: List(g.Logins), Targets: List(g.Targets), Deny: g.Deny, Way: WayOf(g)}
 		if g.DeviceID != nil {
 			grant.Device = *g.DeviceID
 		}
@@ -110,6 +110,14 @@ func (r policyReader) grants() error {
 		r.policy.Grants[g.UserID] = append(r.policy.Grants[g.UserID], grant)
 	}
 	return err
+}
+
+// WayOf is how a grant has accounts entered.
+func WayOf(g Grant) access.Way {
+	if g.Strict {
+		return access.Held
+	}
+	return access.Raw
 }
 
 func (r policyReader) mqttCredentials() error {

@@ -1,12 +1,12 @@
 -- name: CreateDevice :one
-INSERT INTO devices (id, name, public_key, status, via, facts, agent_version, address, default_login, created_at)
-VALUES (sqlc.arg(id), sqlc.arg(name), sqlc.arg(public_key), sqlc.arg(status), sqlc.arg(via), sqlc.arg(facts),
+INSERT INTO devices (id, name, public_key, status, via, facts, ssh_port, agent_version, address, default_login, created_at)
+VALUES (sqlc.arg(id), sqlc.arg(name), sqlc.arg(public_key), sqlc.arg(status), sqlc.arg(via), sqlc.arg(facts), sqlc.arg(ssh_port),
         sqlc.arg(agent_version), sqlc.arg(address), sqlc.arg(default_login), sqlc.arg(created_at))
 RETURNING *;
 
 -- name: ReplaceDevice :one
 UPDATE devices SET public_key = sqlc.arg(public_key), status = sqlc.arg(status), via = sqlc.arg(via),
-    facts = sqlc.arg(facts), address = sqlc.arg(address), clock_offset_ms = NULL, cause = ''
+    facts = sqlc.arg(facts), ssh_port = sqlc.arg(ssh_port), address = sqlc.arg(address), clock_offset_ms = NULL, cause = ''
 WHERE id = sqlc.arg(id)
 RETURNING *;
 
@@ -71,7 +71,7 @@ UPDATE devices SET status = 'active' WHERE id = sqlc.arg(id) RETURNING *;
 DELETE FROM devices WHERE id = sqlc.arg(id);
 
 -- name: SetFacts :exec
-UPDATE devices SET facts = sqlc.arg(facts) WHERE id = sqlc.arg(id);
+UPDATE devices SET facts = sqlc.arg(facts), ssh_port = sqlc.arg(ssh_port) WHERE id = sqlc.arg(id);
 
 -- A clone stays one until a person says otherwise: either of the two machines may be the one that comes.
 -- name: SetDeviceOnline :exec
@@ -102,7 +102,7 @@ DELETE FROM device_tags WHERE device_id = sqlc.arg(device_id);
 SELECT tag FROM device_tags WHERE device_id = sqlc.arg(device_id) ORDER BY tag;
 
 -- name: PolicyDevices :many
-SELECT id, name, status FROM devices;
+SELECT id, name, status, ssh_port FROM devices;
 
 -- name: PolicyTags :many
 SELECT device_id, tag FROM device_tags ORDER BY device_id, tag;

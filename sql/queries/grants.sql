@@ -1,7 +1,7 @@
 -- name: AddGrant :one
-INSERT INTO grants (id, user_id, device_id, tag, logins, targets, deny, created_at, expires_at)
+INSERT INTO grants (id, user_id, device_id, tag, logins, targets, deny, strict, created_at, expires_at)
 VALUES (sqlc.arg(id), sqlc.arg(user_id), sqlc.narg(device_id), sqlc.narg(tag), sqlc.arg(logins), sqlc.arg(targets),
-        sqlc.arg(deny), sqlc.arg(created_at), sqlc.narg(expires_at))
+        sqlc.arg(deny), sqlc.arg(strict), sqlc.arg(created_at), sqlc.narg(expires_at))
 RETURNING *;
 
 -- name: ListGrantsFor :many

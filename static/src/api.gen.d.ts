@@ -1860,6 +1860,11 @@ export interface components {
             targets?: string[];
             /** @default false */
             deny: boolean;
+            /**
+             * @description The hub ends SSH: shells of the hub and ssh through its gate, for these logins; no ssh, rescue or port of an SSH server past the hub
+             * @default false
+             */
+            strict: boolean;
             /** Format: date-time */
             expires_at?: string;
         };
@@ -1874,6 +1879,8 @@ export interface components {
             logins: string[];
             targets: string[];
             deny: boolean;
+            /** @description The hub ends SSH */
+            strict: boolean;
             /** Format: date-time */
             expires_at?: string;
             /** Format: date-time */
@@ -1920,6 +1927,10 @@ export interface components {
             ssh_host_keys?: components["schemas"]["HostKey"][];
             /** @description Accounts that the caller may use here; * is every one */
             logins: string[];
+            /** @description Those of logins for which the hub ends SSH. An account that logins names by another entry too, * or its own, has the laxer one */
+            held_logins: string[];
+            /** @description At the hub's SSH gate the hub answers for this device's SSH server, with a host key of its own */
+            gate_ends_ssh: boolean;
             /** @description Targets that the caller may open here */
             targets: string[];
             root_password?: components["schemas"]["RootPassword"];
@@ -2241,6 +2252,8 @@ export interface components {
             fingerprint: string;
             /** @description Lines for a known_hosts file */
             known_hosts: string;
+            /** @description The host key of every device for which the gate ends SSH (gate_ends_ssh), type and base64 */
+            held_host_key: string;
             /**
              * @description Which ProxyCommand works through what stands before this hub, as `adit-hub doctor` found; patient where it has not looked
              * @enum {string}

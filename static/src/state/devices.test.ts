@@ -5,7 +5,7 @@ import { Batch, noticedWithin, select, statusOf, tagCounts } from './devices';
 function device(name: string, more: Partial<Device> = {}): Device {
   return {
     id: `dev_${name}`, name, status: 'active', online: true, via: 'agent', tags: [], created_at: '2026-01-01T00:00:00Z',
-    logins: ['*'], targets: ['ssh'], may_manage: true, ...more,
+    logins: ['*'], targets: ['ssh'], held_logins: [], gate_ends_ssh: false, may_manage: true, ...more,
   };
 }
 

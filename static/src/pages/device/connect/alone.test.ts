@@ -6,11 +6,11 @@ const commands = { upgrade: "sh -c 'up'", patient: "sh -c 'patient'", raw: "sh -
 function gate(more: Partial<SSHGate> = {}): SSHGate {
   return {
     host: 'hub.example', handle: 'dan', host_key: 'ssh-ed25519 AAAA', fingerprint: 'SHA256:x', known_hosts: 'hub.example ssh-ed25519 AAAA\n',
-    form: 'patient', proxy_commands: commands, challenge: 'c', namespace: 'n', ...more,
+    form: 'patient', proxy_commands: commands, challenge: 'c', namespace: 'n', held_host_key: 'ssh-ed25519 HHHH', ...more,
   };
 }
 const none = { upgrade: '', patient: '', raw: '' };
-const device = { name: 'kitchen', targets: ['*'], logins: ['*'] };
+const device = { name: 'kitchen', targets: ['*'], logins: ['*'], gate_ends_ssh: false };
 
 describe('the way in', () => {
   test('is the form that the hub recommends', () => {
@@ -80,4 +80,5 @@ test('known_hosts holds the hub’s key and the pinned ones of the device', () =
   const ssh_host_keys = [{ key: 'ssh-ed25519 BBBB', fingerprint: 'SHA256:y', pending: false }, { key: 'ssh-ed25519 CCCC', fingerprint: 'SHA256:z', pending: true }];
   expect(knownHosts(gate(), { ...device, ssh_host_keys })).toBe('hub.example ssh-ed25519 AAAA\nkitchen.adit ssh-ed25519 BBBB\n');
   expect(knownHosts(gate(), { ...device, ssh_host_keys, targets: ['mqtt'] })).toBe('hub.example ssh-ed25519 AAAA\n');
+  expect(knownHosts(gate(), { ...device, ssh_host_keys, gate_ends_ssh: true })).toBe('hub.example ssh-ed25519 AAAA\nkitchen.adit ssh-ed25519 HHHH\n');
 });

@@ -70,8 +70,9 @@ export function sshConfig(gate: SSHGate, device: Pick<Device, 'targets' | 'login
   return [block(ALIAS, hubHost(gate, way)), ...devices].join('\n\n') + '\n';
 }
 
-/** What goes into ~/.ssh/known_hosts: the hub's key, and the device's own as the hub has pinned it. */
-export function knownHosts(gate: SSHGate, device: Pick<Device, 'name' | 'ssh_host_keys' | 'targets'>): string {
+/** What goes into ~/.ssh/known_hosts: the hub's key, and the device's own as the hub has pinned it; or the hub's for devices, where it ends SSH. */
+export function knownHosts(gate: SSHGate, device: Pick<Device, 'name' | 'ssh_host_keys' | 'targets' | 'gate_ends_ssh'>): string {
+  if (device.gate_ends_ssh) return `${gate.known_hosts.trim()}\n${device.name}.adit ${gate.held_host_key}\n`;
   const pinned = covers(device.targets, 'ssh') ? (device.ssh_host_keys ?? []).filter((key) => !key.pending) : [];
   return [gate.known_hosts.trim(), ...pinned.map((key) => `${device.name}.adit ${key.key.split(/\s+/).slice(0, 2).join(' ')}`)].join('\n') + '\n';
 }

@@ -26,6 +26,11 @@ export function maySSH(device: Granted): boolean {
   return covers(device.targets, 'ssh') && device.logins.length > 0;
 }
 
+/** The device as SSH past the hub sees it: without the logins for which the hub ends SSH. */
+export function past<D extends Pick<Device, 'logins' | 'held_logins'>>(device: D): D {
+  return { ...device, logins: device.logins.filter((login) => !device.held_logins.includes(login)) };
+}
+
 /** Whether any port may be forwarded through the device's own sshd: a certificate cannot say which, so it is all or none. */
 export function mayForward(device: Granted): boolean {
   return covers(device.targets, 'tcp:*:*');

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Device } from '../../../api';
+import { past } from './grants';
 import {
   at, dialHost, exampleTarget, forMQTT, forward, forwardHelp, inventory, localPort, offersPort, ordered, tabsFor, targetOf, withAdit, withConfig,
 } from './snippets';
@@ -7,7 +8,7 @@ import {
 function device(more: Partial<Device> = {}): Device {
   return {
     id: 'dev_1', name: 'kitchen', status: 'active', online: true, via: 'agent', tags: [], created_at: '2026-01-01T00:00:00Z',
-    logins: ['*'], targets: ['*'], may_manage: true, default_login: 'pi', ...more,
+    logins: ['*'], targets: ['*'], held_logins: [], gate_ends_ssh: false, may_manage: true, default_login: 'pi', ...more,
   };
 }
 const lines = (list: { line: string }[]) => list.map(({ line }) => line);
@@ -36,6 +37,8 @@ describe('what the grants leave open', () => {
   const names = (more: Partial<Device>) => tabsFor(device(more)).map(([tab]) => tab);
   test('everything', () => expect(names({})).toEqual(['adit', 'config', 'alone', 'mqtt', 'editor', 'ansible']));
   test('a shell only', () => expect(names({ targets: ['ssh'], logins: ['pi'] })).toEqual(['adit', 'config', 'alone', 'editor', 'ansible']));
+  test('a shell through the hub', () => expect(tabsFor(past(device({ targets: ['ssh'], logins: ['pi'], held_logins: ['pi'] }))).map(([name]) => name)).toEqual(['alone']));
+  test('a shell past it too', () => expect(tabsFor(past(device({ targets: ['ssh'], logins: ['pi', 'root'], held_logins: ['root'] }))).map(([name]) => name)).toEqual(['adit', 'config', 'alone', 'editor', 'ansible']));
   test('one port only', () => expect(names({ targets: ['tcp:127.0.0.1:1883'], logins: [] })).toEqual(['adit', 'alone', 'mqtt']));
   test('nothing', () => expect(names({ targets: [], logins: [] })).toEqual([]));
 });

@@ -17,7 +17,7 @@ export type Tab = 'adit' | 'config' | 'alone' | 'mqtt' | 'editor' | 'ansible';
 /** The ways that this person's grants leave open, each with its name. */
 export function tabsFor(device: Known): [Tab, string][] {
   const all: [Tab, string, boolean][] = [
-    ['adit', 'adit', true],
+    ['adit', 'adit', maySSH(device) || device.targets.some((target) => target !== 'ssh' && target !== 'rescue')],
     ['config', 'ssh with adit', maySSH(device)],
     ['alone', 'ssh alone', true],
     ['mqtt', 'MQTT', mayMQTT(device)],
