@@ -352,6 +352,7 @@ type MQTTRetained struct {
 	Sender     string
 	At         int64
 	ExpiresAt  *int64
+	Owner      string
 }
 
 type MQTTRule struct {
