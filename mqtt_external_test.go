@@ -331,3 +331,37 @@ func TestExternalBrokerNeedsANameOfItsOwn(t *testing.T) {
 		t.Errorf("%d %s", status, &said)
 	}
 }
+
+// The hub is the door to the broker behind: whoever must answer a hook and is not connected through it is away, and that is
+// said at once and not when the wait is over.
+func TestExternalBrokerKnowsWhoIsAway(t *testing.T) {
+	t.Parallel()
+	b := newBehind(t)
+	var made struct{ Source struct{ Slug string } }
+	if status := b.call(b.owner, "POST", "/api/v1/hooks/sources", map[string]any{"name": "door", "verify": map[string]any{"kind": "none"},
+		"action": map[string]any{"kind": "publish", "topic": "cmds/kitchen/door"}}, &made); status != 201 {
+		t.Fatal(status)
+	}
+	hook := func(wait string) int {
+		answer, err := http.Post(b.url+"/hook/"+made.Source.Slug+"?wait="+wait, "text/plain", strings.NewReader("open"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		return answer.StatusCode
+	}
+	b.speakOn(b.socket(), mqtt.Options{ClientID: "page", Username: b.user, Password: b.password})
+	began := time.Now()
+	if status := hook("20s"); status != 503 || time.Since(began) > 15*time.Second {
+		t.Errorf("%d after %v while the device is away", status, time.Since(began))
+	}
+	device, _ := b.speakOn(b.carrier(), mqtt.Options{ClientID: "agent"}, "cmds/kitchen/#")
+	if status := hook("300ms"); status != 504 {
+		t.Errorf("%d while it is there and says nothing", status)
+	}
+	_ = device.Close()
+	within(t, 10*time.Second, "the device is away again", func() bool { return b.status().Clients == 1 })
+	if status := hook("20s"); status != 503 {
+		t.Errorf("%d when it has gone", status)
+	}
+}

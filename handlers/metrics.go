@@ -36,6 +36,7 @@ func newMetrics(a *api) *metrics {
 		a.mqttGauge("adit_mqtt_retained", "Retained messages.", func(s messaging.Stats) float64 { return float64(s.Retained) }),
 		a.mqttCounter("adit_mqtt_received_total", "MQTT messages received.", func(s messaging.Stats) float64 { return float64(s.Received) }),
 		a.mqttCounter("adit_mqtt_sent_total", "MQTT messages sent.", func(s messaging.Stats) float64 { return float64(s.Sent) }),
+		a.mqttCounter("adit_mqtt_unkept_total", "MQTT messages that were to be retained and had no room.", func(s messaging.Stats) float64 { return float64(s.Unkept) }),
 		a.mqttCounter("adit_mqtt_dropped_total", "MQTT messages that a full queue or a limit cost.", func(s messaging.Stats) float64 { return float64(s.Dropped) }),
 		&hookMetrics{api: a},
 	)

@@ -117,7 +117,7 @@ func apiMQTTClient(c messaging.Client) MQTTClient {
 	out := MQTTClient{ID: c.ID, ClientID: c.ClientID, Principal: apiMQTTPrincipal(c.Principal), Version: MQTTClientVersion(c.Version),
 		Connected: c.Connected, Door: MQTTClientDoor(c.Door.Name), Address: some(c.Door.Address), Since: c.Since.UTC(),
 		KeepAliveSeconds: int(c.KeepAlive.Seconds()), Clean: c.Clean, Bridge: c.Bridge, Subscriptions: []MQTTSubscription{},
-		Queued: c.Queued, Inflight: c.Inflight, Dropped: c.Dropped}
+		Queued: c.Queued, Inflight: c.Inflight, Dropped: c.Dropped, Retained: some(c.Retained)}
 	for _, s := range c.Subscriptions {
 		out.Subscriptions = append(out.Subscriptions, MQTTSubscription{Filter: s.Filter, Qos: int(s.QoS)})
 	}

@@ -2257,6 +2257,9 @@ type MQTTClient struct {
 	// Queued Messages that wait for it
 	Queued int `json:"queued"`
 
+	// Retained Retained messages on the account of its principal, of things that of their device; absent where there are none, or the broker is external
+	Retained *int `json:"retained,omitempty"`
+
 	// Since Of the connection, or since when it is away
 	Since         time.Time          `json:"since"`
 	Subscriptions []MQTTSubscription `json:"subscriptions"`

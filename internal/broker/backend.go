@@ -34,6 +34,10 @@ func (b *Broker) Publish(ctx context.Context, m mqtt.Message, from string) error
 	if fate == notKept {
 		return wire.Errorf(wire.TooLarge, "The broker keeps at most %d retained messages of at most 64 KiB, 64 MiB in all. Nothing was sent: clear some, or send it without retain.", maxRetained)
 	}
+	if fate == overQuota {
+		return wire.Errorf(wire.TooLarge, "The broker keeps at most %d retained messages of one sender, %d MiB in all. Nothing was sent: clear some, or send it without retain.",
+			maxRetainedByOther, maxRetainedBytesByOther>>20)
+	}
 	if m.QoS == 0 && !m.Retain {
 		return nil
 	}
@@ -134,7 +138,7 @@ func (b *Broker) Clients() []messaging.Client {
 	b.mu.Lock()
 	list := make([]messaging.Client, 0, len(b.sessions))
 	for _, s := range b.sessions {
-		list = append(list, s.client())
+		list = append(list, b.client(s))
 	}
 	b.mu.Unlock()
 	slices.SortFunc(list, func(x, y messaging.Client) int {
@@ -143,12 +147,15 @@ func (b *Broker) Clients() []messaging.Client {
 	return list
 }
 
-func (s *session) client() messaging.Client {
+func (b *Broker) client(s *session) messaging.Client {
 	c := messaging.Client{ID: s.opaque(), ClientID: s.clientID, Principal: s.principal, Version: s.info.version.String(),
 		Connected: s.conn != nil, Door: s.info.door, Since: s.info.since, KeepAlive: s.info.keepAlive, Clean: s.info.clean,
 		Bridge: s.info.bridge, Queued: len(s.queue), Inflight: s.inflight, Dropped: s.dropped}
 	if s.conn == nil {
 		c.Since = s.gone
+	}
+	if a := b.retained.accounts[ownerOf(&message{origin: s.key})]; a != nil {
+		c.Retained = a.topics
 	}
 	for filter, sub := range s.subscriptions {
 		c.Subscriptions = append(c.Subscriptions, messaging.Subscription{Filter: filter, QoS: sub.QoS})
@@ -202,9 +209,8 @@ func (b *Broker) Moved(ctx context.Context, from, to string) error {
 		}
 		moved := *m
 		moved.Topic = to + strings.TrimPrefix(m.Topic, from)
-		if b.retained.set(&moved) {
-			b.journal.retained(&moved)
-		}
+		b.retained.put(&moved)
+		b.journal.retained(&moved)
 	}
 	barrier := b.journal.barrier(since)
 	b.mu.Unlock()
@@ -221,5 +227,5 @@ func (b *Broker) Stats() messaging.Stats {
 func (b *Broker) figures() messaging.Stats {
 	return messaging.Stats{Backend: "embedded", Problem: b.journal.problem, Clients: len(b.conns), Sessions: len(b.sessions),
 		Subscriptions: b.tree.count, Retained: len(b.retained.topics), RetainedBytes: b.retained.bytes,
-		Received: b.stats.received, Sent: b.stats.sent, Dropped: b.stats.dropped, Started: b.stats.started}
+		Received: b.stats.received, Sent: b.stats.sent, Dropped: b.stats.dropped, Unkept: b.stats.unkept, Started: b.stats.started}
 }

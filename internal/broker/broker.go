@@ -59,6 +59,7 @@ type Broker struct {
 type counters struct {
 	started                 time.Time
 	received, sent, dropped int64
+	unkept                  int64 // messages that were to be retained and had no room
 }
 
 var _ messaging.Backend = (*Broker)(nil)
@@ -70,7 +71,7 @@ func New(ctx context.Context, o Options) (*Broker, error) {
 		sessions:  map[key]*session{},
 		conns:     map[*conn]struct{}{},
 		strangers: map[string]int{},
-		retained:  retained{messages: map[string]*message{}},
+		retained:  retained{messages: map[string]*message{}, accounts: map[string]*account{}},
 		system:    map[string]*message{},
 		journal:   journal{off: o.Store == nil, batch: newBatch(), collecting: 1, wake: make(chan struct{}, 1)},
 		commit:    make(chan struct{}),

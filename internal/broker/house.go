@@ -81,14 +81,14 @@ func (b *Broker) sendWill(s *session, p *mqtt.Publish, now time.Time) {
 	b.stats.received++
 	m := newMessage(p.Message(), now, s.principal.Name, s.key)
 	switch b.route(m) {
-	case notKept:
+	case notKept, overQuota:
 		unkept := *m
 		unkept.Retain = false
 		b.route(&unkept)
 	case queueFull: // nobody is there who could be told: the others get it all the same
 		b.drop(s)
 		if m.Retain {
-			b.retain(m)
+			_ = b.retain(m)
 		}
 		b.spread(m)
 	}

@@ -399,7 +399,7 @@ func (w *writer) message(topic string, m *message) {
 		return
 	}
 	w.do(w.q.PutMQTTRetained(w.ctx, store.PutMQTTRetainedParams{Topic: topic, Payload: m.Payload, Qos: int64(m.QoS),
-		Properties: marshal(newStoredProperties(m)), Sender: m.from, At: store.Millis(m.at), ExpiresAt: expiresAt(m)}))
+		Properties: marshal(newStoredProperties(m)), Sender: m.from, Owner: m.owner, At: store.Millis(m.at), ExpiresAt: expiresAt(m)}))
 }
 
 func expiresAt(m *message) *int64 {

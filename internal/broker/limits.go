@@ -40,6 +40,12 @@ const (
 	maxRetainedPayload = 64 << 10
 	maxRetainedBytes   = 64 << 20
 
+	// And of them on one account. A program that announces a whole house has a few thousand.
+	maxRetainedByDevice      = 1000
+	maxRetainedBytesByDevice = 8 << 20
+	maxRetainedByOther       = 4000
+	maxRetainedBytesByOther  = 32 << 20
+
 	maxClients  = 5000
 	maxSessions = 2 * maxClients // connected and kept
 

@@ -14,6 +14,7 @@ type message struct {
 	at      time.Time
 	from    string    // the sender's name, for people
 	origin  key       // for No Local; empty where the hub itself sends
+	owner   string    // on whose account it is retained; set before anybody else has it
 	expires time.Time // zero: never
 }
 

@@ -15,25 +15,39 @@ type retained struct {
 	messages map[string]*message
 	topics   []string
 	bytes    int64
+	accounts map[string]*account // by owner
 }
 
-// set keeps m, whose payload is not empty. It returns false where there is no room.
-func (r *retained) set(m *message) bool {
+// set keeps m, whose payload is not empty, where there is room for it, and on its owner's account.
+func (r *retained) set(m *message) fate {
 	old := r.messages[m.Topic]
 	more := m.size()
 	if old != nil {
 		more -= old.size()
 	}
 	if len(m.Payload) > maxRetainedPayload || r.bytes+int64(more) > maxRetainedBytes || old == nil && len(r.topics) >= maxRetained {
-		return false
+		return notKept
 	}
+	if !r.charge(m, old) {
+		return overQuota
+	}
+	r.put(m)
+	return routed
+}
+
+// put keeps m whether there is room or not: it had room before.
+func (r *retained) put(m *message) {
+	old := r.messages[m.Topic]
 	if old == nil {
 		at := sort.SearchStrings(r.topics, m.Topic)
 		r.topics = slices.Insert(r.topics, at, m.Topic)
+	} else {
+		r.bytes -= int64(old.size())
+		r.count(old, -1)
 	}
 	r.messages[m.Topic] = m
-	r.bytes += int64(more)
-	return true
+	r.bytes += int64(m.size())
+	r.count(m, 1)
 }
 
 // remove forgets a topic's message and reports whether there was one.
@@ -46,6 +60,7 @@ func (r *retained) remove(topic string) bool {
 	r.topics = slices.Delete(r.topics, at, at+1)
 	delete(r.messages, topic)
 	r.bytes -= int64(old.size())
+	r.count(old, -1)
 	return true
 }
 

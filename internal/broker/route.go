@@ -19,6 +19,7 @@ type fate int
 const (
 	routed    fate = iota
 	notKept        // there is no room to retain it, and nothing was done
+	overQuota      // there is none on its owner's account, and nothing was done
 	queueFull      // the Taker wants it and has no room, and nothing was done
 )
 
@@ -26,12 +27,15 @@ const (
 // what it adds to the journal is committed as one.
 func (b *Broker) route(m *message) fate {
 	wanted, room := b.wanted(m)
-	switch {
-	case !room:
+	if !room {
 		return queueFull
-	case m.Retain && !b.retain(m):
-		return notKept
-	case wanted:
+	}
+	if m.Retain {
+		if fate := b.retain(m); fate != routed {
+			return fate
+		}
+	}
+	if wanted {
 		b.journal.take(m)
 	}
 	b.spread(m)
@@ -117,18 +121,20 @@ func (b *Broker) choose(group *share, m *message) *subscription {
 }
 
 // retain keeps m as its topic's last message, or forgets that where m is empty (MQTT 5.0 §3.3.1.3).
-func (b *Broker) retain(m *message) bool {
+func (b *Broker) retain(m *message) fate {
 	if len(m.Payload) == 0 {
 		if b.retained.remove(m.Topic) {
 			b.journal.removeRetained(m.Topic)
 		}
-		return true
+		return routed
 	}
-	if !b.retained.set(m) {
-		return false
+	m.owner = ownerOf(m)
+	if fate := b.retained.set(m); fate != routed {
+		b.unkept(m, fate)
+		return fate
 	}
 	b.journal.retained(m)
-	return true
+	return routed
 }
 
 // sendRetained gives a new subscription what is retained (MQTT 5.0 §3.3.1.3).

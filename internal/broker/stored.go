@@ -190,12 +190,12 @@ func (b *Broker) loadRetained(ctx context.Context, q *store.Queries) error {
 		}
 		m := &message{Message: mqtt.Message{Topic: r.Topic, Payload: r.Payload, QoS: byte(r.Qos), Retain: true, UTF8: p.UTF8,
 			ContentType: p.ContentType, ResponseTopic: p.ResponseTopic, Correlation: p.Correlation, UserProperties: p.User},
-			at: store.Time(r.At), from: r.Sender}
+			at: store.Time(r.At), from: r.Sender, owner: r.Owner}
 		if r.ExpiresAt != nil {
 			m.expires = store.Time(*r.ExpiresAt)
 			m.Expiry = m.expires.Sub(m.at)
 		}
-		b.retained.set(m)
+		b.retained.put(m)
 	}
 	return err
 }

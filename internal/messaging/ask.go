@@ -53,11 +53,12 @@ func (e *Exchange) ownsReply(topic string) bool {
 	return len(topic) > len(prefix) && topic[:len(prefix)] == prefix
 }
 
-// Listens reports whether a client whose principal is one of those is connected and subscribed to a topic. Of an external
-// broker's subscriptions the hub knows nothing: there it says that somebody is.
+// Listens reports whether a client whose principal is one of those is connected and subscribed to a topic. Of an external broker
+// the hub knows who is connected, since it is the door, and not to what they subscribe: there being connected is enough. Who is there
+// past the hub is nobody that it knows: where those may be anybody, it says that somebody listens.
 func (e *Exchange) Listens(topic string, of func(Principal) bool) bool {
 	if e.Backend.Stats().Backend == BackendExternal {
-		return true
+		return of(Principal{}) || slices.ContainsFunc(e.Backend.Clients(), func(c Client) bool { return c.Connected && of(c.Principal) })
 	}
 	return slices.ContainsFunc(e.Backend.Clients(), func(c Client) bool {
 		return c.Connected && of(c.Principal) && slices.ContainsFunc(c.Subscriptions, func(s Subscription) bool {

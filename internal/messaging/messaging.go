@@ -101,6 +101,7 @@ type Client struct {
 	Queued        int
 	Inflight      int
 	Dropped       int64
+	Retained      int // on the account of its principal; a thing's is its device's
 }
 
 // Subscription is one of a Client's.
@@ -121,6 +122,7 @@ type Stats struct {
 	Problem                                    error  // why the broker cannot be reached
 	Clients, Sessions, Subscriptions, Retained int
 	RetainedBytes, Received, Sent, Dropped     int64
+	Unkept                                     int64 // messages that were to be retained and had no room
 	Started                                    time.Time
 }
 

@@ -354,6 +354,7 @@ type MQTTRetained struct {
 	Sender     string
 	At         int64
 	ExpiresAt  *int64
+	Owner      string
 }
 
 type MQTTRule struct {

@@ -48,7 +48,7 @@ func (q *Queries) MQTTInflight(ctx context.Context) ([]MQTTInflight, error) {
 }
 
 const mQTTRetained = `-- name: MQTTRetained :many
-SELECT topic, payload, qos, properties, sender, at, expires_at FROM mqtt_retained ORDER BY topic
+SELECT topic, payload, qos, properties, sender, at, expires_at, owner FROM mqtt_retained ORDER BY topic
 `
 
 func (q *Queries) MQTTRetained(ctx context.Context) ([]MQTTRetained, error) {
@@ -68,6 +68,7 @@ func (q *Queries) MQTTRetained(ctx context.Context) ([]MQTTRetained, error) {
 			&i.Sender,
 			&i.At,
 			&i.ExpiresAt,
+			&i.Owner,
 		); err != nil {
 			return nil, err
 		}
@@ -184,10 +185,10 @@ func (q *Queries) PutMQTTInflight(ctx context.Context, arg PutMQTTInflightParams
 }
 
 const putMQTTRetained = `-- name: PutMQTTRetained :exec
-INSERT INTO mqtt_retained (topic, payload, qos, properties, sender, at, expires_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+INSERT INTO mqtt_retained (topic, payload, qos, properties, sender, owner, at, expires_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
 ON CONFLICT (topic) DO UPDATE SET payload = excluded.payload, qos = excluded.qos, properties = excluded.properties,
-    sender = excluded.sender, at = excluded.at, expires_at = excluded.expires_at
+    sender = excluded.sender, owner = excluded.owner, at = excluded.at, expires_at = excluded.expires_at
 `
 
 type PutMQTTRetainedParams struct {
@@ -196,6 +197,7 @@ type PutMQTTRetainedParams struct {
 	Qos        int64
 	Properties string
 	Sender     string
+	Owner      string
 	At         int64
 	ExpiresAt  *int64
 }
@@ -207,6 +209,7 @@ func (q *Queries) PutMQTTRetained(ctx context.Context, arg PutMQTTRetainedParams
 		arg.Qos,
 		arg.Properties,
 		arg.Sender,
+		arg.Owner,
 		arg.At,
 		arg.ExpiresAt,
 	)

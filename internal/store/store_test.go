@@ -217,6 +217,26 @@ func TestOldTokensMayAll(t *testing.T) {
 	}
 }
 
+// What devices had retained before accounts were kept is on theirs, and nothing else on anybody's.
+func TestOldRetainedIsOnTheAccountOfItsDevice(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	migrateTo(t, dir, 8)
+	exec(t, dir, `INSERT INTO devices (id, name, public_key, status, via, created_at)
+		VALUES ('dev_1', 'kit', 'k1', 'active', 'agent', 1), ('dev_2', 'kitchen', 'k2', 'active', 'agent', 1);
+		INSERT INTO mqtt_retained (topic, payload, qos, properties, sender, at)
+		VALUES ('devices/kitchen/a', 'x', 0, '{}', '', 1), ('devices/gone/a', 'x', 0, '{}', '', 1), ('cmds/kitchen/a', 'x', 0, '{}', '', 1)`)
+	rows, err := open(t, dir).Read().MQTTRetained(t.Context())
+	if err != nil || len(rows) != 3 {
+		t.Fatal(rows, err)
+	}
+	for _, r := range rows {
+		if want := map[string]string{"devices/kitchen/a": "dev_2"}[r.Topic]; r.Owner != want {
+			t.Errorf("%s is on the account %q, want %q", r.Topic, r.Owner, want)
+		}
+	}
+}
+
 // migrateTo makes a database as the hub of that schema left it.
 func migrateTo(t *testing.T, dir string, version int64) {
 	t.Helper()

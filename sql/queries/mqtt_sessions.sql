@@ -44,10 +44,10 @@ DELETE FROM mqtt_inflight WHERE principal = sqlc.arg(principal) AND client_id = 
 SELECT * FROM mqtt_retained ORDER BY topic;
 
 -- name: PutMQTTRetained :exec
-INSERT INTO mqtt_retained (topic, payload, qos, properties, sender, at, expires_at)
-VALUES (sqlc.arg(topic), sqlc.arg(payload), sqlc.arg(qos), sqlc.arg(properties), sqlc.arg(sender), sqlc.arg(at), sqlc.narg(expires_at))
+INSERT INTO mqtt_retained (topic, payload, qos, properties, sender, owner, at, expires_at)
+VALUES (sqlc.arg(topic), sqlc.arg(payload), sqlc.arg(qos), sqlc.arg(properties), sqlc.arg(sender), sqlc.arg(owner), sqlc.arg(at), sqlc.narg(expires_at))
 ON CONFLICT (topic) DO UPDATE SET payload = excluded.payload, qos = excluded.qos, properties = excluded.properties,
-    sender = excluded.sender, at = excluded.at, expires_at = excluded.expires_at;
+    sender = excluded.sender, owner = excluded.owner, at = excluded.at, expires_at = excluded.expires_at;
 
 -- name: RemoveMQTTRetained :exec
 DELETE FROM mqtt_retained WHERE topic = sqlc.arg(topic);

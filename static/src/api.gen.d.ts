@@ -2984,6 +2984,8 @@ export interface components {
             inflight: number;
             /** Format: int64 */
             dropped: number;
+            /** @description Retained messages on the account of its principal, of things that of their device; absent where there are none, or the broker is external */
+            retained?: number;
         };
         MQTTSubscription: {
             filter: string;
