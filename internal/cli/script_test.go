@@ -259,10 +259,14 @@ func (w *world) startSSHD() {
 func (w *world) startAgent() {
 	w.t.Helper()
 	w.agent = w.start("agent.log", w.command("adit", "agent", "run", "--dir", w.path("agent")))
-	await(w.t, "the device to come online", func() bool {
-		var d struct{ Online bool }
+	// It tells its commands a moment after it came: until then the hub knows those of its enrolment, which are none.
+	await(w.t, "the device to come online and tell its commands", func() bool {
+		var d struct {
+			Online bool
+			Facts  struct{ Commands []struct{ Name string } }
+		}
 		w.call("GET", "/api/v1/devices/kitchen", nil, &d)
-		return d.Online
+		return d.Online && len(d.Facts.Commands) > 0
 	})
 }
 
