@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -58,17 +59,39 @@ func (c *connection) serveMachine(ctx context.Context, who machine, channels <-c
 			_ = c.conn.Close()
 		},
 	}
-	c.wg.Go(func() { _ = c.gate.options.Tunnel.Serve(ctx, link) })
 	c.wg.Go(func() {
-		for r := range requests {
-			s.request(r)
-		}
+		s.requests(requests, func() { c.wg.Go(func() { _ = c.gate.options.Tunnel.Serve(ctx, link) }) })
 	})
 	c.each(channels, c.refuseChannel)
 	c.conn.lose()
 	s.mu.Lock()
 	s.ended = true
 	s.mu.Unlock()
+}
+
+// unasked is how long a device may take to ask for its first forward.
+const unasked = time.Second
+
+// requests answers a device's global requests. Its link is served once those are answered that came with its login, since
+// whoever is told that it is online expects what it forwards; one that asks for nothing is online too, a little later.
+func (s *station) requests(all <-chan *ssh.Request, serve func()) {
+	once := sync.OnceFunc(serve)
+	late := time.NewTimer(unasked)
+	defer late.Stop()
+	for {
+		select {
+		case r, ok := <-all:
+			if !ok {
+				return
+			}
+			s.request(r)
+			if len(all) == 0 {
+				once()
+			}
+		case <-late.C:
+			once()
+		}
+	}
 }
 
 // begin runs something that the connection waits for; ok is false when it is over.

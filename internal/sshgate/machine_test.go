@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -46,6 +47,23 @@ func TestRemovedDeviceIsOut(t *testing.T) {
 	}
 	if r.tunnel.Online(r.ids["broker"]) {
 		t.Error("a removed device is online")
+	}
+}
+
+// Whoever hears that a device is online expects what it forwards: it was announced before its forwards were read. One that
+// asks for none is given a second.
+func TestOnlineComesAfterForwards(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	began := time.Now()
+	r.come(r.ids["broker"], r.keys["broker"])
+	eventually(t, "the device is online", func() bool { return r.tunnel.Online(r.ids["broker"]) })
+	if took := time.Since(began); took < time.Second {
+		t.Errorf("online after %v, with nothing that it forwards", took)
+	}
+	r.station("shed")
+	if offers := r.tunnel.Presence(r.ids["shed"]).Offers; len(offers) != 1 {
+		t.Errorf("online with %v", offers)
 	}
 }
 

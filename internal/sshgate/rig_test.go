@@ -278,6 +278,7 @@ func (r *rig) station(name string, ports ...uint32) *ssh.Client {
 			r.t.Fatalf("the gate refused to forward port %d", port)
 		}
 	}
+	eventually(r.t, name+" is online", func() bool { return r.tunnel.Online(r.ids[name]) })
 	return c
 }
 
