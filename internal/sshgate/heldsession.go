@@ -18,7 +18,9 @@ type heldSession struct {
 	*held
 	near, far ssh.Channel
 	ended     atomic.Bool // the device said how
-	sayOnce   sync.Once
+
+	saying sync.Mutex // held while the hub itself says something, and where the client's output ends
+	silent bool       // nothing may be said to the client any more
 }
 
 // session opens the device's channel beside the client's and carries until both are closed.
@@ -81,7 +83,7 @@ const closeGrace = 2 * time.Second
 // (RFC 4254 §6.10). flushed waits for its output.
 func (s *heldSession) answers(requests <-chan *ssh.Request, flushed func()) (status *ssh.Request) {
 	var closing sync.WaitGroup
-	closing.Go(func() { flushed(); _ = s.near.CloseWrite() })
+	closing.Go(func() { flushed(); s.silence() })
 	defer closing.Wait()
 	for r := range requests {
 		switch r.Type {
@@ -126,9 +128,18 @@ func (s *heldSession) passes(r *ssh.Request) bool {
 
 // say tells the client why the session ends, unless its program ended by itself.
 func (s *heldSession) say(why error) {
-	s.sayOnce.Do(func() {
-		if !s.ended.Load() {
-			_, _ = fmt.Fprintf(s.near.Stderr(), "\r\nadit: %s: %s\r\n", wire.CodeOf(why), wire.MessageOf(why))
-		}
-	})
+	s.saying.Lock()
+	defer s.saying.Unlock()
+	if !s.silent && !s.ended.Load() {
+		s.silent = true
+		_, _ = fmt.Fprintf(s.near.Stderr(), "\r\nadit: %s: %s\r\n", wire.CodeOf(why), wire.MessageOf(why))
+	}
+}
+
+// silence ends the client's output. A channel's CloseWrite must not meet a Write of its own.
+func (s *heldSession) silence() {
+	s.saying.Lock()
+	defer s.saying.Unlock()
+	s.silent = true
+	_ = s.near.CloseWrite()
 }
