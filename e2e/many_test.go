@@ -94,8 +94,9 @@ func devices(n int) []ask {
 	for i := range all {
 		all[i] = ask{
 			"id": fmt.Sprintf("dev_%026d", i), "name": fmt.Sprintf("sensor-%d", i), "status": "active", "via": "agent",
-			"online": i%7 != 0, "targets": []string{"*"}, "tags": []string{fmt.Sprint("room-", i%40), "lab"}, "logins": []string{"*"}, "may_manage": true,
-			"address": fmt.Sprintf("198.51.100.%d", i%250), "created_at": "2026-01-02T03:04:05Z", "last_seen_at": "2026-03-02T03:04:05Z",
+			"online": i%7 != 0, "targets": []string{"*"}, "tags": []string{fmt.Sprint("room-", i%40), "lab"}, "logins": []string{"*"}, "held_logins": []string{}, "gate_ends_ssh": false,
+			"may_manage": true,
+			"address":    fmt.Sprintf("198.51.100.%d", i%250), "created_at": "2026-01-02T03:04:05Z", "last_seen_at": "2026-03-02T03:04:05Z",
 			"facts": ask{"hostname": fmt.Sprint("host-", i), "os": "Debian GNU/Linux 13 (trixie)", "arch": "arm64"},
 		}
 		if i%7 != 0 {
