@@ -88,8 +88,8 @@ func (s *site) runAgent(paths agent.Paths) (stop func()) {
 // things too.
 const patience = time.Minute
 
-// promptly is for what must come within two seconds (rule 17), counted likewise. That it does on a quiet machine is measured by
-// e2e and by `make bench`; what it waits for is proven by the parts' own tests, on clocks that tests move.
+// promptly is for what must come within two seconds (rule 17), counted likewise. That it does is shown by TestStrict in e2e, which
+// knows for how long the machine did other things.
 const promptly = 30 * time.Second
 
 // within waits for what must become so.

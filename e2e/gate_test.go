@@ -23,6 +23,7 @@ type gateInfo struct {
 	ProxyCommands map[string]string `json:"proxy_commands"`
 	Challenge     string
 	Namespace     string
+	HeldHostKey   string `json:"held_host_key"`
 }
 
 // A visitor is a person with stock OpenSSH and nothing of ours: a key in their profile on the hub and in their account

@@ -214,8 +214,8 @@ func (r *rig) mqtt(ctx context.Context, o *Options) {
 // things too.
 const patience = time.Minute
 
-// promptly is for what must come within two seconds (rule 17), counted likewise. What it waits for is proven by the tests of the
-// parts that do it.
+// promptly is for what must come within two seconds (rule 17), counted likewise. That it does is shown by TestStrict in e2e, which
+// knows for how long the machine did other things.
 const promptly = 30 * time.Second
 
 // onePort is a range of one free port.
