@@ -27,12 +27,11 @@ func (o *mqttOptions) subscribe(ctx context.Context, stdio command.Stdio) error 
 		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(o.timeout*float64(time.Second)), errTimeUp)
 		defer cancel()
 	}
-	arrived := make(chan *mqtt.Publish)
+	arrived := make(chan arrival)
 	ended := make(chan struct{})
 	c, err := o.open(ctx, stdio, func(p *mqtt.Publish, ack func()) {
 		select {
-		case arrived <- p:
-			ack()
+		case arrived <- arrival{p, ack}:
 		case <-ended:
 		}
 	})
@@ -50,9 +49,16 @@ func (o *mqttOptions) subscribe(ctx context.Context, stdio command.Stdio) error 
 	return mqttError(err)
 }
 
+// arrival is a message that waits to be shown. Acknowledged after that, what could not be written comes again, and before the client
+// leaves, what was written does not.
+type arrival struct {
+	*mqtt.Publish
+	ack func()
+}
+
 var errTimeUp = wire.Errorf(wire.Offline, "The time of -W is up.")
 
-func (o *mqttOptions) show(ctx context.Context, c *mqtt.Client, arrived <-chan *mqtt.Publish, out io.Writer) error {
+func (o *mqttOptions) show(ctx context.Context, c *mqtt.Client, arrived <-chan arrival, out io.Writer) error {
 	subscribed := make(chan error, 1)
 	go func() { subscribed <- o.ask(ctx, c) }() // what is retained comes before the answer
 	for shown := 0; o.count == 0 || shown < o.count; {
@@ -63,13 +69,13 @@ func (o *mqttOptions) show(ctx context.Context, c *mqtt.Client, arrived <-chan *
 			}
 			subscribed = nil
 		case p := <-arrived:
-			if !o.wanted(p) {
-				continue
+			if o.wanted(p.Publish) {
+				shown++
+				if _, err := io.WriteString(out, o.line(p.Publish, time.Now())); err != nil {
+					return err
+				}
 			}
-			shown++
-			if _, err := io.WriteString(out, o.line(p, time.Now())); err != nil {
-				return err
-			}
+			p.ack()
 		case <-c.Done():
 			return c.Err()
 		case <-ctx.Done():

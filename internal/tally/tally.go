@@ -3,7 +3,7 @@
 //
 //	tally -- NAME COMMAND... [-- NAME COMMAND...]
 //
-// A Go test command must carry -json and end with the packages. The command named "site" is vitest, whose JSON report lies
+// A Go test command must carry -json and end with one pattern of packages. The command named "site" is vitest, whose JSON report lies
 // in bin/vitest.json.
 //
 // A Go test that failed gets a second try, by itself (see again.go). One that passes then is named as unsteady above the
