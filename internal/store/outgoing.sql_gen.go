@@ -220,72 +220,54 @@ func (q *Queries) ChangeHookEndpoint(ctx context.Context, arg ChangeHookEndpoint
 	return err
 }
 
-const claimHookDeliveries = `-- name: ClaimHookDeliveries :many
+const claimHookDelivery = `-- name: ClaimHookDelivery :one
 UPDATE hook_deliveries SET state = 'sending', lease_owner = ?1, lease_token = ?2, lease_until = ?3
-WHERE id IN (SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = ?4 AND d.state = 'waiting' AND d.next_at <= ?5
-    ORDER BY d.next_at, d.position LIMIT ?6)
+WHERE id = (SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = ?4 AND d.state = 'waiting' AND d.next_at <= ?5
+    ORDER BY d.next_at, d.position LIMIT 1)
 RETURNING id, position, message_id, endpoint_id, type, device_id, topic, order_key, state, attempts, next_at, lease_owner, lease_token, lease_until, last_status, last_error, took_ms, bytes, replay_of, created_at, finished_at
 `
 
-type ClaimHookDeliveriesParams struct {
+type ClaimHookDeliveryParams struct {
 	LeaseOwner *string
 	LeaseToken *string
 	LeaseUntil *int64
 	EndpointID string
 	Now        int64
-	AtMost     int64
 }
 
-func (q *Queries) ClaimHookDeliveries(ctx context.Context, arg ClaimHookDeliveriesParams) ([]HookDelivery, error) {
-	rows, err := q.db.QueryContext(ctx, claimHookDeliveries,
+func (q *Queries) ClaimHookDelivery(ctx context.Context, arg ClaimHookDeliveryParams) (HookDelivery, error) {
+	row := q.db.QueryRowContext(ctx, claimHookDelivery,
 		arg.LeaseOwner,
 		arg.LeaseToken,
 		arg.LeaseUntil,
 		arg.EndpointID,
 		arg.Now,
-		arg.AtMost,
 	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []HookDelivery{}
-	for rows.Next() {
-		var i HookDelivery
-		if err := rows.Scan(
-			&i.ID,
-			&i.Position,
-			&i.MessageID,
-			&i.EndpointID,
-			&i.Type,
-			&i.DeviceID,
-			&i.Topic,
-			&i.OrderKey,
-			&i.State,
-			&i.Attempts,
-			&i.NextAt,
-			&i.LeaseOwner,
-			&i.LeaseToken,
-			&i.LeaseUntil,
-			&i.LastStatus,
-			&i.LastError,
-			&i.TookMs,
-			&i.Bytes,
-			&i.ReplayOf,
-			&i.CreatedAt,
-			&i.FinishedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+	var i HookDelivery
+	err := row.Scan(
+		&i.ID,
+		&i.Position,
+		&i.MessageID,
+		&i.EndpointID,
+		&i.Type,
+		&i.DeviceID,
+		&i.Topic,
+		&i.OrderKey,
+		&i.State,
+		&i.Attempts,
+		&i.NextAt,
+		&i.LeaseOwner,
+		&i.LeaseToken,
+		&i.LeaseUntil,
+		&i.LastStatus,
+		&i.LastError,
+		&i.TookMs,
+		&i.Bytes,
+		&i.ReplayOf,
+		&i.CreatedAt,
+		&i.FinishedAt,
+	)
+	return i, err
 }
 
 const countHookAttempt = `-- name: CountHookAttempt :exec

@@ -38,7 +38,8 @@ type Store struct {
 	mu        sync.Mutex
 	committed chan struct{} // closed at the next commit of this process
 
-	together together
+	together   together
+	statements statements
 }
 
 // Open opens the database in directory dir, makes it where there is none, and brings its schema up to date. It refuses
@@ -68,7 +69,7 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 	if err := openAll(ctx, r); err != nil {
 		return nil, errors.Join(fmt.Errorf("database: %w", err), r.Close(), w.Close())
 	}
-	return &Store{path: path, w: w, r: r, read: New(r), committed: make(chan struct{})}, nil
+	return &Store{path: path, w: w, r: r, read: New(r), committed: make(chan struct{}), statements: statements{db: w}}, nil
 }
 
 // openAll opens every connection of the readers and lets each read once, which opens the log and its index: a hub that
@@ -140,129 +141,16 @@ func (s *Store) WriteQuietly(ctx context.Context, fn func(*Queries) error) error
 	if err != nil {
 		return fmt.Errorf("begin write: %w", err)
 	}
+	defer s.statements.prepare(ctx)      // when the handle is free again
 	defer func() { _ = tx.Rollback() }() // where fn panics: there is one writing handle, and whoever recovers goes on
-	r := &repeated{Tx: tx}
-	if err := cmp.Or(fn(New(r)), r.lost); err != nil {
-		return errors.Join(err, r.rollback())
+	t := &transaction{Tx: tx, kept: &s.statements}
+	if err := cmp.Or(fn(New(t)), t.lost); err != nil {
+		return errors.Join(err, t.rollback())
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit write: %w", err)
 	}
 	return nil
-}
-
-// repeated is a transaction that prepares what it executes more than once: SQLite takes longer to parse a statement than to
-// write its row, and the broker writes thousands at a time. The transaction's end closes them.
-type repeated struct {
-	*sql.Tx
-	statements map[string]*sql.Stmt // nil: executed once so far
-	shared     bool                 // with callers who must not be broken off because one goes away
-	lost       error                // with which SQLite took the transaction back; nothing is executed behind it
-}
-
-// ExecContext is DBTX's.
-func (r *repeated) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	if r.lost != nil {
-		return nil, r.lost
-	}
-	result, err := r.exec(r.whole(ctx), query, args...)
-	r.note(err)
-	return result, err
-}
-
-func (r *repeated) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	statement, err := r.prepared(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	if statement == nil {
-		return r.Tx.ExecContext(ctx, query, args...)
-	}
-	return statement.ExecContext(ctx, args...)
-}
-
-// QueryContext is DBTX's.
-func (r *repeated) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	if r.lost != nil {
-		return nil, r.lost
-	}
-	rows, err := r.Tx.QueryContext(r.whole(ctx), query, args...)
-	r.note(err)
-	return rows, err
-}
-
-// QueryRowContext is DBTX's.
-func (r *repeated) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	if ctx = r.whole(ctx); r.lost != nil {
-		ended, cancel := context.WithCancel(ctx) // a Row has no other way to fail
-		cancel()
-		ctx = ended
-	}
-	row := r.queryRow(ctx, query, args...)
-	r.note(row.Err())
-	return row
-}
-
-func (r *repeated) queryRow(ctx context.Context, query string, args ...any) *sql.Row {
-	if statement, err := r.prepared(ctx, query); err == nil && statement != nil {
-		return statement.QueryRowContext(ctx, args...)
-	}
-	return r.Tx.QueryRowContext(ctx, query, args...) // which fails again where preparing did
-}
-
-// whole is ctx, but where others share the transaction: the driver breaks a statement off when ctx ends, and SQLite takes back
-// the whole transaction then.
-func (r *repeated) whole(ctx context.Context) context.Context {
-	if r.shared {
-		return context.WithoutCancel(ctx)
-	}
-	return ctx
-}
-
-// note looks whether an error is one with which SQLite may have taken the transaction back (lang_transaction.html §3): what is
-// executed behind it would be committed by itself.
-func (r *repeated) note(err error) {
-	if e, ok := errors.AsType[*sqlite.Error](err); ok && r.lost == nil {
-		switch e.Code() & 0xff {
-		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT:
-			r.lost = err
-		}
-	}
-}
-
-// rollback is the transaction's; where it was lost, that there is none any more is no news.
-func (r *repeated) rollback() error {
-	if err := ignoreDone(r.Rollback()); r.lost == nil {
-		return err
-	}
-	return nil
-}
-
-// prepared gives the statement of a query that came before, nil where this is the first time.
-func (r *repeated) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
-	statement, again := r.statements[query]
-	if !again {
-		if r.statements == nil {
-			r.statements = map[string]*sql.Stmt{}
-		}
-		r.statements[query] = nil
-		return nil, nil
-	}
-	if statement == nil {
-		var err error
-		if statement, err = r.PrepareContext(ctx, query); err != nil {
-			return nil, err
-		}
-		r.statements[query] = statement
-	}
-	return statement, nil
-}
-
-func ignoreDone(err error) error {
-	if errors.Is(err, sql.ErrTxDone) {
-		return nil
-	}
-	return err
 }
 
 // WriteAccess is Write for a change that may alter who may do what: every hub on this database notices.

@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -81,7 +80,7 @@ func (s *Store) writeGroup(ctx context.Context) {
 	tx, err := s.w.BeginTx(ctx, nil)
 	group := s.together.take()
 	if err == nil {
-		err = writeEntries(ctx, tx, group)
+		err = writeEntries(ctx, &transaction{Tx: tx, kept: &s.statements, shared: true}, group)
 	}
 	s.together.handOver()
 	for i, e := range group {
@@ -92,20 +91,20 @@ func (s *Store) writeGroup(ctx context.Context) {
 			e.turn <- false
 		}
 	}
+	s.statements.prepare(ctx)
 }
 
-func writeEntries(ctx context.Context, tx *sql.Tx, group []*entry) error {
-	shared := &repeated{Tx: tx, shared: true}
+func writeEntries(ctx context.Context, shared *transaction, group []*entry) error {
 	for _, e := range group {
 		if err := writeEntry(ctx, shared, e); err != nil {
 			return errors.Join(err, shared.rollback())
 		}
 	}
-	return tx.Commit()
+	return shared.Commit()
 }
 
 // writeEntry runs one entry. Its own failure is undone and stays with it; what it returns is the transaction's.
-func writeEntry(ctx context.Context, shared *repeated, e *entry) error {
+func writeEntry(ctx context.Context, shared *transaction, e *entry) error {
 	if _, err := shared.exec(ctx, "SAVEPOINT entry"); err != nil {
 		return err
 	}
@@ -121,7 +120,7 @@ func writeEntry(ctx context.Context, shared *repeated, e *entry) error {
 }
 
 // run runs fn. A panic is its caller's, in whose goroutine it goes on, and not the leader's.
-func (e *entry) run(shared *repeated) (err error) {
+func (e *entry) run(shared *transaction) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			e.panics, err = fmt.Sprintf("%v, in a shared write:\n%s", r, debug.Stack()), errPanic

@@ -92,8 +92,8 @@ func TestWriteTogetherIsNotInterrupted(t *testing.T) {
 	others := []*entry{
 		{fn: func(q *Queries) error { return q.PutSetting(t.Context(), PutSettingParams{Name: "first", Value: "1"}) }},
 		{fn: func(q *Queries) error {
-			time.AfterFunc(50*time.Millisecond, leave)
-			_, err := q.db.ExecContext(ctx, strings.Replace(slowInsert, "100000000", "3000000", 1))
+			time.AfterFunc(10*time.Millisecond, leave)
+			_, err := q.db.ExecContext(ctx, strings.Replace(slowInsert, "100000000", "200000", 1))
 			return err
 		}},
 		{fn: func(q *Queries) error { return q.PutSetting(t.Context(), PutSettingParams{Name: "last", Value: "1"}) }},
@@ -102,7 +102,7 @@ func TestWriteTogetherIsNotInterrupted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := writeEntries(t.Context(), tx, others); err != nil {
+	if err := writeEntries(t.Context(), &transaction{Tx: tx, kept: &st.statements, shared: true}, others); err != nil {
 		t.Fatalf("all failed with one that was left: %v", err)
 	}
 	if !has(t, st, "first") || !has(t, st, "last") {

@@ -98,10 +98,10 @@ FROM hook_endpoints AS e WHERE e.id = sqlc.arg(endpoint_id) AND e.state <> 'remo
 -- name: GrowHookQueue :exec
 UPDATE hook_endpoint_health SET waiting = waiting + 1, waiting_bytes = waiting_bytes + sqlc.arg(bytes) WHERE endpoint_id = sqlc.arg(endpoint_id);
 
--- name: ClaimHookDeliveries :many
+-- name: ClaimHookDelivery :one
 UPDATE hook_deliveries SET state = 'sending', lease_owner = sqlc.arg(lease_owner), lease_token = sqlc.arg(lease_token), lease_until = sqlc.arg(lease_until)
-WHERE id IN (SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = sqlc.arg(endpoint_id) AND d.state = 'waiting' AND d.next_at <= sqlc.arg(now)
-    ORDER BY d.next_at, d.position LIMIT sqlc.arg(at_most))
+WHERE id = (SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = sqlc.arg(endpoint_id) AND d.state = 'waiting' AND d.next_at <= sqlc.arg(now)
+    ORDER BY d.next_at, d.position LIMIT 1)
 RETURNING *;
 
 -- It goes before those of its endpoint that are due already.

@@ -25,6 +25,7 @@ const (
 	repeats = 3
 	backlog = 100_000
 	few     = 6000 // deliveries that are no backlog
+	ends    = 4    // endpoints that take them: one is sent 1,000 a second at most
 	senders = 64   // connections that send requests at once
 )
 
@@ -120,11 +121,16 @@ func delay(ctx context.Context, h *hub, r *receiver, report func(string)) error 
 
 // delivered measures deliveries a second of a queue of a few thousand, then the start of a hub with a backlog, and the rate there.
 func delivered(ctx context.Context, h *hub, r *receiver, report func(string)) error {
-	end, err := h.endpoint(ctx, r.URL, "bench/backlog/#")
+	to, err := h.endpoints(ctx, r.URL)
 	if err != nil {
 		return err
 	}
-	empty, err := h.drain(ctx, r, end, few)
+	empty, err := median(func() (float64, error) {
+		if err := h.fill(ctx, to, few); err != nil {
+			return 0, err
+		}
+		return h.rate(ctx, r, to, few)
+	})
 	if err != nil {
 		return err
 	}
@@ -134,26 +140,36 @@ func delivered(ctx context.Context, h *hub, r *receiver, report func(string)) er
 	}
 	report(figure.Row("deliveries", fmt.Sprintf("%.0f/s", empty), fmt.Sprintf("%d connections that only send %.0f/s", senders, bare),
 		fmt.Sprintf("≥ %d/s", leastDelivered), empty >= leastDelivered))
-	if err := h.fill(ctx, end, backlog); err != nil {
+	if err := h.fill(ctx, to, backlog); err != nil {
 		return err
 	}
-	var starts []float64
-	for range repeats {
+	start, err := median(func() (float64, error) {
 		h.kill()
 		took, err := h.start(ctx)
-		if err != nil {
-			return err
-		}
-		starts = append(starts, float64(took.Milliseconds()))
+		return float64(took.Milliseconds()), err
+	})
+	if err != nil {
+		return err
 	}
-	start := figure.Median(starts)
 	report(figure.Row(fmt.Sprintf("start with %d deliveries waiting", backlog), fmt.Sprintf("%.0f ms", start), "killed before",
 		fmt.Sprintf("≤ %d ms", mostStart), start <= mostStart))
-	full, err := h.rate(ctx, r, end, few)
+	full, err := median(func() (float64, error) { return h.rate(ctx, r, to, few) })
 	if err != nil {
 		return err
 	}
 	report(figure.Row("deliveries of that backlog", fmt.Sprintf("%.0f/s", full), fmt.Sprintf("without it %.0f/s (× %.2f)", empty, full/empty),
 		fmt.Sprintf("≥ × %.1f", leastOfEmpty), full >= leastOfEmpty*empty))
 	return nil
+}
+
+func median(measure func() (float64, error)) (float64, error) {
+	var all []float64
+	for range repeats {
+		v, err := measure()
+		if err != nil {
+			return 0, err
+		}
+		all = append(all, v)
+	}
+	return figure.Median(all), nil
 }

@@ -179,12 +179,29 @@ func (h *hub) endpoint(ctx context.Context, url, filter string) (id string, err 
 	return made.Endpoint.ID, err
 }
 
+// endpoints makes some that share what fill sends.
+func (h *hub) endpoints(ctx context.Context, url string) (to []string, err error) {
+	for n := range ends {
+		id, err := h.endpoint(ctx, url, fmt.Sprintf("bench/backlog/%d", n))
+		if err != nil {
+			return nil, err
+		}
+		to = append(to, id)
+	}
+	return to, nil
+}
+
 func (h *hub) remove(ctx context.Context, endpoint string) error {
 	return h.call(ctx, "DELETE", "/api/v1/hooks/endpoints/"+endpoint, nil, nil)
 }
 
-func (h *hub) state(ctx context.Context, endpoint, state string) error {
-	return h.call(ctx, "PATCH", "/api/v1/hooks/endpoints/"+endpoint, object{"state": state}, nil)
+func (h *hub) state(ctx context.Context, endpoints []string, state string) error {
+	for _, id := range endpoints {
+		if err := h.call(ctx, "PATCH", "/api/v1/hooks/endpoints/"+id, object{"state": state}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // flood sends requests from many connections for some seconds and gives how many a second were answered with status.
@@ -238,9 +255,9 @@ func send(ctx context.Context, client *http.Client, url, secret string, n, statu
 	return err
 }
 
-// fill has n messages wait for a paused endpoint.
-func (h *hub) fill(ctx context.Context, endpoint string, n int) error {
-	if err := h.state(ctx, endpoint, "paused"); err != nil {
+// fill has n messages wait for paused endpoints.
+func (h *hub) fill(ctx context.Context, to []string, n int) error {
+	if err := h.state(ctx, to, "paused"); err != nil {
 		return err
 	}
 	conn, err := net.Dial("tcp", h.mqtt)
@@ -254,7 +271,7 @@ func (h *hub) fill(ctx context.Context, endpoint string, n int) error {
 	defer c.Close()
 	answered := make(chan error, n)
 	for i := range n {
-		p := &mqtt.Publish{Topic: fmt.Sprintf("bench/backlog/%d", i%50), QoS: 1, Payload: []byte(fmt.Sprintf(`{"n":%d}`, i))}
+		p := &mqtt.Publish{Topic: fmt.Sprintf("bench/backlog/%d", i%ends), QoS: 1, Payload: []byte(fmt.Sprintf(`{"n":%d}`, i))}
 		err := c.Enqueue(ctx, p, func(code mqtt.ReasonCode, err error) {
 			if err == nil && code.Failed() {
 				err = fmt.Errorf("message %d: %v", i, code)
@@ -273,18 +290,10 @@ func (h *hub) fill(ctx context.Context, endpoint string, n int) error {
 	return nil
 }
 
-// drain has n messages wait, and then measures.
-func (h *hub) drain(ctx context.Context, r *receiver, endpoint string, n int) (float64, error) {
-	if err := h.fill(ctx, endpoint, n); err != nil {
-		return 0, err
-	}
-	return h.rate(ctx, r, endpoint, n)
-}
-
-// rate lets an endpoint go and gives how many a second of the next n arrive.
-func (h *hub) rate(ctx context.Context, r *receiver, endpoint string, n int) (float64, error) {
+// rate lets endpoints go and gives how many a second of the next n arrive.
+func (h *hub) rate(ctx context.Context, r *receiver, to []string, n int) (float64, error) {
 	before, began := r.count.Load(), time.Now()
-	if err := h.state(ctx, endpoint, "active"); err != nil {
+	if err := h.state(ctx, to, "active"); err != nil {
 		return 0, err
 	}
 	for r.count.Load()-before < int64(n) {

@@ -29,7 +29,7 @@ type line struct {
 	waiting, waitingBytes int64 // as the database had it, and what came since
 }
 
-// follow takes up new endpoints and rates.
+// follow takes up new endpoints and rates, and has the dispatcher look at their queues.
 func (o *Outbox) follow(t *table) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -37,20 +37,20 @@ func (o *Outbox) follow(t *table) {
 		limit, burst := rate.Limit(e.row.Rate), max(1, int(e.row.Rate*burstSeconds))
 		l := o.lines[id]
 		if l == nil {
-			o.lines[id] = &line{limiter: rate.NewLimiter(limit, burst), ready: 1}
+			o.lines[id] = &line{limiter: rate.NewLimiter(limit, burst)}
 			continue
 		}
 		if l.limiter.Limit() != limit {
 			l.limiter.SetLimitAt(o.Now(), limit)
 			l.limiter.SetBurstAt(o.Now(), burst)
 		}
-		l.ready, l.pokes = max(1, l.ready), l.pokes+1
 	}
 	for id, l := range o.lines {
 		if t.endpoints[id] == nil && l.working == 0 {
 			delete(o.lines, id)
 		}
 	}
+	signal(o.unseen)
 }
 
 // poke says that an endpoint has more that is due.
@@ -69,9 +69,11 @@ func (o *Outbox) poke(added map[string]string) {
 	o.wakeUp()
 }
 
-func (o *Outbox) wakeUp() {
+func (o *Outbox) wakeUp() { signal(o.wake) }
+
+func signal(c chan<- struct{}) {
 	select {
-	case o.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -89,10 +91,10 @@ func (o *Outbox) dispatch(ctx, hard context.Context) {
 			return
 		case <-o.wake:
 		case <-tokens.C:
+		case <-o.unseen:
+			o.look(ctx)
 		case <-tick.C:
-			if err := o.look(ctx); err != nil && ctx.Err() == nil {
-				o.Log.Error("webhooks: the queue cannot be read", "error", err)
-			}
+			o.look(ctx)
 		}
 	}
 }
@@ -206,10 +208,11 @@ func (o *Outbox) idle(l *line, pokes uint64, token *rate.Reservation, err error)
 	}
 }
 
+// took counts one that was due. Where one was there may be another, until a claim finds none: who ends for the sake of the rate leaves that behind.
 func (o *Outbox) took(l *line) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	l.ready = max(0, l.ready-1)
+	l.ready = max(1, l.ready-1)
 }
 
 // write writes what became of a job, and what then claims. Until the database takes it, it is tried again: nobody else knows. hard ends that.
@@ -259,7 +262,13 @@ func (o *Outbox) finished(done *job, r outcome, ours bool) {
 }
 
 // look finds what has become due, or was queued by somebody else.
-func (o *Outbox) look(ctx context.Context) error {
+func (o *Outbox) look(ctx context.Context) {
+	if err := o.findDue(ctx); err != nil && ctx.Err() == nil {
+		o.Log.Error("webhooks: the queue cannot be read", "error", err)
+	}
+}
+
+func (o *Outbox) findDue(ctx context.Context) error {
 	if err := o.refresh(ctx); err != nil {
 		return err
 	}

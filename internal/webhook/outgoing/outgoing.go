@@ -65,7 +65,8 @@ type Outbox struct {
 	Options
 	owner  string // of leases: this very Outbox
 	client *http.Client
-	wake   chan struct{}
+	wake   chan struct{} // something is due
+	unseen chan struct{} // the table is another, and nobody has looked at its queues
 	table  atomic.Pointer[table]
 	counts counts
 
@@ -88,7 +89,7 @@ func New(ctx context.Context, o Options) (*Outbox, error) {
 	if o.Poll == 0 {
 		o.Poll = time.Second
 	}
-	b := &Outbox{Options: o, owner: wire.NewID(), wake: make(chan struct{}, 1), lines: map[string]*line{}, changed: make(chan struct{})}
+	b := &Outbox{Options: o, owner: wire.NewID(), wake: make(chan struct{}, 1), unseen: make(chan struct{}, 1), lines: map[string]*line{}, changed: make(chan struct{})}
 	b.client = newClient(o.Guard)
 	b.table.Store(&table{})
 	if err := b.refresh(ctx); err != nil {

@@ -110,17 +110,19 @@ func (o *Outbox) claim(ctx context.Context, q *store.Queries, e *endpoint) (*job
 	}
 	j := &job{token: wire.NewID()}
 	until := store.Millis(now.Add(e.timeout() + leaseBeyond))
-	rows, err := q.ClaimHookDeliveries(ctx, store.ClaimHookDeliveriesParams{LeaseOwner: &o.owner, LeaseToken: &j.token, LeaseUntil: &until,
-		EndpointID: e.row.ID, Now: store.Millis(now), AtMost: 1})
-	if err != nil || len(rows) == 0 {
-		return nil, err
+	j.delivery, err = q.ClaimHookDelivery(ctx, store.ClaimHookDeliveryParams{LeaseOwner: &o.owner, LeaseToken: &j.token, LeaseUntil: &until,
+		EndpointID: e.row.ID, Now: store.Millis(now)})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("claim delivery: %w", err)
 	}
 	if changed {
 		if err := q.PutHookHealth(ctx, h.params()); err != nil {
 			return nil, fmt.Errorf("claim delivery: %w", err)
 		}
 	}
-	j.delivery = rows[0]
 	j.message, err = q.GetHookMessage(ctx, j.delivery.MessageID)
 	return j, err
 }

@@ -1,0 +1,81 @@
+package outgoing
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aditdev/adit/internal/messaging"
+	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
+)
+
+// seldom is an Outbox that must know what is due without looking.
+func seldom(o *Options) { o.Poll = time.Hour }
+
+// queue queues messages that no dispatcher is told of: another hub's, or those of one that was killed.
+func (r *rig) queue(n int) {
+	r.t.Helper()
+	list := make([]messaging.Received, n)
+	for i := range list {
+		list[i] = message("t/"+strconv.Itoa(i), "x")
+	}
+	must(r.t, r.Store.WriteQuietly(context.Background(), func(q *store.Queries) error { return r.Take(context.Background(), q, list) }))
+}
+
+// holding is a receiver that answers nobody until so many ask at once.
+func holding(t *testing.T, together int) *receiver {
+	var there atomic.Int64
+	all := make(chan struct{})
+	return newReceiver(t, func(_ http.ResponseWriter, q *http.Request) {
+		if there.Add(1) == int64(together) {
+			close(all)
+		}
+		select {
+		case <-all:
+		case <-q.Context().Done():
+		}
+	})
+}
+
+// A queue that is there when the hub begins, or when its endpoint goes on, is worked on with all that the endpoint may have at once.
+func TestBacklogBeginsAtOnce(t *testing.T) {
+	t.Parallel()
+	topics := func(s *Spec) { s.Topics = &[]string{"#"} } // 8 at once
+	t.Run("start", func(t *testing.T) {
+		t.Parallel()
+		to, dir := holding(t, 8), storetest.Dir(t)
+		feed := stillRig(t, dir)
+		feed.endpoint(to.URL, topics)
+		feed.queue(20)
+		openRig(t, dir, seldom)
+		to.await(t, 20)
+	})
+	t.Run("resumed", func(t *testing.T) {
+		t.Parallel()
+		to, r := holding(t, 8), newRig(t, seldom)
+		e := r.endpoint(to.URL, topics)
+		for _, state := range []string{StatePaused, StateActive} {
+			_, err := r.Change(t.Context(), somebody, e.ID, Spec{State: &state})
+			must(t, err)
+			if state == StatePaused {
+				r.queue(20)
+			}
+		}
+		to.await(t, 20)
+	})
+}
+
+// An endpoint that has used up its rate goes on when it has some again, and not when somebody looks.
+func TestBacklogGoesOnByItsRate(t *testing.T) {
+	t.Parallel()
+	to, dir := newReceiver(t, nil), storetest.Dir(t)
+	feed := stillRig(t, dir)
+	feed.endpoint(to.URL, func(s *Spec) { s.Topics, s.Rate = &[]string{"#"}, ptr(20.0) })
+	feed.queue(60) // 40 of them at once
+	openRig(t, dir, seldom)
+	to.await(t, 60)
+}
