@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/aditdev/adit/internal/auth"
+	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
 )
 
@@ -45,5 +46,10 @@ func (a *api) GetCLILogin(ctx context.Context, r GetCLILoginRequestObject) (GetC
 
 // DecideCLILogin approves or denies it in the caller's name.
 func (a *api) DecideCLILogin(ctx context.Context, r DecideCLILoginRequestObject) (DecideCLILoginResponseObject, error) {
-	return DecideCLILogin204Response{}, a.Accounts.DecideCLILogin(ctx, principalOf(ctx), r.UserCode, r.Body.Approve)
+	p := principalOf(ctx)
+	l, err := a.Accounts.DecideCLILogin(ctx, p, r.UserCode, r.Body.Approve)
+	if err == nil && !r.Body.Approve { // one that is approved becomes a token, which is an event
+		a.note(ctx, events.Event{Type: events.LoginDenied, User: p.User.ID, Data: events.Data{"address": l.Address, "host": l.Host}})
+	}
+	return DecideCLILogin204Response{}, err
 }

@@ -2,6 +2,8 @@ package handlers
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -164,5 +166,63 @@ func TestEventTypesAndRetention(t *testing.T) {
 	}
 	if all, _ := r.pages("admin", "type=hub.retention_changed"); len(all) != 1 || all[0].Data["events_days"] != 400.0 {
 		t.Errorf("%+v", all)
+	}
+}
+
+// What people do with deliveries, requests and sign-ins of adit is in the log under their name; what was only counted is not.
+func TestWhatPeopleDecideIsLogged(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	to := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }))
+	t.Cleanup(to.Close)
+	var made NewHookEndpoint
+	r.call("admin", "POST", v1("hooks/endpoints"), object{"name": "here", "url": to.URL}, 201, &made)
+	var d HookDelivery
+	r.call("admin", "POST", v1("hooks/endpoints/here/test"), nil, 201, &d)
+	failed := func(times int) {
+		r.becomes(func() bool {
+			var seen HookDeliveryDetail
+			r.call("admin", "GET", v1("hooks/deliveries/%s", d.ID), nil, 200, &seen)
+			return seen.Delivery.State == "waiting" && seen.Delivery.Attempts == times
+		})
+	}
+	failed(1)
+	r.call("admin", "POST", v1("hooks/deliveries/%s/try", d.ID), nil, 200, nil)
+	failed(2)
+	r.call("admin", "POST", v1("hooks/deliveries/%s/cancel", d.ID), nil, 200, nil)
+	for _, dry := range []bool{true, false} {
+		r.call("admin", "POST", v1("hooks/deliveries/replay"), object{"endpoint": "here", "state": "cancelled", "dry_run": dry}, 200, nil)
+	}
+	r.call("admin", "POST", v1("hooks/deliveries/%s/replay", d.ID), nil, 201, &d)
+
+	path, source := r.openSource(object{"kind": "publish", "topic": "a/b"})
+	request := r.accepted(r.do("", "POST", path, "{}"))
+	r.hookState(request.ID, "done")
+	r.call("admin", "POST", v1("hooks/requests/%s/replay", request.ID), nil, 200, nil)
+
+	started, err := r.Accounts.StartCLILogin(t.Context(), "laptop", "192.0.2.1")
+	r.must(err)
+	r.call("admin", "POST", v1("cli-logins/%s", started.UserCode), object{"approve": false}, 204, nil)
+
+	endpoint := map[string]any{"endpoint": made.Endpoint.ID}
+	for kind, want := range map[string][]map[string]any{
+		events.HookDeliveryTried:     {endpoint},
+		events.HookDeliveryCancelled: {endpoint},
+		events.HookReplayed:          {{"endpoint": made.Endpoint.ID, "delivery_id": d.ID}, {"endpoint": made.Endpoint.ID, "state": "cancelled", "count": 1.0}},
+		events.HookRequestReplayed:   {{"source": source.Source.ID, "request_id": request.ID}},
+		events.LoginDenied:           {{"address": "192.0.2.1", "host": "laptop"}},
+	} {
+		all, _ := r.pages("admin", "type="+kind)
+		if len(all) != len(want) {
+			t.Errorf("%s: %+v", kind, all)
+			continue
+		}
+		for i, members := range want {
+			for name, member := range members {
+				if all[i].Data[name] != member || value(all[i].UserID) != r.users["admin"].ID {
+					t.Errorf("%s: %+v, want %s %v", kind, all[i], name, member)
+				}
+			}
+		}
 	}
 }

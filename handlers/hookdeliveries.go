@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strconv"
 
+	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/webhook/outgoing"
 	"github.com/aditdev/adit/internal/wire"
@@ -62,7 +63,33 @@ func (a *api) ReplayHookDeliveries(ctx context.Context, r ReplayHookDeliveriesRe
 	}
 	count, err := a.Outgoing.ReplayAll(ctx, outgoing.Filter{Endpoint: value(b.Endpoint), State: value(textOf(b.State)), Type: value(b.Type),
 		Device: a.hookDevice(value(b.Device)), Since: value(b.Since), Until: value(b.Until)}, value(b.DryRun))
+	if count > 0 && !value(b.DryRun) {
+		a.noteReplays(ctx, r.Body, count)
+	}
 	return ReplayHookDeliveries200JSONResponse{Count: count}, err
+}
+
+// noteReplays tells what of a filter was chosen, with the endpoint by its id.
+func (a *api) noteReplays(ctx context.Context, b *ReplayHookDeliveriesJSONRequestBody, count int64) {
+	data := events.Data{"count": count}
+	if b.State != nil {
+		data["state"] = *b.State
+	}
+	if b.Endpoint != nil {
+		if e, err := a.Outgoing.Find(ctx, *b.Endpoint); err == nil {
+			data["endpoint"] = e.ID
+		}
+	}
+	a.note(ctx, events.Event{Type: events.HookReplayed, User: principalOf(ctx).User.ID, Data: data})
+}
+
+// noteDelivery tells what a person did with a delivery, where it went well.
+func (a *api) noteDelivery(ctx context.Context, kind string, d outgoing.Delivery, failed error) error {
+	if failed == nil {
+		a.note(ctx, events.Event{Type: kind, Device: value(d.DeviceID), User: principalOf(ctx).User.ID,
+			Data: events.Data{"endpoint": d.EndpointID, "delivery_id": d.ID, "message_id": d.MessageID}})
+	}
+	return failed
 }
 
 // GetHookDelivery shows one with its attempts.
@@ -89,19 +116,19 @@ func (a *api) GetHookDelivery(ctx context.Context, r GetHookDeliveryRequestObjec
 // ReplayHookDelivery delivers one again.
 func (a *api) ReplayHookDelivery(ctx context.Context, r ReplayHookDeliveryRequestObject) (ReplayHookDeliveryResponseObject, error) {
 	d, err := a.Outgoing.Replay(ctx, r.HookDelivery)
-	return ReplayHookDelivery201JSONResponse(apiHookDelivery(d)), err
+	return ReplayHookDelivery201JSONResponse(apiHookDelivery(d)), a.noteDelivery(ctx, events.HookReplayed, d, err)
 }
 
 // TryHookDelivery makes the next attempt of one that waits now.
 func (a *api) TryHookDelivery(ctx context.Context, r TryHookDeliveryRequestObject) (TryHookDeliveryResponseObject, error) {
 	d, err := a.Outgoing.TryNow(ctx, r.HookDelivery)
-	return TryHookDelivery200JSONResponse(apiHookDelivery(d)), err
+	return TryHookDelivery200JSONResponse(apiHookDelivery(d)), a.noteDelivery(ctx, events.HookDeliveryTried, d, err)
 }
 
 // CancelHookDelivery gives up one that waits.
 func (a *api) CancelHookDelivery(ctx context.Context, r CancelHookDeliveryRequestObject) (CancelHookDeliveryResponseObject, error) {
 	d, err := a.Outgoing.Cancel(ctx, r.HookDelivery)
-	return CancelHookDelivery200JSONResponse(apiHookDelivery(d)), err
+	return CancelHookDelivery200JSONResponse(apiHookDelivery(d)), a.noteDelivery(ctx, events.HookDeliveryCancelled, d, err)
 }
 
 func apiHookDelivery(d outgoing.Delivery) HookDelivery {

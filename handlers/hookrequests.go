@@ -12,6 +12,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/webhook/incoming"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -52,6 +53,8 @@ func (a *api) ReplayHookRequest(ctx context.Context, r ReplayHookRequestRequestO
 	if err != nil {
 		return nil, err
 	}
+	a.note(ctx, events.Event{Type: events.HookRequestReplayed, Device: e.DeviceID, User: principalOf(ctx).User.ID,
+		Data: events.Data{"source": e.SourceID, "request_id": e.ID}})
 	return ReplayHookRequest200JSONResponse(apiHookRequest(e)), nil
 }
 

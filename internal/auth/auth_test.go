@@ -352,6 +352,8 @@ func TestChangePassword(t *testing.T) {
 	r.must(r.ChangePassword(t.Context(), p, "", "yet another one"))
 }
 
+func decided(_ store.CLILogin, err error) error { return err }
+
 func TestCLILogin(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -372,9 +374,9 @@ func TestCLILogin(t *testing.T) {
 	if err != nil || shown.Host != "laptop[2J" {
 		t.Errorf("%q, %v", shown.Host, err)
 	}
-	r.wants(wire.Forbidden, r.DecideCLILogin(t.Context(), &Principal{User: u, Credential: "tok_1"}, l.UserCode, true))
-	r.must(r.DecideCLILogin(t.Context(), p, l.UserCode, true))
-	r.wants(wire.NotFound, r.DecideCLILogin(t.Context(), p, l.UserCode, false))
+	r.wants(wire.Forbidden, decided(r.DecideCLILogin(t.Context(), &Principal{User: u, Credential: "tok_1"}, l.UserCode, true)))
+	r.must(decided(r.DecideCLILogin(t.Context(), p, l.UserCode, true)))
+	r.wants(wire.NotFound, decided(r.DecideCLILogin(t.Context(), p, l.UserCode, false)))
 	a := poll(l.Secret)
 	if a.Status != "approved" || a.User.ID != u.ID {
 		t.Fatalf("%+v", a)
@@ -387,14 +389,14 @@ func TestCLILogin(t *testing.T) {
 	}
 	denied, err := r.StartCLILogin(t.Context(), "x", "192.0.2.1")
 	r.must(err)
-	r.must(r.DecideCLILogin(t.Context(), p, denied.UserCode, false))
+	r.must(decided(r.DecideCLILogin(t.Context(), p, denied.UserCode, false)))
 	if a := poll(denied.Secret); a.Status != "denied" {
 		t.Errorf("%+v", a)
 	}
 	late, err := r.StartCLILogin(t.Context(), "x", "192.0.2.1")
 	r.must(err)
 	r.clock.Store(int64(CLILoginLife + time.Second))
-	r.wants(wire.NotFound, r.DecideCLILogin(t.Context(), p, late.UserCode, true))
+	r.wants(wire.NotFound, decided(r.DecideCLILogin(t.Context(), p, late.UserCode, true)))
 	if a := poll(late.Secret); a.Status != "expired" {
 		t.Errorf("%+v", a)
 	}

@@ -78,19 +78,20 @@ func (a *Accounts) PendingCLILogin(ctx context.Context, p *Principal, code strin
 }
 
 // DecideCLILogin approves or denies a login in the principal's name. A token cannot approve: what it made would outlive
-// it.
-func (a *Accounts) DecideCLILogin(ctx context.Context, p *Principal, code string, approve bool) error {
-	if _, err := a.PendingCLILogin(ctx, p, code); err != nil {
-		return err
+// it. It gives the login that was decided on.
+func (a *Accounts) DecideCLILogin(ctx context.Context, p *Principal, code string, approve bool) (store.CLILogin, error) {
+	l, err := a.PendingCLILogin(ctx, p, code)
+	if err != nil {
+		return l, err
 	}
 	if approve && !p.Session {
-		return wire.Errorf(wire.Forbidden, "A token cannot approve this. Approve it in a browser where you are signed in, or use: adit login --token-stdin")
+		return l, wire.Errorf(wire.Forbidden, "A token cannot approve this. Approve it in a browser where you are signed in, or use: adit login --token-stdin")
 	}
 	status := "denied"
 	if approve {
 		status = "approved"
 	}
-	return a.store.Write(ctx, func(q *store.Queries) error {
+	return l, a.store.Write(ctx, func(q *store.Queries) error {
 		n, err := q.DecideCLILogin(ctx, store.DecideCLILoginParams{Status: status, UserID: &p.User.ID,
 			UserCode: plainUserCode(code), Now: store.Millis(a.now())})
 		if err == nil && n == 0 {

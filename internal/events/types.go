@@ -26,6 +26,7 @@ const (
 	LoginFailed       = "login.failed"
 	LoginBegan        = "login.began"
 	LoginEnded        = "login.ended"
+	LoginDenied       = "login.denied" // a person refused `adit login`
 	TokenCreated      = "token.created"
 	TokenRevoked      = "token.revoked"
 	UserCreated       = "user.created"
@@ -61,19 +62,23 @@ const (
 	MQTTCleared           = "mqtt.cleared"
 	MQTTKicked            = "mqtt.kicked"
 
-	HookReceived         = "hook.received"
-	HookRefused          = "hook.refused" // at most one a minute for each source and reason
-	HookFailed           = "hook.failed"
-	HookDeliveryDead     = "hook.delivery_dead"
-	HookOverflow         = "hook.overflow" // an endpoint's queue is full
-	HookEndpointAdded    = "hook.endpoint_added"
-	HookEndpointChanged  = "hook.endpoint_changed"
-	HookEndpointRemoved  = "hook.endpoint_removed"
-	HookEndpointDisabled = "hook.endpoint_disabled"
-	HookSourceAdded      = "hook.source_added"
-	HookSourceChanged    = "hook.source_changed"
-	HookSourceRemoved    = "hook.source_removed"
-	HookTest             = "hook.test"
+	HookReceived          = "hook.received"
+	HookRefused           = "hook.refused" // at most one a minute for each source and reason
+	HookFailed            = "hook.failed"
+	HookDeliveryDead      = "hook.delivery_dead"
+	HookOverflow          = "hook.overflow" // an endpoint's queue is full
+	HookEndpointAdded     = "hook.endpoint_added"
+	HookEndpointChanged   = "hook.endpoint_changed"
+	HookEndpointRemoved   = "hook.endpoint_removed"
+	HookEndpointDisabled  = "hook.endpoint_disabled"
+	HookSourceAdded       = "hook.source_added"
+	HookSourceChanged     = "hook.source_changed"
+	HookSourceRemoved     = "hook.source_removed"
+	HookTest              = "hook.test"
+	HookReplayed          = "hook.replayed" // by a person, as are the next three
+	HookDeliveryTried     = "hook.delivery_tried"
+	HookDeliveryCancelled = "hook.delivery_cancelled"
+	HookRequestReplayed   = "hook.request_replayed"
 )
 
 // Type is a type of event and the names of the members that its data may have.
@@ -107,6 +112,7 @@ func Types() []Type {
 		t(LoginFailed, "email address"),
 		t(LoginBegan, "address"),
 		t(LoginEnded, "address"),
+		t(LoginDenied, "address host"),
 		t(TokenCreated, "token_id name scope expires_at by"),
 		t(TokenRevoked, "token_id by"),
 		t(UserCreated, "email role disabled by"),
@@ -151,6 +157,10 @@ func Types() []Type {
 		t(HookSourceChanged, "source"),
 		t(HookSourceRemoved, "source"),
 		t(HookTest, "endpoint"),
+		t(HookReplayed, "endpoint delivery_id message_id state count"),
+		t(HookDeliveryTried, "endpoint delivery_id message_id"),
+		t(HookDeliveryCancelled, "endpoint delivery_id message_id"),
+		t(HookRequestReplayed, "source request_id"),
 	}
 }
 

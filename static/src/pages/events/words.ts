@@ -98,6 +98,7 @@ const sentences: Record<string, string> = {
   'login.failed': 'a sign-in as {email} failed[, from {address}]',
   'login.began': '{user} signed in[ from {address}]',
   'login.ended': '{user} signed out[ at {address}]',
+  'login.denied': '{user} refused a sign-in of adit[ on {host}][, from {address}]',
   'token.created': 'the API token “{name}” of {user} was made[ by {by}]',
   'token.revoked': '{user} revoked an API token',
   'user.created': '{email} was made {role}[ by {by}]',
@@ -142,6 +143,10 @@ const sentences: Record<string, string> = {
   'hook.source_changed': 'the webhook source {source} was changed[ by {user}]',
   'hook.source_removed': 'the webhook source {source} was removed[ by {user}]',
   'hook.test': 'a test of the webhook endpoint {endpoint}',
+  'hook.replayed': '{user} had webhook deliveries sent again[, to {endpoint}][: {count}]',
+  'hook.delivery_tried': '{user} had a delivery to {endpoint} tried at once',
+  'hook.delivery_cancelled': '{user} cancelled a delivery to {endpoint}',
+  'hook.request_replayed': '{user} had a request at {source} done again',
 };
 
 export function valueText(value: unknown): string {
