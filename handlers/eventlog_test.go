@@ -73,6 +73,8 @@ func TestEventPagesOfTheRestricted(t *testing.T) {
 	all, n := r.pages("operator", "limit=5&type=device.changed&type=token.*&type=ssh.certificate")
 	if len(all) != 2 || all[0].Type != events.DeviceChanged || all[1].Type != events.TokenCreated {
 		t.Errorf("an operator reads %+v on %d pages", all, n)
+	} else if all[0].UserHandle != nil || value(all[0].DeviceName) != "kitchen" || value(all[1].UserHandle) != r.users["operator"].Handle {
+		t.Errorf("names for an operator: %+v", all)
 	}
 	if all, _ := r.pages("operator", "limit=500"); slices.ContainsFunc(all, func(e Event) bool {
 		return value(e.DeviceID) == r.enrolled("shed") || e.Type == events.CertificateSigned
@@ -219,7 +221,8 @@ func TestWhatPeopleDecideIsLogged(t *testing.T) {
 		}
 		for i, members := range want {
 			for name, member := range members {
-				if all[i].Data[name] != member || value(all[i].UserID) != r.users["admin"].ID {
+				if all[i].Data[name] != member || value(all[i].UserHandle) != r.users["admin"].Handle ||
+					(members["endpoint"] != nil && value(all[i].HookName) != "here") {
 					t.Errorf("%s: %+v, want %s %v", kind, all[i], name, member)
 				}
 			}

@@ -46,7 +46,7 @@ func (a *api) listEvents(c echo.Context) error {
 	}
 	out := EventPage{Events: make([]Event, 0, len(list))}
 	for _, e := range list {
-		out.Events = append(out.Events, apiEvent(e))
+		out.Events = append(out.Events, a.apiEvent(principalOf(c.Request().Context()), e))
 	}
 	if next > 0 {
 		text := strconv.FormatInt(next, 10)
@@ -156,7 +156,7 @@ func (a *api) streamEvents(c echo.Context, f events.Filter) error {
 	h.Set(echo.HeaderContentType, "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold events back otherwise
 	c.Response().WriteHeader(http.StatusOK)
-	s := eventStream{api: a, w: c.Response(), control: http.NewResponseController(c.Response()), filter: f}
+	s := eventStream{api: a, w: c.Response(), control: http.NewResponseController(c.Response()), reader: p, filter: f}
 	return s.run(ctx, after)
 }
 
@@ -183,6 +183,7 @@ type eventStream struct {
 	api     *api
 	w       http.ResponseWriter
 	control *http.ResponseController
+	reader  *auth.Principal
 	filter  events.Filter
 }
 
@@ -219,7 +220,7 @@ func (s *eventStream) forward(stream iter.Seq2[events.Event, error]) (last int64
 		if !s.filter.Wants(e) {
 			continue
 		}
-		text, err := json.Marshal(apiEvent(e))
+		text, err := json.Marshal(s.api.apiEvent(s.reader, e))
 		if err != nil {
 			return last, fmt.Errorf("write event: %w", err)
 		}
@@ -254,13 +255,19 @@ func (a *api) sees(p *auth.Principal, e events.Event) bool {
 	return e.User == p.User.ID || (e.Device != "" && strings.HasPrefix(e.Type, "device."))
 }
 
-func apiEvent(e events.Event) Event {
-	out := Event{ID: e.ID, Type: e.Type, At: e.At, Data: e.Data}
-	if e.Device != "" {
-		out.DeviceID = &e.Device
+// apiEvent is an event that p sees, with the names of what it concerns as they are now.
+func (a *api) apiEvent(p *auth.Principal, e events.Event) Event {
+	policy := a.Gate.Policy()
+	out := Event{ID: e.ID, Type: e.Type, At: e.At, Data: e.Data, DeviceID: some(e.Device), DeviceName: some(policy.Devices[e.Device].Name),
+		UserID: some(e.User)}
+	if p.Role().Manages() || e.User == p.User.ID {
+		out.UserHandle = some(policy.Users[e.User].Handle)
 	}
-	if e.User != "" {
-		out.UserID = &e.User
+	if endpoint, ok := e.Data["endpoint"].(string); ok {
+		out.HookName = some(a.Outgoing.NameOf(endpoint))
+	}
+	if source, ok := e.Data["source"].(string); ok {
+		out.HookName = some(a.HooksIn.NameOf(source))
 	}
 	return out
 }

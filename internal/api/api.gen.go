@@ -1427,11 +1427,20 @@ type Event struct {
 	At       time.Time              `json:"at"`
 	Data     map[string]interface{} `json:"data"`
 	DeviceID *string                `json:"device_id,omitempty"`
-	ID       int64                  `json:"id"`
+
+	// DeviceName As it is called now; absent where it is not there any more
+	DeviceName *string `json:"device_name,omitempty"`
+
+	// HookName Of the webhook endpoint or source in `data`, likewise
+	HookName *string `json:"hook_name,omitempty"`
+	ID       int64   `json:"id"`
 
 	// Type Example: device.online
-	Type   string  `json:"type"`
-	UserID *string `json:"user_id,omitempty"`
+	Type string `json:"type"`
+
+	// UserHandle Likewise. Who does not manage the hub is given their own alone
+	UserHandle *string `json:"user_handle,omitempty"`
+	UserID     *string `json:"user_id,omitempty"`
 }
 
 // EventPage defines model for EventPage.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -277,18 +278,51 @@ func printEventJSON(w io.Writer, e api.Event) error {
 	return nil
 }
 
-// printEvent prints one line. What a device says of itself stands in quotes.
+// printEvent prints one line: device and user as they are called now, or by their ids where they are not there any more, and what the event
+// holds besides, numbers bare and text in quotes.
 func printEvent(w io.Writer, e api.Event) error {
-	names := make([]string, 0, len(e.Data))
-	for name := range e.Data {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d  %s  %s", e.ID, e.At.Local().Format(time.DateTime), wire.Printable(e.Type, 64))
-	for _, name := range names {
-		fmt.Fprintf(&b, "  %s=%q", wire.Printable(name, 64), wire.Printable(fmt.Sprint(e.Data[name]), 200))
+	for _, who := range []struct {
+		label    string
+		name, id *string
+	}{{"device", e.DeviceName, e.DeviceID}, {"user", e.UserHandle, e.UserID}, {"hook", e.HookName, nil}} {
+		if shown := cmp.Or(who.name, who.id); shown != nil {
+			fmt.Fprintf(&b, "  %s=%s", who.label, wire.Printable(*shown, 64))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Data)) {
+		if text := memberText(e.Data[name]); text != "" && !said(e, name) {
+			fmt.Fprintf(&b, "  %s=%s", wire.Printable(name, 64), text)
+		}
 	}
 	_, err := fmt.Fprintln(w, b.String())
 	return err
+}
+
+// said reports whether a member says no more than the names before it.
+func said(e api.Event, member string) bool {
+	switch member {
+	case "name":
+		return e.DeviceName != nil && e.Data[member] == *e.DeviceName
+	case "endpoint", "source":
+		return e.HookName != nil
+	}
+	return false
+}
+
+// memberText is a member as it is printed; "" where it says nothing.
+func memberText(member any) string {
+	text, isText := member.(string)
+	if !isText {
+		raw, err := json.Marshal(member) // was decoded from JSON
+		if err != nil || string(raw) == "null" {
+			return ""
+		}
+		return wire.Printable(string(raw), 200)
+	}
+	if text == "" {
+		return ""
+	}
+	return strconv.Quote(wire.Printable(text, 200))
 }

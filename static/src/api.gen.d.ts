@@ -2388,7 +2388,13 @@ export interface components {
             /** Format: date-time */
             at: string;
             device_id?: string;
+            /** @description As it is called now; absent where it is not there any more */
+            device_name?: string;
             user_id?: string;
+            /** @description Likewise. Who does not manage the hub is given their own alone */
+            user_handle?: string;
+            /** @description Of the webhook endpoint or source in `data`, likewise */
+            hook_name?: string;
             data: {
                 [key: string]: unknown;
             };

@@ -116,6 +116,18 @@ func (h *Hooks) source(id string) *source {
 	return nil
 }
 
+// NameOf is what people call a source: its name, or its slug where it has none and the slug is no secret. "" where it is not there any more.
+func (h *Hooks) NameOf(id string) string {
+	s := h.source(id)
+	switch {
+	case s == nil:
+		return ""
+	case s.Name == "" && s.Verify.Kind != VerifyNone:
+		return s.Slug
+	}
+	return s.Name
+}
+
 // lookup finds a source that takes requests; it costs the same whether there is one.
 func (h *Hooks) lookup(slug string) *source {
 	if s := h.known.Load().bySlug[sha256.Sum256([]byte(slug))]; s != nil && s.enabled {

@@ -49,6 +49,14 @@ func (e *endpoint) timeout() time.Duration { return time.Duration(e.row.TimeoutM
 // takes reports whether new work is queued for it: for a paused one, which goes on later, and not for a disabled one.
 func (e *endpoint) takes() bool { return e.row.State == StateActive || e.row.State == StatePaused }
 
+// NameOf is what an endpoint is called; "" where it is not there any more.
+func (o *Outbox) NameOf(id string) string {
+	if e := o.table.Load().endpoints[id]; e != nil {
+		return e.row.Name
+	}
+	return ""
+}
+
 // readTable reads it, in a transaction or out of one: what changes meanwhile raises the version again.
 func (o *Outbox) readTable(ctx context.Context, q *store.Queries) (*table, error) {
 	state, err := q.HookOutgoing(ctx)
