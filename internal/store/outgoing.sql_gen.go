@@ -1060,6 +1060,25 @@ func (q *Queries) HookOutgoing(ctx context.Context) (HookOutgoingRow, error) {
 	return i, err
 }
 
+const hookQueuedAgain = `-- name: HookQueuedAgain :one
+SELECT count(*) > 0 AS queued FROM hook_deliveries AS x
+WHERE x.message_id = ?1 AND x.endpoint_id = ?2 AND (x.finished_at IS NULL OR x.position > ?3)
+`
+
+type HookQueuedAgainParams struct {
+	MessageID  string
+	EndpointID string
+	After      int64
+}
+
+// Whether a message waits for an endpoint, or was queued for it behind a position.
+func (q *Queries) HookQueuedAgain(ctx context.Context, arg HookQueuedAgainParams) (bool, error) {
+	row := q.db.QueryRowContext(ctx, hookQueuedAgain, arg.MessageID, arg.EndpointID, arg.After)
+	var queued bool
+	err := row.Scan(&queued)
+	return queued, err
+}
+
 const lastDeliveredHook = `-- name: LastDeliveredHook :one
 SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = ?1 AND d.state = 'delivered' ORDER BY d.next_at DESC LIMIT 1
 `

@@ -198,6 +198,11 @@ WHERE d.position > sqlc.arg(after) AND d.position <= sqlc.arg(up_to) AND e.state
         AND (x.finished_at IS NULL OR (d.state = 'dead' AND x.state = 'delivered' AND x.position > d.position)))
 ORDER BY d.position LIMIT sqlc.arg(at_most);
 
+-- Whether a message waits for an endpoint, or was queued for it behind a position.
+-- name: HookQueuedAgain :one
+SELECT count(*) > 0 AS queued FROM hook_deliveries AS x
+WHERE x.message_id = sqlc.arg(message_id) AND x.endpoint_id = sqlc.arg(endpoint_id) AND (x.finished_at IS NULL OR x.position > sqlc.arg(after));
+
 -- name: LastHookPosition :one
 SELECT CAST(coalesce(max(position), 0) AS BIGINT) AS position FROM hook_deliveries;
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -70,15 +71,22 @@ func (h *Hooks) message(j *job) mqtt.Message {
 	return m
 }
 
-// envelope carries what MQTT 3.1.1 has no properties for. The payload is JSON where it is JSON, and text otherwise.
+// envelope carries what MQTT 3.1.1 has no properties for. The payload is JSON where it is JSON that devices can read, else text, and what is no text
+// is in base64, as another member.
 func envelope(id, reply string, payload []byte) []byte {
 	e := struct {
 		ID      string          `json:"id"`
 		Reply   string          `json:"reply,omitempty"`
-		Payload json.RawMessage `json:"payload"`
-	}{ID: id, Reply: reply, Payload: payload}
-	if !json.Valid(payload) || !utf8.Valid(payload) {
-		e.Payload, _ = json.Marshal(strings.ToValidUTF8(string(payload), "\uFFFD")) // texts always marshal
+		Payload json.RawMessage `json:"payload,omitempty"`
+		Bytes   []byte          `json:"payload_base64,omitempty"`
+	}{ID: id, Reply: reply}
+	switch {
+	case transform.IsJSON(payload):
+		e.Payload = payload
+	case utf8.Valid(payload):
+		e.Payload, _ = json.Marshal(string(payload)) // texts always marshal
+	default:
+		e.Bytes = payload
 	}
 	text, err := json.Marshal(e)
 	if err != nil {

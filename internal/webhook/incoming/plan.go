@@ -99,14 +99,14 @@ func (r *subject) input(max int64) (map[string]any, error) {
 	return map[string]any{"body": body, "headers": headers, "query": query, "path": r.Path, "method": r.Method, "source": r.Source, "id": r.ID}, nil
 }
 
-// parsed is the body: JSON as it is, a form as its first values, other text as text, and else base64.
+// parsed is the body: JSON that programs can read as it is, a form as its first values, other text as text, and else base64.
 func (r *subject) parsed(max int64) (any, error) {
 	plain, err := r.plainBody(max)
 	if err != nil {
 		return nil, err
 	}
 	kind, _, _ := mime.ParseMediaType(r.ContentType)
-	if kind == "application/x-www-form-urlencoded" && !json.Valid(plain) {
+	if kind == "application/x-www-form-urlencoded" && !transform.IsJSON(plain) {
 		if form, err := url.ParseQuery(string(plain)); err == nil {
 			first := map[string]string{}
 			for name, values := range form {
@@ -116,7 +116,7 @@ func (r *subject) parsed(max int64) (any, error) {
 		}
 	}
 	switch {
-	case json.Valid(plain) && utf8.Valid(plain):
+	case transform.IsJSON(plain):
 		return json.RawMessage(plain), nil
 	case utf8.Valid(plain):
 		return string(plain), nil
@@ -172,7 +172,7 @@ func (h *Hooks) plan(ctx context.Context, s *source, r *subject) (*plan, error) 
 			return nil, err
 		}
 		p.payload, p.Encoding, p.ContentType = payload, "", "text/plain; charset=utf-8"
-		if json.Valid(payload) {
+		if transform.IsJSON(payload) {
 			p.ContentType = "application/json"
 		}
 	}

@@ -253,21 +253,22 @@ func (o *Outbox) Replay(ctx context.Context, id string) (Delivery, error) {
 	var made string
 	added := map[string]string{}
 	err = o.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {
-		made, err = o.again(ctx, q, d.ID, added)
+		made, err = o.again(ctx, q, d.ID, math.MaxInt64, added)
 		return err
 	})
 	if err != nil {
 		return d, err
 	}
 	if made == "" {
-		return d, wire.Errorf(wire.Conflict, "Its endpoint is not there any more, or its queue is full.")
+		return d, wire.Errorf(wire.Conflict, "Its message waits for the endpoint already, the endpoint's queue is full, or it is not there any more.")
 	}
 	o.poke(added)
 	return o.Delivery(ctx, made)
 }
 
-// again queues a delivery anew, in a transaction under way; "" where there is no endpoint or no room.
-func (o *Outbox) again(ctx context.Context, q *store.Queries, id string, added map[string]string) (string, error) {
+// again queues a delivery anew, in a transaction under way; "" where there is no endpoint or no room, and where its message waits for the endpoint or
+// was queued for it behind a position: another replay that runs at the same time did that.
+func (o *Outbox) again(ctx context.Context, q *store.Queries, id string, after int64, added map[string]string) (string, error) {
 	row, err := q.GetHookDelivery(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return "", nil
@@ -276,6 +277,13 @@ func (o *Outbox) again(ctx context.Context, q *store.Queries, id string, added m
 		return "", fmt.Errorf("replay delivery: %w", err)
 	}
 	d := row.HookDelivery
+	queued, err := q.HookQueuedAgain(ctx, store.HookQueuedAgainParams{MessageID: d.MessageID, EndpointID: d.EndpointID, After: after})
+	if err != nil {
+		return "", fmt.Errorf("replay delivery: %w", err)
+	}
+	if queued {
+		return "", nil
+	}
 	m, err := q.GetHookMessage(ctx, d.MessageID)
 	if err != nil {
 		return "", fmt.Errorf("replay delivery: %w", err)
@@ -319,7 +327,7 @@ func (o *Outbox) ReplayAll(ctx context.Context, f Filter, dry bool) (count int64
 		if err != nil {
 			return count, fmt.Errorf("replay deliveries: %w", err)
 		}
-		n, err := o.replayStep(ctx, rows, seen, dry)
+		n, err := o.replayStep(ctx, rows, last, seen, dry)
 		count += n
 		if err != nil || len(rows) < replayStep {
 			return count, err
@@ -328,7 +336,8 @@ func (o *Outbox) ReplayAll(ctx context.Context, f Filter, dry bool) (count int64
 	}
 }
 
-func (o *Outbox) replayStep(ctx context.Context, rows []store.HookDeliveriesToReplayRow, seen map[[2]string]bool, dry bool) (count int64, err error) {
+// replayStep replays some that were found when the queue ended at a position.
+func (o *Outbox) replayStep(ctx context.Context, rows []store.HookDeliveriesToReplayRow, last int64, seen map[[2]string]bool, dry bool) (count int64, err error) {
 	var ids []string
 	for _, row := range rows {
 		if pair := [2]string{row.MessageID, row.EndpointID}; !seen[pair] {
@@ -342,7 +351,7 @@ func (o *Outbox) replayStep(ctx context.Context, rows []store.HookDeliveriesToRe
 	added := map[string]string{}
 	err = o.Store.WriteQuietly(ctx, func(q *store.Queries) error {
 		for _, id := range ids {
-			made, err := o.again(ctx, q, id, added)
+			made, err := o.again(ctx, q, id, last, added)
 			if err != nil {
 				return err
 			}

@@ -245,7 +245,7 @@ func (o *Outbox) finished(done *job, r outcome, ours bool) {
 	case done == nil || r.verdict == unfinished:
 		return
 	case !ours:
-		o.Log.Warn("webhooks: a delivery took longer than its lease, and somebody else has it", "delivery", done.delivery.ID)
+		o.Log.Warn("webhooks: a delivery took longer than its lease, and somebody else has it, or its endpoint was removed", "delivery", done.delivery.ID)
 	case r.verdict == arrived:
 		o.counts.delivered.Add(1)
 	case r.verdict == giveUp || r.attempt.Number >= int64(MaxAttempts):

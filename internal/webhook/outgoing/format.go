@@ -82,7 +82,7 @@ func plainData(m store.HookMessage) ([]byte, string) {
 
 func typeOf(data []byte) string {
 	switch {
-	case json.Valid(data):
+	case transform.IsJSON(data):
 		return jsonType
 	case utf8.Valid(data):
 		return "text/plain; charset=utf-8"
@@ -116,8 +116,10 @@ func (o *Outbox) structured(_ envelope, m store.HookMessage, data []byte, dataTy
 	value, encoding := payloadOf(data)
 	switch {
 	case encoding == encodingBase64:
-		event["data_base64"] = value
-	case encoding == encodingText && isJSON(dataType): // it says that it is JSON, and is not
+		if event["data_base64"] = value; isJSON(dataType) { // it says that it is JSON, and is not
+			event["datacontenttype"] = "application/octet-stream"
+		}
+	case encoding == encodingText && isJSON(dataType): // so too, or too deep
 		event["datacontenttype"], event["data"] = "text/plain; charset=utf-8", value
 	case encoding == encodingJSON && !isJSON(dataType):
 		event["data"] = quoted(string(data))

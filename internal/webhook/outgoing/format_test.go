@@ -69,6 +69,43 @@ func TestCloudEvents(t *testing.T) {
 	}
 }
 
+// What looks like JSON, or claims to be it, and is no UTF-8 comes out as the bytes that it is; JSON that is too deep for its receivers as text. The one
+// was mangled, and of the other there was no body at all.
+func TestFalseJSON(t *testing.T) {
+	t.Parallel()
+	r := stillRig(t, storetest.Dir(t))
+	deep := strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000)
+	for _, c := range []struct{ payload, contentType, encoding, standard, wantType, member string }{
+		{"{\"a\":\"\xff\"}", "", "base64", `"eyJhIjoi/yJ9"`, "application/octet-stream", "data_base64"},
+		{"{\"a\":\"\xff\"}", "application/json", "base64", `"eyJhIjoi/yJ9"`, "application/octet-stream", "data_base64"},
+		{"{\"a\":\xff", "application/json", "base64", `"eyJhIjr/"`, "application/octet-stream", "data_base64"},
+		{deep, "application/json", "text", string(quoted(deep)), "text/plain; charset=utf-8", "data"},
+		{deep, "", "text", string(quoted(deep)), "text/plain; charset=utf-8", "data"},
+	} {
+		m := ofMQTT(received("a", c.payload, c.contentType), kitchen)
+		_, body := formatted(t, r, FormatStandard, nil, m)
+		var got struct {
+			Data struct {
+				Encoding string
+				Payload  json.RawMessage
+			}
+		}
+		must(t, json.Unmarshal([]byte(body), &got))
+		if got.Data.Encoding != c.encoding || string(got.Data.Payload) != c.standard {
+			t.Errorf("%.20q of %q: %.200s", c.payload, c.contentType, body)
+		}
+		_, body = formatted(t, r, FormatEvents, nil, m)
+		members := map[string]json.RawMessage{}
+		must(t, json.Unmarshal([]byte(body), &members))
+		if string(members[c.member]) != c.standard || string(members["datacontenttype"]) != string(quoted(c.wantType)) {
+			t.Errorf("%.20q of %q as a CloudEvent: %.200s", c.payload, c.contentType, body)
+		}
+		if _, body = formatted(t, r, FormatRaw, nil, m); body != c.payload {
+			t.Errorf("raw: %.200q", body)
+		}
+	}
+}
+
 // The standard format has a payload as a value of JSON, and says how.
 func TestStandardFormat(t *testing.T) {
 	t.Parallel()

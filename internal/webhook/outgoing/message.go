@@ -12,6 +12,7 @@ import (
 	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/webhook/transform"
 )
 
 // Types of messages that are no events of the log.
@@ -141,10 +142,10 @@ const (
 	encodingBase64 = "base64"
 )
 
-// payloadOf is a payload as a value of JSON: itself where it is JSON, else a string of it where it is UTF-8, else of its base64.
+// payloadOf is a payload as a value of JSON: itself where it is JSON that receivers can read, else a string of it where it is UTF-8, else of its base64.
 func payloadOf(payload []byte) (value json.RawMessage, encoding string) {
 	switch {
-	case json.Valid(payload):
+	case transform.IsJSON(payload):
 		return payload, encodingJSON
 	case utf8.Valid(payload):
 		return quoted(string(payload)), encodingText

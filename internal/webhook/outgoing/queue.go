@@ -153,6 +153,9 @@ func (o *Outbox) finish(ctx context.Context, q *store.Queries, j *job, r outcome
 		return n > 0, err
 	}
 	row, err := q.HookEndpointState(ctx, j.delivery.EndpointID)
+	if errors.Is(err, store.ErrNotFound) { // removed, and swept with all that it had
+		return false, nil
+	}
 	if err != nil {
 		return false, fmt.Errorf("finish delivery: %w", err)
 	}

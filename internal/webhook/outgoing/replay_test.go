@@ -1,0 +1,59 @@
+package outgoing
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/wire"
+)
+
+// Two replays that run at the same time have both found the same deliveries: what the one has queued the other leaves, also where it was delivered
+// meanwhile. Both queued everything.
+func TestReplaysAtOnceDoubleNothing(t *testing.T) {
+	t.Parallel()
+	const n = 3
+	r, to := newRig(t), newReceiver(t, nil)
+	e := r.endpoint(to.URL, func(s *Spec) { s.Topics = &[]string{"#"} })
+	for range n {
+		r.publish(message("t", "x"))
+	}
+	r.settled(StateDelivered, n)
+	f, err := r.resolve(t.Context(), Filter{})
+	must(t, err)
+	last, err := r.Store.Read().LastHookPosition(t.Context())
+	must(t, err)
+	rows, err := r.Store.Read().HookDeliveriesToReplay(t.Context(), store.HookDeliveriesToReplayParams{UpTo: last, Until: f.until, DeviceID: &f.device, AtMost: replayStep})
+	must(t, err)
+	for turn, want := range []int64{n, 0} {
+		got, err := r.replayStep(t.Context(), rows, last, map[[2]string]bool{}, false)
+		if got != want || err != nil {
+			t.Errorf("replay %d: %d, %v", turn+1, got, err)
+		}
+		r.settled(StateDelivered, 2*n)
+	}
+	if all := r.all(Filter{}); len(all) != 2*n {
+		t.Errorf("%d deliveries", len(all))
+	}
+
+	_, err = r.Change(t.Context(), somebody, e.ID, Spec{State: ptr(StatePaused)})
+	must(t, err)
+	var replays sync.WaitGroup
+	var sum atomic.Int64
+	for range 4 {
+		replays.Go(func() {
+			count, err := r.ReplayAll(t.Context(), Filter{Endpoint: e.ID}, false)
+			if sum.Add(count); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	replays.Wait()
+	if waits := r.all(Filter{State: StateWaiting}); sum.Load() != n || len(waits) != n {
+		t.Errorf("%d were replayed, and %d wait", sum.Load(), len(waits))
+	}
+	if _, err := r.Replay(t.Context(), r.all(Filter{State: StateDelivered})[0].ID); wire.CodeOf(err) != wire.Conflict {
+		t.Errorf("one whose message waits: %v", err)
+	}
+}
