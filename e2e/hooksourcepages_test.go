@@ -311,7 +311,8 @@ func (p *sourcePages) senders() {
 // verification is changed to another kind, with what its sender needs then; within a kind, where the secret stays; and to none.
 func (p *sourcePages) verification() {
 	send := func(path, token string) string {
-		return p.shell("curl -i -d '{}' -H 'Authorization: Bearer " + token + "' " + hubURL + path)
+		body := `{"project": {"path_with_namespace": "ada/garage"}, "object_kind": "push"}` // as the source's topic needs it still
+		return p.shell("curl -sSi --json '" + body + "' -H 'Authorization: Bearer " + token + "' " + hubURL + path)
 	}
 	p.open(sourcesURL + "/gitlab")
 	p.click("[data-testid=hook-verify]")
