@@ -47,6 +47,7 @@ func TestHookSourcePages(t *testing.T) {
 		{"command", (*sourcePages).command},
 		{"the sender's own secret", (*sourcePages).stripe},
 		{"every other sender", (*sourcePages).senders},
+		{"verification", (*sourcePages).verification},
 		{"keyboard alone", (*sourcePages).keyboard},
 		{"edit, switch off, remove", (*sourcePages).changes},
 	} {
@@ -307,6 +308,78 @@ func (p *sourcePages) senders() {
 	}
 }
 
+// verification is changed to another kind, with what its sender needs then; within a kind, where the secret stays; and to none.
+func (p *sourcePages) verification() {
+	send := func(path, token string) string {
+		body := `{"project": {"path_with_namespace": "ada/garage"}, "object_kind": "push"}` // as the source's topic needs it still
+		return p.shell("curl -sSi --json '" + body + "' -H 'Authorization: Bearer " + token + "' " + hubURL + path)
+	}
+	p.open(sourcesURL + "/gitlab")
+	p.click("[data-testid=hook-verify]")
+	p.wait("[data-testid=hook-verification]", "The secret token stays")
+	p.wait("[data-testid=hook-sender-gitlab]:focus", "")
+	p.click("[data-testid=hook-sender-hmac]")
+	p.fill("#hook-header", "X Signature")
+	p.click("[data-testid=hook-verification-save]")
+	p.wait("#hook-header-error", "Which header")
+	p.wait("#hook-header:focus", "")
+	p.inspectEverySize("sources-verification")
+	p.click("[data-testid=hook-sender-bearer]")
+	p.wait("[data-testid=hook-verification-warning]", "refused")
+	p.fill("#hook-source-secret", "short")
+	p.click("[data-testid=hook-verification-save]")
+	p.wait("#hook-source-secret-error", "8 to 1,024 bytes")
+	p.wait("#hook-source-secret:focus", "")
+	p.becomes("document.querySelector('#hook-source-secret').value", "short")
+	p.fill("#hook-source-secret", "")
+	p.click("[data-testid=hook-verification-save]")
+	p.wait("[data-testid=hook-verification-done]", "curl, scripts")
+	token := strings.TrimSpace(p.text("[data-testid=hook-source-secret] code"))
+	p.inspectEverySize("sources-verified")
+	if out := send("/hook/gitlab", token); !strings.Contains(out, " 202 ") {
+		p.t.Errorf("with the new token: %s", out)
+	}
+	if out := send("/hook/gitlab", "another one"); !strings.Contains(out, " 401 ") {
+		p.t.Errorf("with another token: %s", out)
+	}
+	p.click("[data-testid=hook-verification-close]")
+	p.wait("#hook-verify:focus", "")
+
+	before := p.source("hook")
+	p.open(sourcesURL + "/hook?verify=1")
+	p.do("choose", ask{"on": "#hook-algorithm", "value": "sha512"}, nil)
+	p.click("[data-testid=hook-verification-save]")
+	p.wait("#hook-verify:focus", "")
+	if after := p.source("hook"); after.Verify.Algorithm != "sha512" || fmt.Sprint(after.Secrets) != fmt.Sprint(before.Secrets) {
+		p.t.Errorf("another algorithm made %+v of %+v", after, before)
+	}
+	p.click("[data-testid=hook-verify]")
+	p.click("[data-testid=hook-sender-none]")
+	p.wait("[data-testid=hook-verification-warning]", "404")
+	p.click("[data-testid=hook-verification-save]")
+	p.wait("[data-testid=hook-verification-done]", "another one now")
+	address := strings.TrimPrefix(strings.TrimSpace(p.text("[data-testid=hook-url] code")), hubURL)
+	for path, want := range map[string]string{address: " 202 ", "/hook/hook": " 404 "} {
+		if out := send(path, ""); !strings.Contains(out, want) {
+			p.t.Errorf("%s, without verification: %s", path, out)
+		}
+	}
+}
+
+// verified is what the API says of a source's verification.
+type verified struct {
+	Verify struct {
+		Kind, Algorithm string
+	}
+	Secrets []struct{ ID, Hint string }
+}
+
+func (p *sourcePages) source(ref string) (s verified) {
+	p.t.Helper()
+	p.mustCall("GET", "/api/v1/hooks/sources/"+ref, nil, &s)
+	return s
+}
+
 // keyboard reaches a request without a pointer; whatever has the focus shows it.
 func (p *sourcePages) keyboard() {
 	p.open(sourcesURL)
@@ -334,9 +407,16 @@ func (p *sourcePages) changes() {
 	p.fill("#hook-topic", "github/#")
 	p.click("[data-testid=hook-save]")
 	p.wait("#hook-topic:focus", "")
+	p.mustCall("PATCH", "/api/v1/hooks/sources/github", ask{"rate": 7, "name": "Pushes of all"}, nil) // by somebody else, meanwhile
+	p.wait("[data-testid=hook-source-name]", "Pushes of all")
 	p.fill("#hook-topic", "github/pushes")
 	p.click("[data-testid=hook-save]")
-	p.wait("[data-testid=hook-source-name]", "Pushes")
+	p.becomes("document.querySelector('[data-testid=hook-source-name]').textContent", "Pushes")
+	p.wait("#hook-edit:focus", "")
+	var kept struct{ Rate float64 }
+	if p.mustCall("GET", "/api/v1/hooks/sources/github", nil, &kept); kept.Rate != 7 {
+		p.t.Errorf("the form undid somebody else's rate: it is %v", kept.Rate)
+	}
 	p.click("[data-testid=hook-source-pause]")
 	p.wait("[data-testid=hook-source-off]", "404")
 	p.inspectBoth("sources-off")

@@ -37,18 +37,18 @@ describe('errors', () => {
 });
 
 describe('changes', () => {
-  test('none where nothing was typed', () => expect(changesOf(endpoint, draftOf(endpoint))).toEqual({}));
+  test('none where nothing was typed', () => expect(changesOf(draftOf(endpoint), draftOf(endpoint))).toEqual({}));
 
   // A masked header is part of the map that goes back: the hub keeps the value that it knows.
   test('only what differs', () => {
     const draft = { ...draftOf(endpoint), rate: '2', headers: [{ name: 'Authorization', value: '***' }, { name: 'X-Room', value: 'cellar' }], topics: 'home/#\n\n' };
-    expect(changesOf(endpoint, draft)).toEqual({ rate: 2, headers: { Authorization: '***', 'X-Room': 'cellar' } });
+    expect(changesOf(draftOf(endpoint), draft)).toEqual({ rate: 2, headers: { Authorization: '***', 'X-Room': 'cellar' } });
   });
 
   test('a transform comes and goes', () => {
     const withOne = { ...endpoint, transform: { kind: 'jq' as const, text: '.data' } };
-    expect(changesOf(endpoint, { ...draftOf(endpoint), kind: 'jq', program: '.data' })).toEqual({ transform: { kind: 'jq', text: '.data' } });
-    expect(changesOf(withOne, { ...draftOf(withOne), kind: '' })).toEqual({ no_transform: true });
+    expect(changesOf(draftOf(endpoint), { ...draftOf(endpoint), kind: 'jq', program: '.data' })).toEqual({ transform: { kind: 'jq', text: '.data' } });
+    expect(changesOf(draftOf(withOne), { ...draftOf(withOne), kind: '' })).toEqual({ no_transform: true });
   });
 });
 

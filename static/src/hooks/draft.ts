@@ -119,9 +119,8 @@ export function requestOf(draft: Draft): HookEndpointRequest {
   };
 }
 
-/** Only what differs, so that two people who change different things do not undo each other's. */
-export function changesOf(endpoint: HookEndpoint, draft: Draft): HookEndpointChange {
-  const before = draftOf(endpoint);
+/** Only what a person changed: `before` is what the form began with, so that two people who change different things do not undo each other's. */
+export function changesOf(before: Draft, draft: Draft): HookEndpointChange {
   const was: Record<string, unknown> = { ...common(before), name: before.name };
   const is = { ...common(draft), name: draft.name.trim() || before.name };
   const changes: HookEndpointChange = Object.fromEntries(Object.entries(is).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(was[name])));

@@ -1,25 +1,14 @@
 // The form of a source: what a person typed, what is wrong with it, and the request that it makes.
 
-import type { HookAction, HookSource, HookSourceChange, HookSourceRequest, HookTransform, HookVerification } from '../api';
+import type { HookAction, HookSource, HookSourceChange, HookSourceRequest, HookTransform } from '../api';
 import { senderOf, type Kind } from './senders';
+import { isHeader, newVerification, numberError, verificationDraftOf, verifyOf, type VerificationDraft, type VerificationField } from './verification';
 
 export type Method = HookSource['methods'][number];
 
-export interface SourceDraft {
-  kind: Kind;
+export interface SourceDraft extends VerificationDraft {
   slug: string;
   name: string;
-  secret: string;
-  username: string;
-  header: string;
-  prefix: string;
-  encoding: 'hex' | 'base64';
-  algorithm: 'sha256' | 'sha1' | 'sha512';
-  signed: string;
-  timestampHeader: string;
-  idHeader: string;
-  /** In seconds. */
-  tolerance: string;
   does: HookAction['kind'];
   topic: string;
   topicPrefix: string;
@@ -44,13 +33,12 @@ export interface SourceDraft {
 }
 
 export type SourceField =
-  | 'slug' | 'name' | 'secret' | 'username' | 'header' | 'signed' | 'tolerance' | 'topic' | 'topic_prefix' | 'device' | 'command' | 'transform' | 'methods' | 'max_bytes' | 'rate' | 'burst' | 'dedupe';
+  | VerificationField | 'slug' | 'name' | 'topic' | 'topic_prefix' | 'device' | 'command' | 'transform' | 'methods' | 'max_bytes' | 'rate' | 'burst' | 'dedupe';
 export type SourceErrors = Partial<Record<SourceField, string>>;
 
 const blank: SourceDraft = {
-  kind: 'bearer', slug: '', name: '', secret: '', username: 'hook', header: 'X-Signature', prefix: '', encoding: 'hex', algorithm: 'sha256', signed: '{body}',
-  timestampHeader: '', idHeader: '', tolerance: '300', does: 'publish', topic: '', topicPrefix: '', qos: '1', retain: false, correlation: 'v5', device: '', command: '',
-  arguments: {}, shape: '', program: '', methods: ['POST'], kilobytes: '1024', rate: '20', burst: '50', dedupeHeader: '', dedupeHours: '24', expires: '3600',
+  ...newVerification('bearer'), slug: '', name: '', does: 'publish', topic: '', topicPrefix: '', qos: '1', retain: false, correlation: 'v5', device: '', command: '', arguments: {},
+  shape: '', program: '', methods: ['POST'], kilobytes: '1024', rate: '20', burst: '50', dedupeHeader: '', dedupeHours: '24', expires: '3600',
   offline: 'refuse',
 };
 
@@ -61,9 +49,7 @@ export function newSourceDraft(kind: Kind, slug: string): SourceDraft {
 export function sourceDraftOf(source: HookSource): SourceDraft {
   const { verify, action, dedupe, transform } = source;
   return {
-    ...blank, kind: verify.kind, slug: source.slug, name: source.name, username: verify.username ?? blank.username, header: verify.header ?? blank.header,
-    prefix: verify.prefix ?? '', encoding: verify.encoding ?? 'hex', algorithm: verify.algorithm ?? 'sha256', signed: verify.signed ?? '{body}',
-    timestampHeader: verify.timestamp_header ?? '', idHeader: verify.id_header ?? '', tolerance: String(verify.tolerance_seconds ?? 300),
+    ...blank, ...verificationDraftOf(verify), slug: source.slug, name: source.name,
     does: action.kind, topic: action.topic ?? '', topicPrefix: action.topic_prefix ?? '', qos: String(action.qos ?? 1), retain: action.retain ?? false,
     correlation: action.correlation ?? 'v5', device: action.device ?? '', command: action.command ?? '', arguments: { ...action.arguments },
     shape: transform?.kind ?? '', program: transform?.text ?? '', methods: [...source.methods], kilobytes: String(source.max_bytes / 1024), rate: String(source.rate),
@@ -71,15 +57,12 @@ export function sourceDraftOf(source: HookSource): SourceDraft {
   };
 }
 
-/** What keeps the form from being sent; the hub finds the rest. */
+/** What keeps the form from being sent, beside the verification; the hub finds the rest. */
 export function sourceErrors(draft: SourceDraft): SourceErrors {
   const errors: SourceErrors = {};
   const add = (field: SourceField, text: string) => text && (errors[field] ??= text);
   if (draft.kind !== 'none' && draft.slug && !isSlug(draft.slug)) add('slug', 'At most 63 of a–z, 0–9 and dash, no dash first or last; not “requests”.');
   if (new TextEncoder().encode(draft.name).length > 100) add('name', 'At most 100 bytes.');
-  if (draft.kind === 'basic' && !/^[^:\r\n]{1,100}$/.test(draft.username)) add('username', 'A name without a colon.');
-  if (draft.kind === 'hmac') hmacErrors(draft, add);
-  if (isTimed(draft)) add('tolerance', numberError(draft.tolerance, 1, 3600, true));
   if (draft.does === 'publish') {
     add('topic', topicError(draft.topic, draft.topicPrefix));
     if (draft.topicPrefix && topicFault(draft.topicPrefix)) add('topic_prefix', topicFault(draft.topicPrefix));
@@ -98,27 +81,7 @@ export function sourceErrors(draft: SourceDraft): SourceErrors {
   return errors;
 }
 
-function hmacErrors(draft: SourceDraft, add: (field: SourceField, text: string) => void): void {
-  if (!isHeader(draft.header)) add('header', 'Which header carries the signature? As X-Signature');
-  if (draft.signed.split('{body}').length !== 2) add('signed', 'What is signed has {body} in it, once.');
-  if (draft.signed.includes('{timestamp}') !== !!draft.timestampHeader) add('signed', '{timestamp} and the header with the time belong together.');
-  if (draft.signed.includes('{id}') !== !!draft.idHeader) add('signed', '{id} and the header with the id belong together.');
-  for (const name of [draft.timestampHeader, draft.idHeader]) if (name && !isHeader(name)) add('signed', `“${name}” is no name of a header.`);
-}
-
 const isSlug = (text: string) => /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(text) && text !== 'requests';
-const isHeader = (text: string) => /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$/.test(text);
-
-/** Whether requests carry a time that is verified with them. */
-export function isTimed({ kind, timestampHeader }: Pick<SourceDraft, 'kind' | 'timestampHeader'>): boolean {
-  return kind === 'standard-webhooks' || kind === 'stripe' || kind === 'slack' || (kind === 'hmac' && timestampHeader !== '');
-}
-
-function numberError(text: string, least: number, most: number, whole = false): string {
-  const value = Number(text);
-  const fits = text.trim() !== '' && value >= least && value <= most && (!whole || Number.isInteger(value));
-  return fits ? '' : `${whole ? 'A whole number' : 'A number'} from ${least} to ${most}.`;
-}
 
 export const isTemplate = (text: string) => text.includes('{{');
 
@@ -148,16 +111,6 @@ export function frontOf(topic: string, prefix: string): string {
   return prefix ? `${prefix.replace(/\/$/, '')}/` : topic.split('{{', 1)[0]!;
 }
 
-function verifyOf(draft: SourceDraft): HookVerification {
-  const timed = isTimed(draft) && { tolerance_seconds: Number(draft.tolerance) };
-  if (draft.kind === 'basic') return { kind: draft.kind, username: draft.username };
-  if (draft.kind !== 'hmac') return { kind: draft.kind, ...timed };
-  return {
-    kind: draft.kind, header: draft.header.trim(), encoding: draft.encoding, algorithm: draft.algorithm, signed: draft.signed, ...timed, ...(draft.prefix && { prefix: draft.prefix }),
-    ...(draft.timestampHeader && { timestamp_header: draft.timestampHeader.trim() }), ...(draft.idHeader && { id_header: draft.idHeader.trim() }),
-  };
-}
-
 function actionOf(draft: SourceDraft): HookAction {
   if (draft.does === 'store') return { kind: 'store' };
   if (draft.does === 'command') {
@@ -176,7 +129,7 @@ export function shapeOf({ shape, program, does }: Pick<SourceDraft, 'shape' | 'p
 /** The part that a new source and a changed one have in common. */
 function common(draft: SourceDraft) {
   return {
-    verify: verifyOf(draft), methods: draft.methods, max_bytes: Math.round(Number(draft.kilobytes) * 1024), rate: Number(draft.rate), burst: Number(draft.burst),
+    methods: draft.methods, max_bytes: Math.round(Number(draft.kilobytes) * 1024), rate: Number(draft.rate), burst: Number(draft.burst),
     dedupe: { hours: Number(draft.dedupeHours), ...(draft.dedupeHeader.trim() && { header: draft.dedupeHeader.trim() }) },
     expires_seconds: Number(draft.expires), offline: draft.offline, action: actionOf(draft),
   } as const;
@@ -185,14 +138,16 @@ function common(draft: SourceDraft) {
 export function sourceRequestOf(draft: SourceDraft): HookSourceRequest {
   const transform = shapeOf(draft);
   return {
-    ...(common(draft) as Omit<HookSourceRequest, 'slug'>), ...(draft.kind !== 'none' && draft.slug.trim() && { slug: draft.slug.trim() }),
+    verify: verifyOf(draft), ...(common(draft) as Pick<HookSourceRequest, 'action'>), ...(draft.kind !== 'none' && draft.slug.trim() && { slug: draft.slug.trim() }),
     ...(draft.name.trim() && { name: draft.name.trim() }), ...(draft.kind !== 'none' && draft.secret.trim() && { secret: draft.secret.trim() }), ...(transform && { transform }),
   };
 }
 
-/** Only what differs, so that two people who change different things do not undo each other's. */
-export function sourceChangesOf(source: HookSource, draft: SourceDraft): HookSourceChange {
-  const before = sourceDraftOf(source);
+/**
+ * Only what a person changed: `before` is what the form began with, so that two people who change different things do not undo each
+ * other's. The verification is changed by itself.
+ */
+export function sourceChangesOf(before: SourceDraft, draft: SourceDraft): HookSourceChange {
   const was: Record<string, unknown> = { ...common(before), name: before.name };
   const is = { ...common(draft), name: draft.name.trim() || before.name };
   const changes: HookSourceChange = Object.fromEntries(Object.entries(is).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(was[name])));
