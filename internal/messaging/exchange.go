@@ -35,6 +35,7 @@ type Exchange struct {
 	last    *lastValues
 	devices *deviceBrokers
 
+	opened  chan struct{} // closed when Run has let in for the first time
 	mu      sync.Mutex
 	life    context.Context // of what Accept serves; nil before Run and after
 	taps    int
@@ -44,7 +45,7 @@ type Exchange struct {
 
 // NewExchange makes an Exchange. Run serves it.
 func NewExchange(o ExchangeOptions) *Exchange {
-	e := &Exchange{ExchangeOptions: o, last: newLastValues(), tapsBy: map[string]int{}}
+	e := &Exchange{ExchangeOptions: o, last: newLastValues(), tapsBy: map[string]int{}, opened: make(chan struct{})}
 	e.devices = &deviceBrokers{exchange: e, open: map[deviceTap]*deviceBroker{}}
 	return e
 }
@@ -84,6 +85,7 @@ func (e *Exchange) open(life context.Context) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.life = life
+	close(e.opened)
 }
 
 // shut lets nobody begin any more.
@@ -152,9 +154,14 @@ func (e *Exchange) serve(ctx context.Context, conn net.Conn, door Door) {
 // acceptPause is how long Listen waits when the system has no descriptors left.
 const acceptPause = 100 * time.Millisecond
 
-// Listen serves raw TCP until ctx ends. It outlives running out of file descriptors.
+// Listen serves raw TCP until ctx ends. Who comes before Run lets anybody in waits for that. It outlives running out of file descriptors.
 func (e *Exchange) Listen(ctx context.Context, l net.Listener) error {
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	select {
+	case <-e.opened:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	for {
 		conn, err := l.Accept()
 		switch {

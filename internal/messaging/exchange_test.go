@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -266,7 +267,18 @@ func within(t *testing.T, is func() bool) {
 	}
 }
 
-// Doors end with Run: it returns when what they let in is gone, and later comers are turned away.
+// announcing says when the first connection is waited for.
+type announcing struct {
+	net.Listener
+	begins func()
+}
+
+func (l *announcing) Accept() (net.Conn, error) {
+	l.begins()
+	return l.Listener.Accept()
+}
+
+// Doors end with Run: it returns when what they let in is gone, and later comers are turned away. Who came a moment before it waits.
 func TestDoorsEndWithRun(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -276,12 +288,17 @@ func TestDoorsEndWithRun(t *testing.T) {
 	r.must(err)
 	ctx, cancel := context.WithCancel(t.Context())
 	running, listening, carried := make(chan error, 1), make(chan error, 1), make(chan error, 1)
-	go func() { running <- e.Run(ctx) }()
-	within(t, func() bool { e.mu.Lock(); defer e.mu.Unlock(); return e.life != nil })
-	go func() { listening <- e.Listen(ctx, l) }()
+	accepting := make(chan struct{})
+	go func() { listening <- e.Listen(ctx, &announcing{l, sync.OnceFunc(func() { close(accepting) })}) }()
 	conn, err := net.Dial("tcp", l.Addr().String())
 	r.must(err)
 	defer conn.Close()
+	select {
+	case <-accepting:
+		t.Fatal("somebody is let in before Run")
+	case <-time.After(10 * time.Millisecond): // no more than a chance to be wrong
+	}
+	go func() { running <- e.Run(ctx) }()
 	if door := <-m.served; door.Name != "tcp" || door.Address != "127.0.0.1" || door.By != nil {
 		t.Errorf("%+v", door)
 	}
