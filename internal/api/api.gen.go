@@ -1562,7 +1562,7 @@ type HookAction struct {
 	// Command command: its name in the device's agent.toml
 	Command *string `json:"command,omitempty"`
 
-	// Correlation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload} for MQTT 3.1.1, or devices/NAME/replies/ID
+	// Correlation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload or payload_base64} for MQTT 3.1.1, or devices/NAME/replies/ID
 	Correlation *HookActionCorrelation `json:"correlation,omitempty"`
 
 	// Device command: id or name. publish with `wait`: whose state decides offline; found in the topic where absent
@@ -1580,7 +1580,7 @@ type HookAction struct {
 	TopicPrefix *string `json:"topic_prefix,omitempty"`
 }
 
-// HookActionCorrelation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload} for MQTT 3.1.1, or devices/NAME/replies/ID
+// HookActionCorrelation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload or payload_base64} for MQTT 3.1.1, or devices/NAME/replies/ID
 type HookActionCorrelation string
 
 // HookActionKind store: keep it for `adit hook listen`, the page and events
@@ -1628,7 +1628,7 @@ type HookDedupe struct {
 	// Header Whose value tells repeats; where absent, webhook-id, X-GitHub-Delivery, X-Gitlab-Event-UUID, X-Shopify-Webhook-Id, ce-id or Idempotency-Key, whichever comes
 	Header *string `json:"header,omitempty"`
 
-	// Hours 24 at first; 0 takes repeats
+	// Hours 24 at first; 0 takes repeats, but what is signed with a time only once
 	Hours *int `json:"hours,omitempty"`
 }
 
@@ -3531,7 +3531,7 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/cancel (the `CancelHookDelivery` operationId).
 	CancelHookDelivery(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ReplayHookDelivery Deliver it again, as a new delivery of the same message (admin)
+	// ReplayHookDelivery Deliver it again, as a new delivery of the same message; 409 while that message waits for the endpoint (admin)
 	//
 	// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/replay (the `ReplayHookDelivery` operationId).
 	ReplayHookDelivery(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -4707,7 +4707,7 @@ func (c *Client) CancelHookDelivery(ctx context.Context, hookDelivery HookDelive
 	return c.Client.Do(req)
 }
 
-// ReplayHookDelivery Deliver it again, as a new delivery of the same message (admin)
+// ReplayHookDelivery Deliver it again, as a new delivery of the same message; 409 while that message waits for the endpoint (admin)
 //
 // Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/replay (the `ReplayHookDelivery` operationId).
 func (c *Client) ReplayHookDelivery(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -10353,7 +10353,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/cancel (the `CancelHookDelivery` operationId).
 	CancelHookDeliveryWithResponse(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*CancelHookDeliveryResponse, error)
 
-	// ReplayHookDeliveryWithResponse Deliver it again, as a new delivery of the same message (admin)
+	// ReplayHookDeliveryWithResponse Deliver it again, as a new delivery of the same message; 409 while that message waits for the endpoint (admin)
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -15996,7 +15996,7 @@ func (c *ClientWithResponses) CancelHookDeliveryWithResponse(ctx context.Context
 	return ParseCancelHookDeliveryResponse(rsp)
 }
 
-// ReplayHookDeliveryWithResponse Deliver it again, as a new delivery of the same message (admin)
+// ReplayHookDeliveryWithResponse Deliver it again, as a new delivery of the same message; 409 while that message waits for the endpoint (admin)
 //
 // Returns a wrapper object for the known response body format(s).
 //
