@@ -77,3 +77,29 @@ func TestOddIDsTellRepeats(t *testing.T) {
 		}
 	}
 }
+
+// A request that is done again has passed as many hubs as before: without that a circle would not end.
+func TestReplayKeepsHops(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, storetest.Dir(t))
+	s := b.publishing(nil)
+	b.run()
+	if _, err := b.send(s, "x", HeaderHops, "3"); err != nil {
+		t.Fatal(err)
+	}
+	for _, turn := range []string{"at first", "again", "a third time"} {
+		hops := ""
+		for _, u := range b.message().UserProperties {
+			if u.Name == HeaderHops {
+				hops = u.Value
+			}
+		}
+		if hops != "3" {
+			t.Errorf("%s: %q hops", turn, hops)
+		}
+		b.until("it is done", func() bool { return b.only().State == stateDone })
+		if _, err := b.Replay(t.Context(), b.only().ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

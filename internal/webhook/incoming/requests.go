@@ -200,6 +200,7 @@ func (h *Hooks) Replay(ctx context.Context, id string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
+	p.Hops = hopsIn(row)
 	change := store.ReplayHookRequestParams{ID: id, NextAt: h.millis(), Topic: p.topic, DeviceID: p.device, Plan: p.text(), Payload: p.payload}
 	if s.ExpiresSeconds > 0 {
 		change.ExpiresAt = new(store.Millis(h.Now().Add(time.Duration(s.ExpiresSeconds) * time.Second)))
@@ -221,6 +222,13 @@ func (h *Hooks) Replay(ctx context.Context, id string) (Entry, error) {
 	h.rouse()
 	d, err := h.Request(ctx, id)
 	return d.Entry, err
+}
+
+// hopsIn is how many hubs a kept request had passed.
+func hopsIn(row store.HookRequest) int {
+	var was plan
+	_ = json.Unmarshal([]byte(row.Plan), &was) // the hub's own
+	return was.Hops
 }
 
 // subjectOf is a kept request as transforms see it.
