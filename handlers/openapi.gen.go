@@ -3331,7 +3331,7 @@ type ServerInterface interface {
 	// RotateHookEndpoint A new secret; both sign until the old one ends (admin)
 	// (POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate)
 	RotateHookEndpoint(ctx echo.Context, hookEndpoint HookEndpointPath) error
-	// TestHookEndpoint Deliver an event of type hook.test, past filters and order (admin)
+	// TestHookEndpoint Deliver a message of type hook.test to this endpoint alone, past filters and order (admin)
 	// (POST /api/v1/hooks/endpoints/{hook_endpoint}/test)
 	TestHookEndpoint(ctx echo.Context, hookEndpoint HookEndpointPath) error
 	// ListHookRequests Requests that sources received, newest first (admin)
@@ -8761,7 +8761,7 @@ type StrictServerInterface interface {
 	// RotateHookEndpoint A new secret; both sign until the old one ends (admin)
 	// (POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate)
 	RotateHookEndpoint(ctx context.Context, request RotateHookEndpointRequestObject) (RotateHookEndpointResponseObject, error)
-	// TestHookEndpoint Deliver an event of type hook.test, past filters and order (admin)
+	// TestHookEndpoint Deliver a message of type hook.test to this endpoint alone, past filters and order (admin)
 	// (POST /api/v1/hooks/endpoints/{hook_endpoint}/test)
 	TestHookEndpoint(ctx context.Context, request TestHookEndpointRequestObject) (TestHookEndpointResponseObject, error)
 	// ListHookRequests Requests that sources received, newest first (admin)

@@ -3598,7 +3598,7 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate (the `RotateHookEndpoint` operationId).
 	RotateHookEndpoint(ctx context.Context, hookEndpoint HookEndpointPath, body RotateHookEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// TestHookEndpoint Deliver an event of type hook.test, past filters and order (admin)
+	// TestHookEndpoint Deliver a message of type hook.test to this endpoint alone, past filters and order (admin)
 	//
 	// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/test (the `TestHookEndpoint` operationId).
 	TestHookEndpoint(ctx context.Context, hookEndpoint HookEndpointPath, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -4884,7 +4884,7 @@ func (c *Client) RotateHookEndpoint(ctx context.Context, hookEndpoint HookEndpoi
 	return c.Client.Do(req)
 }
 
-// TestHookEndpoint Deliver an event of type hook.test, past filters and order (admin)
+// TestHookEndpoint Deliver a message of type hook.test to this endpoint alone, past filters and order (admin)
 //
 // Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/test (the `TestHookEndpoint` operationId).
 func (c *Client) TestHookEndpoint(ctx context.Context, hookEndpoint HookEndpointPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -10430,7 +10430,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate (the `RotateHookEndpoint` operationId).
 	RotateHookEndpointWithResponse(ctx context.Context, hookEndpoint HookEndpointPath, body RotateHookEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateHookEndpointResponse, error)
 
-	// TestHookEndpointWithResponse Deliver an event of type hook.test, past filters and order (admin)
+	// TestHookEndpointWithResponse Deliver a message of type hook.test to this endpoint alone, past filters and order (admin)
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -16139,7 +16139,7 @@ func (c *ClientWithResponses) RotateHookEndpointWithResponse(ctx context.Context
 	return ParseRotateHookEndpointResponse(rsp)
 }
 
-// TestHookEndpointWithResponse Deliver an event of type hook.test, past filters and order (admin)
+// TestHookEndpointWithResponse Deliver a message of type hook.test to this endpoint alone, past filters and order (admin)
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -73,7 +73,7 @@ const (
 	HookSourceAdded      = "hook.source_added"
 	HookSourceChanged    = "hook.source_changed"
 	HookSourceRemoved    = "hook.source_removed"
-	HookTest             = "hook.test"
+	HookTest             = "hook.test" // sent to one endpoint, and not in the log
 )
 
 // Type is a type of event and the names of the members that its data may have.
@@ -82,7 +82,7 @@ type Type struct {
 	Data []string
 }
 
-// Types is the catalogue: every type that a hub writes. docs/events.md says what each is for. Long because it is a table.
+// Types is the catalogue: every type that a hub writes or sends. docs/events.md says what each is for. Long because it is a table.
 func Types() []Type {
 	t := func(name, members string) Type { return Type{Name: name, Data: strings.Fields(members)} }
 	return []Type{
@@ -150,7 +150,7 @@ func Types() []Type {
 		t(HookSourceAdded, "source"),
 		t(HookSourceChanged, "source"),
 		t(HookSourceRemoved, "source"),
-		t(HookTest, "endpoint"),
+		t(HookTest, "endpoint by message"),
 	}
 }
 

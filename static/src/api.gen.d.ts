@@ -1049,7 +1049,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Deliver an event of type hook.test, past filters and order (admin) */
+        /** Deliver a message of type hook.test to this endpoint alone, past filters and order (admin) */
         post: operations["testHookEndpoint"];
         delete?: never;
         options?: never;
