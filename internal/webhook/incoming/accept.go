@@ -214,11 +214,11 @@ func (v *visit) asFirst(ctx context.Context, id string) (Answer, error) {
 		return Answer{}, fmt.Errorf("find repeat: %w", err)
 	case row.State == stateFailed:
 		_, err = v.Replay(ctx, id)
-		if errors.Is(err, errWaits) || errors.Is(err, errOnlyKept) { // another repeat was faster, or there is nothing to do any more
-			err = nil
+		if err != nil && !errors.Is(err, errWaits) && !errors.Is(err, errOnlyKept) { // another repeat was faster, or there is nothing to do any more
+			return v.accepted(id), err
 		}
-		return v.accepted(id), err
-	case v.wait > 0:
+	}
+	if v.wait > 0 {
 		return v.join(ctx, id)
 	}
 	return v.accepted(id), nil

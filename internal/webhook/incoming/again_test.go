@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aditdev/adit/internal/storetest"
@@ -153,5 +154,37 @@ func TestRepeatJoinsCommand(t *testing.T) {
 	close(device.let)
 	if got := <-waits; got.err != nil || got.Status != http.StatusOK || got.Header[HeaderDuplicate] != "true" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// refusing refuses the first command, and runs the others.
+type refusing struct {
+	patient
+	runs *atomic.Int64
+}
+
+func (r refusing) Run(ctx context.Context, id string, run wire.Run) (wire.RunResult, error) {
+	if r.runs.Add(1) == 1 {
+		return wire.RunResult{}, wire.Errorf(wire.Conflict, "no")
+	}
+	return r.patient.Run(ctx, id, run)
+}
+
+// A command that failed is run again for a repeat, whose sender gets its answer where it waits.
+func TestRepeatOfFailedCommandIsAnswered(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, storetest.Dir(t))
+	device := refusing{patient{let: make(chan struct{})}, &atomic.Int64{}}
+	close(device.let)
+	b.Devices = device
+	s := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionCommand, Device: "kitchen", Command: "door"} })
+	b.run()
+	if _, err := b.send(s, "x", "Idempotency-Key", "k"); err != nil {
+		t.Fatal(err)
+	}
+	b.until("it has failed", func() bool { return b.only().State == stateFailed })
+	a, err := b.ask(context.Background(), s, "wait=30s", "x", "Idempotency-Key", "k")
+	if err != nil || a.Status != http.StatusOK || a.Header[HeaderDuplicate] != "true" {
+		t.Errorf("%+v, %v", a, err)
 	}
 }
