@@ -192,10 +192,12 @@ func TestWhatPeopleDecideIsLogged(t *testing.T) {
 	r.call("admin", "POST", v1("hooks/deliveries/%s/try", d.ID), nil, 200, nil)
 	failed(2)
 	r.call("admin", "POST", v1("hooks/deliveries/%s/cancel", d.ID), nil, 200, nil)
+	r.call("admin", "POST", v1("hooks/deliveries/%s/replay", d.ID), nil, 201, &d)
+	failed(1)
+	r.call("admin", "POST", v1("hooks/deliveries/%s/cancel", d.ID), nil, 200, nil)
 	for _, dry := range []bool{true, false} {
 		r.call("admin", "POST", v1("hooks/deliveries/replay"), object{"endpoint": "here", "state": "cancelled", "dry_run": dry}, 200, nil)
 	}
-	r.call("admin", "POST", v1("hooks/deliveries/%s/replay", d.ID), nil, 201, &d)
 
 	path, source := r.openSource(object{"kind": "publish", "topic": "a/b"})
 	request := r.accepted(r.do("", "POST", path, "{}"))
@@ -209,8 +211,8 @@ func TestWhatPeopleDecideIsLogged(t *testing.T) {
 	endpoint := map[string]any{"endpoint": made.Endpoint.ID}
 	for kind, want := range map[string][]map[string]any{
 		events.HookDeliveryTried:     {endpoint},
-		events.HookDeliveryCancelled: {endpoint},
-		events.HookReplayed:          {{"endpoint": made.Endpoint.ID, "delivery_id": d.ID}, {"endpoint": made.Endpoint.ID, "state": "cancelled", "count": 1.0}},
+		events.HookDeliveryCancelled: {endpoint, endpoint},
+		events.HookReplayed:          {{"endpoint": made.Endpoint.ID, "state": "cancelled", "count": 1.0}, {"endpoint": made.Endpoint.ID, "delivery_id": d.ID}},
 		events.HookRequestReplayed:   {{"source": source.Source.ID, "request_id": request.ID}},
 		events.LoginDenied:           {{"address": "192.0.2.1", "host": "laptop"}},
 	} {

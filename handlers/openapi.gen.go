@@ -1571,7 +1571,7 @@ type HookAction struct {
 	// Command command: its name in the device's agent.toml
 	Command *string `json:"command,omitempty"`
 
-	// Correlation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload} for MQTT 3.1.1, or devices/NAME/replies/ID
+	// Correlation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload or payload_base64} for MQTT 3.1.1, or devices/NAME/replies/ID
 	Correlation *HookActionCorrelation `json:"correlation,omitempty"`
 
 	// Device command: id or name. publish with `wait`: whose state decides offline; found in the topic where absent
@@ -1589,7 +1589,7 @@ type HookAction struct {
 	TopicPrefix *string `json:"topic_prefix,omitempty"`
 }
 
-// HookActionCorrelation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload} for MQTT 3.1.1, or devices/NAME/replies/ID
+// HookActionCorrelation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload or payload_base64} for MQTT 3.1.1, or devices/NAME/replies/ID
 type HookActionCorrelation string
 
 // HookActionKind store: keep it for `adit hook listen`, the page and events
@@ -1637,7 +1637,7 @@ type HookDedupe struct {
 	// Header Whose value tells repeats; where absent, webhook-id, X-GitHub-Delivery, X-Gitlab-Event-UUID, X-Shopify-Webhook-Id, ce-id or Idempotency-Key, whichever comes
 	Header *string `json:"header,omitempty"`
 
-	// Hours 24 at first; 0 takes repeats
+	// Hours 24 at first; 0 takes repeats, but what is signed with a time only once
 	Hours *int `json:"hours,omitempty"`
 }
 
@@ -3316,7 +3316,7 @@ type ServerInterface interface {
 	// CancelHookDelivery Give up a delivery that waits, so that those behind it in order go on (admin)
 	// (POST /api/v1/hooks/deliveries/{hook_delivery}/cancel)
 	CancelHookDelivery(ctx echo.Context, hookDelivery HookDeliveryPath) error
-	// ReplayHookDelivery Deliver it again, as a new delivery of the same message (admin)
+	// ReplayHookDelivery Deliver it again, as a new delivery of the same message; 409 while that message waits for the endpoint (admin)
 	// (POST /api/v1/hooks/deliveries/{hook_delivery}/replay)
 	ReplayHookDelivery(ctx echo.Context, hookDelivery HookDeliveryPath) error
 	// TryHookDelivery Make the next attempt of a delivery that waits now, also where the breaker is open (admin)
@@ -3340,7 +3340,7 @@ type ServerInterface interface {
 	// RotateHookEndpoint A new secret; both sign until the old one ends (admin)
 	// (POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate)
 	RotateHookEndpoint(ctx echo.Context, hookEndpoint HookEndpointPath) error
-	// TestHookEndpoint Deliver an event of type hook.test, past filters and order (admin)
+	// TestHookEndpoint Deliver a message of type hook.test to this endpoint alone, past filters and order (admin)
 	// (POST /api/v1/hooks/endpoints/{hook_endpoint}/test)
 	TestHookEndpoint(ctx echo.Context, hookEndpoint HookEndpointPath) error
 	// ListHookRequests Requests that sources received, newest first (admin)
@@ -8746,7 +8746,7 @@ type StrictServerInterface interface {
 	// CancelHookDelivery Give up a delivery that waits, so that those behind it in order go on (admin)
 	// (POST /api/v1/hooks/deliveries/{hook_delivery}/cancel)
 	CancelHookDelivery(ctx context.Context, request CancelHookDeliveryRequestObject) (CancelHookDeliveryResponseObject, error)
-	// ReplayHookDelivery Deliver it again, as a new delivery of the same message (admin)
+	// ReplayHookDelivery Deliver it again, as a new delivery of the same message; 409 while that message waits for the endpoint (admin)
 	// (POST /api/v1/hooks/deliveries/{hook_delivery}/replay)
 	ReplayHookDelivery(ctx context.Context, request ReplayHookDeliveryRequestObject) (ReplayHookDeliveryResponseObject, error)
 	// TryHookDelivery Make the next attempt of a delivery that waits now, also where the breaker is open (admin)
@@ -8770,7 +8770,7 @@ type StrictServerInterface interface {
 	// RotateHookEndpoint A new secret; both sign until the old one ends (admin)
 	// (POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate)
 	RotateHookEndpoint(ctx context.Context, request RotateHookEndpointRequestObject) (RotateHookEndpointResponseObject, error)
-	// TestHookEndpoint Deliver an event of type hook.test, past filters and order (admin)
+	// TestHookEndpoint Deliver a message of type hook.test to this endpoint alone, past filters and order (admin)
 	// (POST /api/v1/hooks/endpoints/{hook_endpoint}/test)
 	TestHookEndpoint(ctx context.Context, request TestHookEndpointRequestObject) (TestHookEndpointResponseObject, error)
 	// ListHookRequests Requests that sources received, newest first (admin)

@@ -1571,7 +1571,7 @@ type HookAction struct {
 	// Command command: its name in the device's agent.toml
 	Command *string `json:"command,omitempty"`
 
-	// Correlation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload} for MQTT 3.1.1, or devices/NAME/replies/ID
+	// Correlation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload or payload_base64} for MQTT 3.1.1, or devices/NAME/replies/ID
 	Correlation *HookActionCorrelation `json:"correlation,omitempty"`
 
 	// Device command: id or name. publish with `wait`: whose state decides offline; found in the topic where absent
@@ -1589,7 +1589,7 @@ type HookAction struct {
 	TopicPrefix *string `json:"topic_prefix,omitempty"`
 }
 
-// HookActionCorrelation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload} for MQTT 3.1.1, or devices/NAME/replies/ID
+// HookActionCorrelation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload or payload_base64} for MQTT 3.1.1, or devices/NAME/replies/ID
 type HookActionCorrelation string
 
 // HookActionKind store: keep it for `adit hook listen`, the page and events
@@ -1637,7 +1637,7 @@ type HookDedupe struct {
 	// Header Whose value tells repeats; where absent, webhook-id, X-GitHub-Delivery, X-Gitlab-Event-UUID, X-Shopify-Webhook-Id, ce-id or Idempotency-Key, whichever comes
 	Header *string `json:"header,omitempty"`
 
-	// Hours 24 at first; 0 takes repeats
+	// Hours 24 at first; 0 takes repeats, but what is signed with a time only once
 	Hours *int `json:"hours,omitempty"`
 }
 
@@ -3540,7 +3540,7 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/cancel (the `CancelHookDelivery` operationId).
 	CancelHookDelivery(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ReplayHookDelivery Deliver it again, as a new delivery of the same message (admin)
+	// ReplayHookDelivery Deliver it again, as a new delivery of the same message; 409 while that message waits for the endpoint (admin)
 	//
 	// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/replay (the `ReplayHookDelivery` operationId).
 	ReplayHookDelivery(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3607,7 +3607,7 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate (the `RotateHookEndpoint` operationId).
 	RotateHookEndpoint(ctx context.Context, hookEndpoint HookEndpointPath, body RotateHookEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// TestHookEndpoint Deliver an event of type hook.test, past filters and order (admin)
+	// TestHookEndpoint Deliver a message of type hook.test to this endpoint alone, past filters and order (admin)
 	//
 	// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/test (the `TestHookEndpoint` operationId).
 	TestHookEndpoint(ctx context.Context, hookEndpoint HookEndpointPath, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -4716,7 +4716,7 @@ func (c *Client) CancelHookDelivery(ctx context.Context, hookDelivery HookDelive
 	return c.Client.Do(req)
 }
 
-// ReplayHookDelivery Deliver it again, as a new delivery of the same message (admin)
+// ReplayHookDelivery Deliver it again, as a new delivery of the same message; 409 while that message waits for the endpoint (admin)
 //
 // Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/replay (the `ReplayHookDelivery` operationId).
 func (c *Client) ReplayHookDelivery(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4893,7 +4893,7 @@ func (c *Client) RotateHookEndpoint(ctx context.Context, hookEndpoint HookEndpoi
 	return c.Client.Do(req)
 }
 
-// TestHookEndpoint Deliver an event of type hook.test, past filters and order (admin)
+// TestHookEndpoint Deliver a message of type hook.test to this endpoint alone, past filters and order (admin)
 //
 // Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/test (the `TestHookEndpoint` operationId).
 func (c *Client) TestHookEndpoint(ctx context.Context, hookEndpoint HookEndpointPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -10362,7 +10362,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/hooks/deliveries/{hook_delivery}/cancel (the `CancelHookDelivery` operationId).
 	CancelHookDeliveryWithResponse(ctx context.Context, hookDelivery HookDeliveryPath, reqEditors ...RequestEditorFn) (*CancelHookDeliveryResponse, error)
 
-	// ReplayHookDeliveryWithResponse Deliver it again, as a new delivery of the same message (admin)
+	// ReplayHookDeliveryWithResponse Deliver it again, as a new delivery of the same message; 409 while that message waits for the endpoint (admin)
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -10439,7 +10439,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/hooks/endpoints/{hook_endpoint}/rotate (the `RotateHookEndpoint` operationId).
 	RotateHookEndpointWithResponse(ctx context.Context, hookEndpoint HookEndpointPath, body RotateHookEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateHookEndpointResponse, error)
 
-	// TestHookEndpointWithResponse Deliver an event of type hook.test, past filters and order (admin)
+	// TestHookEndpointWithResponse Deliver a message of type hook.test to this endpoint alone, past filters and order (admin)
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -16005,7 +16005,7 @@ func (c *ClientWithResponses) CancelHookDeliveryWithResponse(ctx context.Context
 	return ParseCancelHookDeliveryResponse(rsp)
 }
 
-// ReplayHookDeliveryWithResponse Deliver it again, as a new delivery of the same message (admin)
+// ReplayHookDeliveryWithResponse Deliver it again, as a new delivery of the same message; 409 while that message waits for the endpoint (admin)
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -16148,7 +16148,7 @@ func (c *ClientWithResponses) RotateHookEndpointWithResponse(ctx context.Context
 	return ParseRotateHookEndpointResponse(rsp)
 }
 
-// TestHookEndpointWithResponse Deliver an event of type hook.test, past filters and order (admin)
+// TestHookEndpointWithResponse Deliver a message of type hook.test to this endpoint alone, past filters and order (admin)
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -14,12 +15,27 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/aditdev/adit/internal/wire"
 )
 
 // startWithin is how long the hub may take to answer, and the device to come online.
 const startWithin = 30 * time.Second
 
+const usage = `adit-demo starts a hub for this machine's browser, and a device to try it on. It is what make run does.
+
+Usage: adit-demo
+
+The last line that it prints is the way in. Ctrl-C stops both; their data stays for the next time.
+
+  PORT        where the hub listens on localhost; 8080
+  ADIT_DATA   the directory of the data; data, below the current one
+`
+
 func main() {
+	if status, done := arguments(os.Args[1:], os.Stdout, os.Stderr); done {
+		os.Exit(status)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx)
 	stop()
@@ -27,6 +43,19 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// arguments answers whoever asks for help, or for something that there is not; done says that nothing is to be started.
+func arguments(args []string, out, errs io.Writer) (status int, done bool) {
+	switch {
+	case len(args) == 0:
+		return 0, false
+	case len(args) == 1 && (args[0] == "--help" || args[0] == "-help" || args[0] == "-h"):
+		fmt.Fprint(out, usage)
+		return 0, true
+	}
+	fmt.Fprintf(errs, "adit-demo takes no arguments, and was given %q. adit-demo --help says how it is set.\n", args[0])
+	return wire.Invalid.ExitCode(), true
 }
 
 // place is where the demo's things are.

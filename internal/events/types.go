@@ -74,7 +74,7 @@ const (
 	HookSourceAdded       = "hook.source_added"
 	HookSourceChanged     = "hook.source_changed"
 	HookSourceRemoved     = "hook.source_removed"
-	HookTest              = "hook.test"
+	HookTest              = "hook.test"     // sent to one endpoint, and not in the log
 	HookReplayed          = "hook.replayed" // by a person, as are the next three
 	HookDeliveryTried     = "hook.delivery_tried"
 	HookDeliveryCancelled = "hook.delivery_cancelled"
@@ -87,7 +87,7 @@ type Type struct {
 	Data []string
 }
 
-// Types is the catalogue: every type that a hub writes. docs/events.md says what each is for. Long because it is a table.
+// Types is the catalogue: every type that a hub writes or sends. docs/events.md says what each is for. Long because it is a table.
 func Types() []Type {
 	t := func(name, members string) Type { return Type{Name: name, Data: strings.Fields(members)} }
 	return []Type{
@@ -156,7 +156,7 @@ func Types() []Type {
 		t(HookSourceAdded, "source"),
 		t(HookSourceChanged, "source"),
 		t(HookSourceRemoved, "source"),
-		t(HookTest, "endpoint"),
+		t(HookTest, "endpoint by message"),
 		t(HookReplayed, "endpoint delivery_id message_id state count"),
 		t(HookDeliveryTried, "endpoint delivery_id message_id"),
 		t(HookDeliveryCancelled, "endpoint delivery_id message_id"),

@@ -1049,7 +1049,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Deliver an event of type hook.test, past filters and order (admin) */
+        /** Deliver a message of type hook.test to this endpoint alone, past filters and order (admin) */
         post: operations["testHookEndpoint"];
         delete?: never;
         options?: never;
@@ -1121,7 +1121,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Deliver it again, as a new delivery of the same message (admin) */
+        /** Deliver it again, as a new delivery of the same message; 409 while that message waits for the endpoint (admin) */
         post: operations["replayHookDelivery"];
         delete?: never;
         options?: never;
@@ -2724,7 +2724,7 @@ export interface components {
             qos?: number;
             retain?: boolean;
             /**
-             * @description How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload} for MQTT 3.1.1, or devices/NAME/replies/ID
+             * @description How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload or payload_base64} for MQTT 3.1.1, or devices/NAME/replies/ID
              * @enum {string}
              */
             correlation?: "v5" | "envelope" | "topic";
@@ -2740,7 +2740,7 @@ export interface components {
         HookDedupe: {
             /** @description Whose value tells repeats; where absent, webhook-id, X-GitHub-Delivery, X-Gitlab-Event-UUID, X-Shopify-Webhook-Id, ce-id or Idempotency-Key, whichever comes */
             header?: string;
-            /** @description 24 at first; 0 takes repeats */
+            /** @description 24 at first; 0 takes repeats, but what is signed with a time only once */
             hours?: number;
         };
         HookSourceRequest: {

@@ -193,23 +193,33 @@ func (v *visit) again(ctx context.Context, id string, err error) (Answer, error)
 	if err != nil {
 		return Answer{}, fmt.Errorf("count repeat: %w", err)
 	}
-	a := v.accepted(id)
-	row, err := v.Store.Read().GetHookRequest(ctx, id)
-	switch {
-	case errors.Is(err, store.ErrNotFound): // swept since
-		err = nil
-	case err != nil:
-		err = fmt.Errorf("find repeat: %w", err)
-	case row.State == stateFailed:
-		_, err = v.Replay(ctx, id)
-	case v.wait > 0 && row.Status != nil:
-		a = v.answerOf(row)
-	case v.wait > 0:
-		a, err = v.join(ctx, id, a)
-	}
+	a, err := v.asFirst(ctx, id)
 	if a.Header == nil {
 		a.Header = map[string]string{}
 	}
 	a.Header[HeaderDuplicate] = "true"
+	if r, ok := errors.AsType[*Refusal](err); ok && r.Header != nil {
+		r.Header[HeaderDuplicate] = "true"
+	}
 	return a, err
+}
+
+// asFirst is what a repeat gets: 202, or where its sender waits the answer.
+func (v *visit) asFirst(ctx context.Context, id string) (Answer, error) {
+	row, err := v.Store.Read().GetHookRequest(ctx, id)
+	switch {
+	case errors.Is(err, store.ErrNotFound): // swept since
+		return v.accepted(id), nil
+	case err != nil:
+		return Answer{}, fmt.Errorf("find repeat: %w", err)
+	case row.State == stateFailed:
+		_, err = v.Replay(ctx, id)
+		if err != nil && !errors.Is(err, errWaits) && !errors.Is(err, errOnlyKept) { // another repeat was faster, or there is nothing to do any more
+			return v.accepted(id), err
+		}
+	}
+	if v.wait > 0 {
+		return v.join(ctx, id)
+	}
+	return v.accepted(id), nil
 }

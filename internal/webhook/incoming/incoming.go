@@ -107,7 +107,7 @@ func New(ctx context.Context, o Options) (*Hooks, error) {
 	h := &Hooks{Options: o, me: wire.NewID(),
 		budget: semaphore.NewWeighted(maxInMemory), work: make(chan struct{}, maxAtOnce),
 		orders: newLanes(maxOrders, wire.MaxRunsAtOnce), slots: newLanes(maxWaiting, maxWaitingOn),
-		awaited: awaited{waiting: map[string]*waiter{}}, wake: make(chan struct{}, 1),
+		awaited: awaited{waiting: map[string]*waiter{}, asked: map[string]bool{}}, wake: make(chan struct{}, 1),
 		running: running{jobs: map[string]string{}}, absent: absent{devices: map[string]bool{}}, crowds: crowds{by: map[string]*crowd{}}}
 	return h, h.Reload(ctx)
 }

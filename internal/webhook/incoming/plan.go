@@ -219,11 +219,29 @@ func (h *Hooks) planPublish(ctx context.Context, s *source, r *subject, p *plan,
 			return inField("topic", err)
 		}
 	}
-	if size := len(r.payload(p)); size > messaging.MaxPayload-2<<10 {
-		return wire.Errorf(wire.TooLarge, "The message would have %d bytes; one carries %d.", size, messaging.MaxPayload-2<<10)
+	if err := h.fits(p.Correlation, r.ID, r.payload(p)); err != nil {
+		return err
 	}
 	p.Properties = selected(r.Headers)
 	return h.deviceOf(ctx, a, p)
+}
+
+// maxMessage leaves room beside the payload for what else a message carries.
+const maxMessage = messaging.MaxPayload - 2<<10
+
+// fits refuses what is larger than a message. In an envelope text grows, to six times itself at most.
+func (h *Hooks) fits(correlation, id string, payload []byte) error {
+	size := len(payload)
+	if size > maxMessage {
+		return wire.Errorf(wire.TooLarge, "The message would have %d bytes; one carries %d.", size, maxMessage)
+	}
+	if correlation != CorrelateEnvelope || 6*size < maxMessage/2 {
+		return nil
+	}
+	if size = len(envelope(id, h.Broker.ReplyTopic(id), payload)); size > maxMessage {
+		return wire.Errorf(wire.TooLarge, "The message would have %d bytes in its envelope; one carries %d.", size, maxMessage)
+	}
+	return nil
 }
 
 // payload is what a plan sends.

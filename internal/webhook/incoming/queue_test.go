@@ -26,9 +26,10 @@ import (
 
 // broker is one that fails when it is told to.
 type broker struct {
-	mu   sync.Mutex
-	fail error
-	got  chan mqtt.Message
+	mu     sync.Mutex
+	fail   error
+	got    chan mqtt.Message
+	answer func(messaging.Received) // of what was asked last
 }
 
 func (b *broker) Send(ctx context.Context, m mqtt.Message, _ string) error {
@@ -51,8 +52,17 @@ func (b *broker) set(err error) {
 	b.fail = err
 }
 
-func (b *broker) Ask(ctx context.Context, m mqtt.Message, from string, _ func(messaging.Received)) (func(), error) {
+func (b *broker) Ask(ctx context.Context, m mqtt.Message, from string, answer func(messaging.Received)) (func(), error) {
+	b.mu.Lock()
+	b.answer = answer
+	b.mu.Unlock()
 	return func() {}, b.Send(ctx, m, from)
+}
+
+func (b *broker) answers(payload string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.answer(messaging.Received{Message: mqtt.Message{Payload: []byte(payload)}})
 }
 func (b *broker) Listens(string, func(messaging.Principal) bool) bool { return true }
 func (b *broker) ReplyTopic(id string) string                         { return "replies/h/" + id }
@@ -165,11 +175,16 @@ func (b *bench) publishing(change func(*Settings)) Source {
 }
 
 func (b *bench) send(s Source, body string, headers ...string) (Answer, error) {
-	r := Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug}, Header: http.Header{}, Body: strings.NewReader(body), Length: int64(len(body))}
+	return b.ask(context.Background(), s, "", body, headers...)
+}
+
+// ask sends with a query.
+func (b *bench) ask(ctx context.Context, s Source, query, body string, headers ...string) (Answer, error) {
+	r := Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug, RawQuery: query}, Header: http.Header{}, Body: strings.NewReader(body), Length: int64(len(body))}
 	for i := 0; i+1 < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
-	return b.Receive(context.Background(), r)
+	return b.Receive(ctx, r)
 }
 
 func (b *bench) message() mqtt.Message {

@@ -2,14 +2,18 @@ package incoming
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/wire"
@@ -279,7 +283,7 @@ func (s *source) allow(h http.Header) Answer {
 var idHeaders = []string{"webhook-id", "X-GitHub-Delivery", "X-Gitlab-Event-UUID", "X-Shopify-Webhook-Id", "ce-id", "Idempotency-Key"}
 
 // name finds by what a repeat of the request would be told: its id at the sender, and, where it was signed with a time, all that
-// was signed, which nobody can vary.
+// was signed, which nobody can vary. The latter counts also where repeats are taken.
 func (v *visit) name(replay string) {
 	key := v.idInBody()
 	names := idHeaders
@@ -288,18 +292,28 @@ func (v *visit) name(replay string) {
 	}
 	for _, name := range names {
 		if value := v.request.Header.Get(name); key == "" && value != "" {
-			key = strings.ToLower(name) + " " + value
+			key = keyFor(strings.ToLower(name), value)
 		}
-	}
-	if len(key) > 300 || strings.ContainsFunc(key, control) {
-		key = ""
 	}
 	if key != "" && *v.Dedupe.Hours > 0 {
 		v.keys = append(v.keys, key)
 	}
-	if replay != "" && replay != key {
+	if replay != "" && !slices.Contains(v.keys, replay) {
 		v.keys = append(v.keys, replay)
 	}
+}
+
+// maxKey bounds what a repeat is told by, in bytes.
+const maxKey = 300
+
+// keyFor is an id as it is kept: itself where that is a short text, and else its hash.
+func keyFor(kind, id string) string {
+	key := kind + " " + id
+	if len(key) > maxKey || !utf8.ValidString(id) || strings.ContainsFunc(id, control) {
+		sum := sha256.Sum256([]byte(id))
+		return kind + " sha256 " + base64.RawURLEncoding.EncodeToString(sum[:])
+	}
+	return key
 }
 
 // idInBody is the id of the event where the provider signs one: a stranger cannot vary it, as they could a header.
@@ -313,7 +327,7 @@ func (v *visit) idInBody() string {
 	if json.Unmarshal(v.subject.Body, &members) != nil || json.Unmarshal(members[field], &id) != nil || id == "" {
 		return ""
 	}
-	return v.Verify.Kind + " " + id
+	return keyFor(v.Verify.Kind, id)
 }
 
 // remembered is how long a key counts: longer than a signature is good.

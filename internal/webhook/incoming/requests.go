@@ -185,6 +185,12 @@ func (h *Hooks) Answered(ctx context.Context, id, key string) (Answer, error) {
 	return h.accepted(id), nil
 }
 
+// Why Replay does nothing, both wire.Conflict.
+var (
+	errWaits    = wire.Errorf(wire.Conflict, "It waits to be done already.")
+	errOnlyKept = wire.Errorf(wire.Conflict, "Its source only keeps requests: there is nothing to do again.")
+)
+
 // Replay does anew what the source does with a request, as the source is now, under the same id. Errors: not_found, conflict where it
 // waits still, and those of Receive for what its transform makes of it.
 func (h *Hooks) Replay(ctx context.Context, id string) (Entry, error) {
@@ -200,12 +206,13 @@ func (h *Hooks) Replay(ctx context.Context, id string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
+	p.Hops = hopsIn(row)
 	change := store.ReplayHookRequestParams{ID: id, NextAt: h.millis(), Topic: p.topic, DeviceID: p.device, Plan: p.text(), Payload: p.payload}
 	if s.ExpiresSeconds > 0 {
 		change.ExpiresAt = new(store.Millis(h.Now().Add(time.Duration(s.ExpiresSeconds) * time.Second)))
 	}
 	if p.Kind == ActionStore {
-		return Entry{}, wire.Errorf(wire.Conflict, "Its source only keeps requests: there is nothing to do again.")
+		return Entry{}, errOnlyKept
 	}
 	n := int64(0)
 	err = h.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {
@@ -216,11 +223,18 @@ func (h *Hooks) Replay(ctx context.Context, id string) (Entry, error) {
 	case err != nil:
 		return Entry{}, fmt.Errorf("replay request: %w", err)
 	case n == 0:
-		return Entry{}, wire.Errorf(wire.Conflict, "It waits to be done already.")
+		return Entry{}, errWaits
 	}
 	h.rouse()
 	d, err := h.Request(ctx, id)
 	return d.Entry, err
+}
+
+// hopsIn is how many hubs a kept request had passed.
+func hopsIn(row store.HookRequest) int {
+	var was plan
+	_ = json.Unmarshal([]byte(row.Plan), &was) // the hub's own
+	return was.Hops
 }
 
 // subjectOf is a kept request as transforms see it.

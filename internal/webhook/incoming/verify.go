@@ -26,8 +26,8 @@ const mismatch = "The signature does not belong to this body and secret. Compare
 	"between the two changes the body."
 
 // verify reports whether a request is its sender's, by header and raw body. Replay is set where the same bytes cannot
-// honestly come again: it names them. Errors are wire.Unauthenticated. Times are looked at behind signatures, so that what is said
-// of them is said only to who signed.
+// honestly come again: it names them, by Standard Webhooks with their id. Errors are wire.Unauthenticated. Whether a time is right is looked at
+// behind the signature, so that it is said only to who signed.
 func (s *source) verify(h http.Header, body []byte, now time.Time) (replay string, err error) {
 	secrets := s.open(now)
 	if s.Verify.Kind != VerifyNone && len(secrets) == 0 {

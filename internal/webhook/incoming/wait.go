@@ -20,14 +20,28 @@ import (
 type awaited struct {
 	mu      sync.Mutex
 	waiting map[string]*waiter
-	asked   int // questions that are still followed
+	asked   map[string]bool // questions that are still followed
 }
 
-func (a *awaited) count(n int) int {
+// ask notes a question, and says how many there are.
+func (a *awaited) ask(id string) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.asked += n
-	return a.asked
+	a.asked[id] = true
+	return len(a.asked)
+}
+
+func (a *awaited) forget(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.asked, id)
+}
+
+// follows reports whether a question's answer would be taken.
+func (a *awaited) follows(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.asked[id]
 }
 
 // waiter is one of them; repeats wait with the first.
@@ -38,15 +52,12 @@ type waiter struct {
 	users  int
 }
 
-// enter waits for a request; only joins one that is waited for already.
-func (a *awaited) enter(id string, only bool) *waiter {
+// enter waits for a request, with others that do.
+func (a *awaited) enter(id string) *waiter {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	w := a.waiting[id]
 	if w == nil {
-		if only {
-			return nil
-		}
 		w = &waiter{done: make(chan struct{})}
 		a.waiting[id] = w
 	}
@@ -117,7 +128,7 @@ func (v *visit) acceptAndWait(ctx context.Context) (Answer, error) {
 	}
 	lane := v.plan.lane(v.ID)
 	if !v.slots.take(lane) {
-		return Answer{}, busy(2*time.Second, "Too many requests wait for answers: %d may, and %d on one device.", maxWaiting, maxWaitingOn)
+		return Answer{}, &Refusal{Cause: tooManyWait(), RetryAfter: 2 * time.Second}
 	}
 	defer v.slots.give(lane)
 	if v.plan.Kind == ActionStore {
@@ -131,7 +142,7 @@ func (v *visit) acceptAndWait(ctx context.Context) (Answer, error) {
 		return Answer{}, ctx.Err()
 	}
 	owner, id := v.newOwner(), v.subject.ID
-	w := v.awaited.enter(id, false)
+	w := v.awaited.enter(id)
 	defer v.awaited.leave(id, w)
 	if err := v.keep(ctx, stateWaiting, owner); err != nil {
 		<-v.work
@@ -147,7 +158,7 @@ func (v *visit) acceptAndWait(ctx context.Context) (Answer, error) {
 
 func (v *visit) storeAndWait(ctx context.Context) (Answer, error) {
 	id := v.subject.ID
-	w := v.awaited.enter(id, false)
+	w := v.awaited.enter(id)
 	defer v.awaited.leave(id, w)
 	if err := v.keep(ctx, stateDone, ""); err != nil {
 		return v.again(ctx, "", err)
@@ -156,14 +167,47 @@ func (v *visit) storeAndWait(ctx context.Context) (Answer, error) {
 	return v.await(ctx, id, w)
 }
 
-// join waits with the first sender of the same request; otherwise is the answer where nobody does.
-func (v *visit) join(ctx context.Context, id string, otherwise Answer) (Answer, error) {
-	w := v.awaited.enter(id, true)
-	if w == nil {
-		return otherwise, nil
-	}
+// join waits for the answer to a request that came before, with the first sender or in its place; there is none to wait for where nobody was asked.
+func (v *visit) join(ctx context.Context, id string) (Answer, error) {
+	w := v.awaited.enter(id) // first, so that what comes behind the next two is told
 	defer v.awaited.leave(id, w)
+	follows := v.awaited.follows(id)
+	row, err := v.Store.Read().GetHookRequest(ctx, id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return v.accepted(id), nil
+	case err != nil:
+		return Answer{}, fmt.Errorf("find repeat: %w", err)
+	case row.Status != nil:
+		return v.answerOf(row), nil
+	case !follows && !v.comes(row):
+		return v.accepted(id), nil
+	}
+	lane := (&plan{device: row.DeviceID, topic: row.Topic}).lane(v.ID)
+	if !v.slots.take(lane) {
+		return Answer{}, &Refusal{Cause: tooManyWait(), RetryAfter: 2 * time.Second, Kept: true}
+	}
+	defer v.slots.give(lane)
 	return v.await(ctx, id, w)
+}
+
+// comes reports whether an answer may come to a request for which nobody has been asked yet, or is asked by other means than a message.
+func (v *visit) comes(row store.HookRequest) bool {
+	var p plan
+	if json.Unmarshal([]byte(row.Plan), &p) != nil {
+		return false
+	}
+	switch p.Kind {
+	case ActionCommand:
+		return row.State == stateWaiting && v.Devices.Online(row.DeviceID)
+	case ActionStore:
+		return p.WaitMS > 0 && v.crowds.has(v.ID)
+	}
+	return p.WaitMS > 0 && row.State == stateWaiting
+}
+
+func tooManyWait() *wire.Error {
+	return wire.Errorf(wire.RateLimited, "Too many requests wait for answers: %d may, and %d on one device.", maxWaiting, maxWaitingOn)
 }
 
 // await waits as long as the sender does.
@@ -219,12 +263,18 @@ func (h *Hooks) question(j *job, wait time.Duration) *question {
 
 // ask publishes, and leaves a goroutine that waits for the answer.
 func (q *question) ask(ctx context.Context, m mqtt.Message) error {
+	patience := q.wait
+	if q.hooks.awaited.ask(q.id) <= maxLate {
+		patience += lateFor
+	}
 	end, err := q.hooks.Broker.Ask(ctx, m, q.from, q.take)
 	if err != nil {
+		q.hooks.awaited.forget(q.id)
 		return err
 	}
-	if !q.hooks.begin(func(ctx context.Context) { defer end(); q.follow(ctx) }) {
-		end()
+	done := func() { end(); q.hooks.awaited.forget(q.id) }
+	if !q.hooks.begin(func(ctx context.Context) { defer done(); q.follow(ctx, patience) }) {
+		done()
 	}
 	return nil
 }
@@ -240,12 +290,7 @@ func (q *question) take(r messaging.Received) {
 	}
 }
 
-func (q *question) follow(ctx context.Context) {
-	patience := q.wait
-	if q.hooks.awaited.count(1) <= maxLate {
-		patience += lateFor
-	}
-	defer q.hooks.awaited.count(-1)
+func (q *question) follow(ctx context.Context, patience time.Duration) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {

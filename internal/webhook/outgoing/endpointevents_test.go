@@ -29,11 +29,40 @@ func TestEventsOfEndpointsHaveNoURL(t *testing.T) {
 		if strings.Contains(string(text), "s3cret") {
 			t.Errorf("%s: %s", one.Type, text)
 		}
-		i := slices.IndexFunc(events.Types(), func(k events.Type) bool { return k.Name == one.Type })
-		for name := range one.Data {
-			if !slices.Contains(events.Types()[i].Data, name) {
-				t.Errorf("%s has %s, which the catalogue does not know", one.Type, name)
-			}
+		inCatalogue(t, one.Type, one.Data)
+	}
+}
+
+// inCatalogue checks that the catalogue knows a type, and each member that it has.
+func inCatalogue(t *testing.T, kind string, data events.Data) {
+	t.Helper()
+	i := slices.IndexFunc(events.Types(), func(k events.Type) bool { return k.Name == kind })
+	if i < 0 {
+		t.Fatalf("the catalogue has no %s", kind)
+	}
+	for name := range data {
+		if !slices.Contains(events.Types()[i].Data, name) {
+			t.Errorf("%s has %s, which the catalogue does not know", kind, name)
 		}
+	}
+}
+
+// What the test button sends is what the catalogue says: to that endpoint alone, also where it wants no hook.*, and not to the log.
+func TestOfEndpointIsAsDocumented(t *testing.T) {
+	t.Parallel()
+	r, to, other := newRig(t), newReceiver(t, nil), newReceiver(t, nil)
+	e := r.endpoint(to.URL, func(s *Spec) { s.Name, s.Events = ptr("one"), &[]string{"device.*"} })
+	r.endpoint(other.URL, func(s *Spec) { s.Name, s.Events = ptr("other"), &[]string{"hook.test"} })
+	_, err := r.Test(t.Context(), somebody, e.ID)
+	must(t, err)
+	sent := to.await(t, 1)[0].json(t)
+	data, _ := sent["data"].(map[string]any)
+	if sent["type"] != events.HookTest || data["endpoint"] != e.ID || data["by"] != somebody.User.Handle || data["message"] == "" {
+		t.Errorf("%v", sent)
+	}
+	inCatalogue(t, events.HookTest, data)
+	list, _, err := r.Events.Page(t.Context(), events.Filter{Types: []string{events.HookTest}}, 0, 10)
+	if err != nil || len(list) != 0 || len(other.all()) != 0 {
+		t.Errorf("%d in the log, %d sent to another, %v", len(list), len(other.all()), err)
 	}
 }

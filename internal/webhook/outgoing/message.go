@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/webhook/transform"
@@ -18,7 +19,7 @@ import (
 // Types of messages that are no events of the log.
 const (
 	TypeMQTT = "mqtt.message"
-	TypeTest = "hook.test"
+	TypeTest = events.HookTest
 )
 
 // hopsName is the header of a delivery, and the user property of an MQTT message, that counts how often something went through a

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -55,5 +56,22 @@ func TestReplaysAtOnceDoubleNothing(t *testing.T) {
 	}
 	if _, err := r.Replay(t.Context(), r.all(Filter{State: StateDelivered})[0].ID); wire.CodeOf(err) != wire.Conflict {
 		t.Errorf("one whose message waits: %v", err)
+	}
+}
+
+// A replay has passed as many hubs as the first delivery had.
+func TestReplayedDeliveryKeepsHops(t *testing.T) {
+	t.Parallel()
+	r, to := newRig(t), newReceiver(t, nil)
+	r.endpoint(to.URL, func(s *Spec) { s.Topics = &[]string{"#"} })
+	m := message("t", "x")
+	m.UserProperties = []mqtt.UserProperty{{Name: "adit-hops", Value: "3"}}
+	r.publish(m)
+	_, err := r.Replay(t.Context(), r.settled(StateDelivered, 1)[0].ID)
+	must(t, err)
+	for _, got := range to.await(t, 2) {
+		if hops := got.header.Get("adit-hops"); hops != "4" {
+			t.Errorf("%q hops", hops)
+		}
 	}
 }

@@ -137,6 +137,7 @@ func TestOpenSSLAgrees(t *testing.T) {
 	opensslVerify(t, dir, k.public, content, strings.TrimPrefix(k.Sign("msg_1", at, body), "v1a,"))
 }
 
+// What is refused, and why. Long because it is a table.
 func TestVerifyRefuses(t *testing.T) {
 	t.Parallel()
 	now, body := time.Unix(vectorTime, 0), []byte(vectorBody)
@@ -155,6 +156,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"empty secret":       {secrets: []Secret{{}}, says: "No signature"},
 		"key of the other":   {secrets: []Secret{k}, says: "No signature"},
 		"too old":            {now: now.Add(tolerance + time.Second), says: "in the past"},
+		"old, of a stranger": {secrets: []Secret{other}, now: now.Add(tolerance + time.Second), says: "No signature"},
 		"too new":            {now: now.Add(-tolerance - time.Second), says: "in the future"},
 		"no id":              {change: func(h http.Header) { h.Del(HeaderID) }, says: "webhook-id is missing"},
 		"no timestamp":       {change: func(h http.Header) { h.Del(HeaderTimestamp) }, says: "webhook-timestamp is missing"},

@@ -22,7 +22,7 @@ const (
 // and its timestamp within tolerance of now, before or after. Every pair is compared, each in constant time. The caller
 // remembers ids for longer than tolerance: within it a request can be sent again by whoever saw it.
 //
-// The error is wire.Unauthenticated; its message helps an honest sender and tells nothing about the secrets.
+// The error is wire.Unauthenticated; its message helps an honest sender and tells nothing about the secrets, and of the time it speaks only to who signed.
 func Verify(secrets []Secret, h http.Header, body []byte, now time.Time, tolerance time.Duration) error {
 	id, err := only(h, HeaderID)
 	if err != nil {
@@ -39,7 +39,8 @@ func Verify(secrets []Secret, h http.Header, body []byte, now time.Time, toleran
 	if err := checkID(id); err != nil {
 		return err
 	}
-	if err := checkTimestamp(timestamp, now, tolerance); err != nil {
+	at, err := parseTimestamp(timestamp)
+	if err != nil {
 		return err
 	}
 	list := strings.Split(signatures, " ")
@@ -49,7 +50,7 @@ func Verify(secrets []Secret, h http.Header, body []byte, now time.Time, toleran
 	if !anyFits(secrets, list, id, timestamp, body) {
 		return refused("No signature in %s fits. Is it the right secret, and made over the body as it was sent?", HeaderSignature)
 	}
-	return nil
+	return checkAge(at, now, tolerance)
 }
 
 func refused(format string, args ...any) error {
@@ -77,15 +78,16 @@ func checkID(id string) error {
 	return nil
 }
 
-func checkTimestamp(text string, now time.Time, tolerance time.Duration) error {
-	if len(text) > maxTimestamp || strings.Trim(text, "0123456789") != "" || len(text) > 1 && text[0] == '0' {
-		return refused("The header %s is not in seconds since 1970.", HeaderTimestamp)
-	}
+func parseTimestamp(text string) (time.Time, error) {
 	seconds, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return refused("The header %s is not in seconds since 1970.", HeaderTimestamp)
+	if err != nil || len(text) > maxTimestamp || strings.Trim(text, "0123456789") != "" || len(text) > 1 && text[0] == '0' {
+		return time.Time{}, refused("The header %s is not in seconds since 1970.", HeaderTimestamp)
 	}
-	switch at := time.Unix(seconds, 0); {
+	return time.Unix(seconds, 0), nil
+}
+
+func checkAge(at, now time.Time, tolerance time.Duration) error {
+	switch {
 	case now.Sub(at) > tolerance:
 		return refused("The header %s is more than %v in the past. Is the sender's clock right?", HeaderTimestamp, tolerance)
 	case at.Sub(now) > tolerance:

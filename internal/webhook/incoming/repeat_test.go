@@ -1,0 +1,105 @@
+package incoming
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aditdev/adit/internal/storetest"
+	"github.com/aditdev/adit/internal/webhook/sign"
+)
+
+// duplicate sends, and reports whether that came before.
+func (b *bench) duplicate(s Source, body string, headers ...string) bool {
+	b.t.Helper()
+	a, err := b.send(s, body, headers...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return a.Header[HeaderDuplicate] == "true"
+}
+
+// Where no repeats are to be known, a signed request still comes once: who saw it cannot send it again. By Standard Webhooks it could.
+func TestSignedRequestComesOnceWithoutDedupe(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, storetest.Dir(t))
+	key := sign.NewSecret()
+	secret := key.String()
+	s, _, err := b.Create(t.Context(), "", Change{Secret: &secret, Settings: func(s *Settings) {
+		*s = Settings{Verify: Verification{Kind: VerifyStandard}, Action: Action{Kind: ActionStore}, Dedupe: Dedupe{Hours: new(0)}}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := func(id string) []string {
+		at := b.now()
+		return []string{sign.HeaderID, id, sign.HeaderTimestamp, strconv.FormatInt(at.Unix(), 10), sign.HeaderSignature, key.Sign(id, at, []byte("x"))}
+	}
+	first := signed("msg_1")
+	for turn, want := range []bool{false, true, true} {
+		if b.duplicate(s, "x", append([]string{"Idempotency-Key", strconv.Itoa(turn)}, first...)...) != want {
+			t.Errorf("turn %d: a repeat is not %v", turn, want)
+		}
+	}
+	if b.duplicate(s, "x", signed("msg_2")...) {
+		t.Error("another id is a repeat")
+	}
+	b.forward(3*defaultTolerance*time.Second + time.Second)
+	if b.duplicate(s, "x", signed("msg_1")...) {
+		t.Error("the id is known beyond the time for which signatures are good")
+	}
+}
+
+// Ids that are too long to be kept, or no text, tell repeats as others do. They told none.
+func TestOddIDsTellRepeats(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, storetest.Dir(t))
+	s := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore} })
+	long := strings.Repeat("k", 5000)
+	for _, key := range []string{"short", long, long + "2", "a\tb", "a\u0085b", "a\xffb", "a\xfeb"} {
+		for _, want := range []bool{false, true} {
+			if b.duplicate(s, "x", "Idempotency-Key", key) != want {
+				t.Errorf("%.20q: a repeat is not %v", key, want)
+			}
+		}
+	}
+	if b.duplicate(s, "x", "ce-id", long) {
+		t.Error("the same value in another header is a repeat")
+	}
+	entries, _, err := b.Requests(t.Context(), Filter{Limit: 10})
+	if err != nil || len(entries) != 8 {
+		t.Fatalf("%d requests, %v", len(entries), err)
+	}
+	for _, e := range entries {
+		if len(e.Key) > maxKey {
+			t.Errorf("a key has %d bytes", len(e.Key))
+		}
+	}
+}
+
+// A request that is done again has passed as many hubs as before: without that a circle would not end.
+func TestReplayKeepsHops(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, storetest.Dir(t))
+	s := b.publishing(nil)
+	b.run()
+	if _, err := b.send(s, "x", HeaderHops, "3"); err != nil {
+		t.Fatal(err)
+	}
+	for _, turn := range []string{"at first", "again", "a third time"} {
+		hops := ""
+		for _, u := range b.message().UserProperties {
+			if u.Name == HeaderHops {
+				hops = u.Value
+			}
+		}
+		if hops != "3" {
+			t.Errorf("%s: %q hops", turn, hops)
+		}
+		b.until("it is done", func() bool { return b.only().State == stateDone })
+		if _, err := b.Replay(t.Context(), b.only().ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
