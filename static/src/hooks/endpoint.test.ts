@@ -6,6 +6,7 @@ const well = { state: 'active', breaker: 'closed', delivered_24h: 3, failed_24h:
 test('what was stopped comes before how attempts went', () => {
   expect(conditionOf(well)).toBe('well');
   expect(conditionOf({ ...well, failing_since: '2026-01-02T03:04:05Z' })).toBe('failing');
+  expect(conditionOf({ ...well, delivered_24h: 0, failed_24h: 1 })).toBe('failing'); // its transform fails: nobody was asked
   expect(conditionOf({ ...well, breaker: 'half-open', failing_since: '2026-01-02T03:04:05Z' })).toBe('resting');
   expect(conditionOf({ ...well, state: 'paused', breaker: 'open' })).toBe('paused');
   expect(conditionOf({ ...well, state: 'disabled', breaker: 'open' })).toBe('disabled');

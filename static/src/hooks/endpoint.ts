@@ -14,7 +14,7 @@ type Known = Pick<HookEndpoint, 'state' | 'breaker' | 'failing_since' | 'deliver
 export function conditionOf(endpoint: Known): Condition {
   if (endpoint.state !== 'active') return endpoint.state;
   if (endpoint.breaker !== 'closed') return 'resting';
-  if (endpoint.failing_since) return 'failing';
+  if (endpoint.failing_since || (endpoint.failed_24h > 0 && endpoint.delivered_24h === 0)) return 'failing'; // a transform that fails is no failure of the receiver
   return endpoint.last_at ? 'well' : 'quiet';
 }
 
