@@ -453,6 +453,34 @@ func (q *Queries) HookRequestFigures(ctx context.Context) (HookRequestFiguresRow
 	return i, err
 }
 
+const hookRequestNumbers = `-- name: HookRequestNumbers :one
+SELECT CAST(coalesce((SELECT min(f.number) FROM hook_requests AS f), 0) AS BIGINT) AS first_number,
+    CAST(coalesce((SELECT max(l.number) FROM hook_requests AS l), 0) AS BIGINT) AS last_number
+`
+
+type HookRequestNumbersRow struct {
+	FirstNumber int64
+	LastNumber  int64
+}
+
+func (q *Queries) HookRequestNumbers(ctx context.Context) (HookRequestNumbersRow, error) {
+	row := q.db.QueryRowContext(ctx, hookRequestNumbers)
+	var i HookRequestNumbersRow
+	err := row.Scan(&i.FirstNumber, &i.LastNumber)
+	return i, err
+}
+
+const hookRequestTime = `-- name: HookRequestTime :one
+SELECT at FROM hook_requests WHERE number >= ?1 ORDER BY number LIMIT 1
+`
+
+func (q *Queries) HookRequestTime(ctx context.Context, number int64) (int64, error) {
+	row := q.db.QueryRowContext(ctx, hookRequestTime, number)
+	var at int64
+	err := row.Scan(&at)
+	return at, err
+}
+
 const hookRequestsAfter = `-- name: HookRequestsAfter :many
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, "key", repeats, state, attempts, next_at, owner, expires_at, error, topic, device_id, "plan", status, answer_type, answer, exit_code, took_ms, headers, body, payload FROM hook_requests WHERE source_id = ?1 AND number > ?2 ORDER BY number LIMIT ?3
 `
@@ -619,13 +647,14 @@ const listFailedHookRequests = `-- name: ListFailedHookRequests :many
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
        error, topic, device_id, status, took_ms
 FROM hook_requests
-WHERE state = 'failed' AND number < ?1
-  AND (CAST(?2 AS TEXT) = '' OR source_id = ?2)
-  AND at >= ?3 AND at < ?4
-ORDER BY number DESC LIMIT ?5
+WHERE state = 'failed' AND number > ?1 AND number < ?2
+  AND (CAST(?3 AS TEXT) = '' OR source_id = ?3)
+  AND at >= ?4 AND at < ?5
+ORDER BY number DESC LIMIT ?6
 `
 
 type ListFailedHookRequestsParams struct {
+	After    int64
 	Before   int64
 	SourceID string
 	Since    int64
@@ -658,6 +687,7 @@ type ListFailedHookRequestsRow struct {
 
 func (q *Queries) ListFailedHookRequests(ctx context.Context, arg ListFailedHookRequestsParams) ([]ListFailedHookRequestsRow, error) {
 	rows, err := q.db.QueryContext(ctx, listFailedHookRequests,
+		arg.After,
 		arg.Before,
 		arg.SourceID,
 		arg.Since,
@@ -710,13 +740,14 @@ const listHookRequests = `-- name: ListHookRequests :many
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
        error, topic, device_id, status, took_ms
 FROM hook_requests
-WHERE number < ?1
-  AND (CAST(?2 AS TEXT) = '' OR state = ?2)
-  AND at >= ?3 AND at < ?4
-ORDER BY number DESC LIMIT ?5
+WHERE number > ?1 AND number < ?2
+  AND (CAST(?3 AS TEXT) = '' OR state = ?3)
+  AND at >= ?4 AND at < ?5
+ORDER BY number DESC LIMIT ?6
 `
 
 type ListHookRequestsParams struct {
+	After  int64
 	Before int64
 	State  string
 	Since  int64
@@ -750,6 +781,7 @@ type ListHookRequestsRow struct {
 // What has come, without bodies.
 func (q *Queries) ListHookRequests(ctx context.Context, arg ListHookRequestsParams) ([]ListHookRequestsRow, error) {
 	rows, err := q.db.QueryContext(ctx, listHookRequests,
+		arg.After,
 		arg.Before,
 		arg.State,
 		arg.Since,
@@ -802,13 +834,14 @@ const listHookRequestsOf = `-- name: ListHookRequestsOf :many
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
        error, topic, device_id, status, took_ms
 FROM hook_requests
-WHERE number < ?1 AND source_id = ?2
-  AND (CAST(?3 AS TEXT) = '' OR state = ?3)
-  AND at >= ?4 AND at < ?5
-ORDER BY number DESC LIMIT ?6
+WHERE number > ?1 AND number < ?2 AND source_id = ?3
+  AND (CAST(?4 AS TEXT) = '' OR state = ?4)
+  AND at >= ?5 AND at < ?6
+ORDER BY number DESC LIMIT ?7
 `
 
 type ListHookRequestsOfParams struct {
+	After    int64
 	Before   int64
 	SourceID string
 	State    string
@@ -842,6 +875,7 @@ type ListHookRequestsOfRow struct {
 
 func (q *Queries) ListHookRequestsOf(ctx context.Context, arg ListHookRequestsOfParams) ([]ListHookRequestsOfRow, error) {
 	rows, err := q.db.QueryContext(ctx, listHookRequestsOf,
+		arg.After,
 		arg.Before,
 		arg.SourceID,
 		arg.State,
@@ -895,13 +929,14 @@ const listWaitingHookRequests = `-- name: ListWaitingHookRequests :many
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
        error, topic, device_id, status, took_ms
 FROM hook_requests
-WHERE state = 'waiting' AND number < ?1
-  AND (CAST(?2 AS TEXT) = '' OR source_id = ?2)
-  AND at >= ?3 AND at < ?4
-ORDER BY number DESC LIMIT ?5
+WHERE state = 'waiting' AND number > ?1 AND number < ?2
+  AND (CAST(?3 AS TEXT) = '' OR source_id = ?3)
+  AND at >= ?4 AND at < ?5
+ORDER BY number DESC LIMIT ?6
 `
 
 type ListWaitingHookRequestsParams struct {
+	After    int64
 	Before   int64
 	SourceID string
 	Since    int64
@@ -935,6 +970,7 @@ type ListWaitingHookRequestsRow struct {
 // An index of one state is used only where the query names it, and not by a parameter.
 func (q *Queries) ListWaitingHookRequests(ctx context.Context, arg ListWaitingHookRequestsParams) ([]ListWaitingHookRequestsRow, error) {
 	rows, err := q.db.QueryContext(ctx, listWaitingHookRequests,
+		arg.After,
 		arg.Before,
 		arg.SourceID,
 		arg.Since,

@@ -895,6 +895,17 @@ func (q *Queries) HookDeliveriesToReplayIn(ctx context.Context, arg HookDeliveri
 	return items, nil
 }
 
+const hookDeliveryTime = `-- name: HookDeliveryTime :one
+SELECT created_at FROM hook_deliveries WHERE position >= ?1 ORDER BY position LIMIT 1
+`
+
+func (q *Queries) HookDeliveryTime(ctx context.Context, position int64) (int64, error) {
+	row := q.db.QueryRowContext(ctx, hookDeliveryTime, position)
+	var created_at int64
+	err := row.Scan(&created_at)
+	return created_at, err
+}
+
 const hookEndpointHours = `-- name: HookEndpointHours :many
 SELECT endpoint_id, CAST(sum(delivered) AS BIGINT) AS delivered, CAST(sum(failed) AS BIGINT) AS failed
 FROM hook_endpoint_hours WHERE hour > ?1 GROUP BY endpoint_id
@@ -1130,6 +1141,23 @@ func (q *Queries) HookOutgoing(ctx context.Context) (HookOutgoingRow, error) {
 	return i, err
 }
 
+const hookPositions = `-- name: HookPositions :one
+SELECT CAST(coalesce((SELECT min(f.position) FROM hook_deliveries AS f), 0) AS BIGINT) AS first_position,
+    CAST(coalesce((SELECT max(l.position) FROM hook_deliveries AS l), 0) AS BIGINT) AS last_position
+`
+
+type HookPositionsRow struct {
+	FirstPosition int64
+	LastPosition  int64
+}
+
+func (q *Queries) HookPositions(ctx context.Context) (HookPositionsRow, error) {
+	row := q.db.QueryRowContext(ctx, hookPositions)
+	var i HookPositionsRow
+	err := row.Scan(&i.FirstPosition, &i.LastPosition)
+	return i, err
+}
+
 const lastDeliveredHook = `-- name: LastDeliveredHook :one
 SELECT d.id FROM hook_deliveries AS d WHERE d.state = 'delivered' AND d.finished_at IS NOT NULL AND +d.endpoint_id = ?1
 ORDER BY d.finished_at DESC LIMIT 1
@@ -1188,18 +1216,20 @@ func (q *Queries) LimitHookEndpointSecrets(ctx context.Context, arg LimitHookEnd
 const listEndedHookDeliveries = `-- name: ListEndedHookDeliveries :many
 SELECT d.id, d.position, d.message_id, d.endpoint_id, d.type, d.device_id, d.topic, d.order_key, d.state, d.attempts, d.next_at, d.lease_owner, d.lease_token, d.lease_until, d.last_status, d.last_error, d.took_ms, d.bytes, d.replay_of, d.created_at, d.finished_at, e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
 FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
-WHERE d.finished_at IS NOT NULL AND d.state = ?1 AND d.position < ?2 AND e.state <> 'removed'
+WHERE d.finished_at IS NOT NULL AND d.position > ?1 AND d.position < ?2 AND e.state <> 'removed'
     AND (d.endpoint_id = ?3 OR ?3 = '')
-    AND ((d.type >= ?4 AND d.type < ?5) OR ?4 = '')
-    AND (d.device_id = ?6 OR ?6 = '')
-    AND d.created_at >= ?7 AND d.created_at < ?8
-ORDER BY d.position DESC LIMIT ?9
+    AND d.state = ?4
+    AND ((d.type >= ?5 AND d.type < ?6) OR ?5 = '')
+    AND (d.device_id = ?7 OR ?7 = '')
+    AND d.created_at >= ?8 AND d.created_at < ?9
+ORDER BY d.position DESC LIMIT ?10
 `
 
 type ListEndedHookDeliveriesParams struct {
-	State      string
+	After      int64
 	Before     int64
 	EndpointID string
+	State      string
 	TypeFrom   string
 	TypeTo     string
 	DeviceID   *string
@@ -1218,9 +1248,10 @@ type ListEndedHookDeliveriesRow struct {
 
 func (q *Queries) ListEndedHookDeliveries(ctx context.Context, arg ListEndedHookDeliveriesParams) ([]ListEndedHookDeliveriesRow, error) {
 	rows, err := q.db.QueryContext(ctx, listEndedHookDeliveries,
-		arg.State,
+		arg.After,
 		arg.Before,
 		arg.EndpointID,
+		arg.State,
 		arg.TypeFrom,
 		arg.TypeTo,
 		arg.DeviceID,
@@ -1278,18 +1309,17 @@ func (q *Queries) ListEndedHookDeliveries(ctx context.Context, arg ListEndedHook
 const listHookDeliveries = `-- name: ListHookDeliveries :many
 SELECT d.id, d.position, d.message_id, d.endpoint_id, d.type, d.device_id, d.topic, d.order_key, d.state, d.attempts, d.next_at, d.lease_owner, d.lease_token, d.lease_until, d.last_status, d.last_error, d.took_ms, d.bytes, d.replay_of, d.created_at, d.finished_at, e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
 FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
-WHERE d.position < ?1 AND e.state <> 'removed'
-    AND ((d.type >= ?2 AND d.type < ?3) OR ?2 = '')
-    AND (d.device_id = ?4 OR ?4 = '')
+WHERE d.position > ?1 AND d.position < ?2 AND e.state <> 'removed'
+    AND ((d.type >= ?3 AND d.type < ?4) OR ?3 = '')
     AND d.created_at >= ?5 AND d.created_at < ?6
 ORDER BY d.position DESC LIMIT ?7
 `
 
 type ListHookDeliveriesParams struct {
+	After    int64
 	Before   int64
 	TypeFrom string
 	TypeTo   string
-	DeviceID *string
 	Since    int64
 	Until    int64
 	AtMost   int64
@@ -1306,10 +1336,10 @@ type ListHookDeliveriesRow struct {
 // What is asked for decides which of these lists it. An index of some states is used only where the query names them, and not by a parameter.
 func (q *Queries) ListHookDeliveries(ctx context.Context, arg ListHookDeliveriesParams) ([]ListHookDeliveriesRow, error) {
 	rows, err := q.db.QueryContext(ctx, listHookDeliveries,
+		arg.After,
 		arg.Before,
 		arg.TypeFrom,
 		arg.TypeTo,
-		arg.DeviceID,
 		arg.Since,
 		arg.Until,
 		arg.AtMost,
@@ -1364,19 +1394,19 @@ func (q *Queries) ListHookDeliveries(ctx context.Context, arg ListHookDeliveries
 const listHookDeliveriesOf = `-- name: ListHookDeliveriesOf :many
 SELECT d.id, d.position, d.message_id, d.endpoint_id, d.type, d.device_id, d.topic, d.order_key, d.state, d.attempts, d.next_at, d.lease_owner, d.lease_token, d.lease_until, d.last_status, d.last_error, d.took_ms, d.bytes, d.replay_of, d.created_at, d.finished_at, e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
 FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
-WHERE d.position < ?1 AND d.endpoint_id = ?2 AND e.state <> 'removed'
-    AND ((d.type >= ?3 AND d.type < ?4) OR ?3 = '')
-    AND (d.device_id = ?5 OR ?5 = '')
+WHERE d.position > ?1 AND d.position < ?2 AND e.state <> 'removed'
+    AND d.endpoint_id = ?3
+    AND ((d.type >= ?4 AND d.type < ?5) OR ?4 = '')
     AND d.created_at >= ?6 AND d.created_at < ?7
 ORDER BY d.position DESC LIMIT ?8
 `
 
 type ListHookDeliveriesOfParams struct {
+	After      int64
 	Before     int64
 	EndpointID string
 	TypeFrom   string
 	TypeTo     string
-	DeviceID   *string
 	Since      int64
 	Until      int64
 	AtMost     int64
@@ -1392,11 +1422,11 @@ type ListHookDeliveriesOfRow struct {
 
 func (q *Queries) ListHookDeliveriesOf(ctx context.Context, arg ListHookDeliveriesOfParams) ([]ListHookDeliveriesOfRow, error) {
 	rows, err := q.db.QueryContext(ctx, listHookDeliveriesOf,
+		arg.After,
 		arg.Before,
 		arg.EndpointID,
 		arg.TypeFrom,
 		arg.TypeTo,
-		arg.DeviceID,
 		arg.Since,
 		arg.Until,
 		arg.AtMost,
@@ -1448,18 +1478,200 @@ func (q *Queries) ListHookDeliveriesOf(ctx context.Context, arg ListHookDeliveri
 	return items, nil
 }
 
+const listHookDeliveriesOfDevice = `-- name: ListHookDeliveriesOfDevice :many
+SELECT d.id, d.position, d.message_id, d.endpoint_id, d.type, d.device_id, d.topic, d.order_key, d.state, d.attempts, d.next_at, d.lease_owner, d.lease_token, d.lease_until, d.last_status, d.last_error, d.took_ms, d.bytes, d.replay_of, d.created_at, d.finished_at, e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+WHERE d.position > ?1 AND d.position < ?2 AND e.state <> 'removed'
+    AND (d.endpoint_id = ?3 OR ?3 = '')
+    AND (d.state = ?4 OR ?4 = '')
+    AND ((d.type >= ?5 AND d.type < ?6) OR ?5 = '')
+    AND d.device_id = ?7
+    AND d.created_at >= ?8 AND d.created_at < ?9
+ORDER BY d.position DESC LIMIT ?10
+`
+
+type ListHookDeliveriesOfDeviceParams struct {
+	After      int64
+	Before     int64
+	EndpointID string
+	State      string
+	TypeFrom   string
+	TypeTo     string
+	DeviceID   *string
+	Since      int64
+	Until      int64
+	AtMost     int64
+}
+
+type ListHookDeliveriesOfDeviceRow struct {
+	HookDelivery  HookDelivery
+	EndpointName  string
+	EndpointState string
+	EndpointMode  string
+	Breaker       string
+}
+
+func (q *Queries) ListHookDeliveriesOfDevice(ctx context.Context, arg ListHookDeliveriesOfDeviceParams) ([]ListHookDeliveriesOfDeviceRow, error) {
+	rows, err := q.db.QueryContext(ctx, listHookDeliveriesOfDevice,
+		arg.After,
+		arg.Before,
+		arg.EndpointID,
+		arg.State,
+		arg.TypeFrom,
+		arg.TypeTo,
+		arg.DeviceID,
+		arg.Since,
+		arg.Until,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListHookDeliveriesOfDeviceRow{}
+	for rows.Next() {
+		var i ListHookDeliveriesOfDeviceRow
+		if err := rows.Scan(
+			&i.HookDelivery.ID,
+			&i.HookDelivery.Position,
+			&i.HookDelivery.MessageID,
+			&i.HookDelivery.EndpointID,
+			&i.HookDelivery.Type,
+			&i.HookDelivery.DeviceID,
+			&i.HookDelivery.Topic,
+			&i.HookDelivery.OrderKey,
+			&i.HookDelivery.State,
+			&i.HookDelivery.Attempts,
+			&i.HookDelivery.NextAt,
+			&i.HookDelivery.LeaseOwner,
+			&i.HookDelivery.LeaseToken,
+			&i.HookDelivery.LeaseUntil,
+			&i.HookDelivery.LastStatus,
+			&i.HookDelivery.LastError,
+			&i.HookDelivery.TookMs,
+			&i.HookDelivery.Bytes,
+			&i.HookDelivery.ReplayOf,
+			&i.HookDelivery.CreatedAt,
+			&i.HookDelivery.FinishedAt,
+			&i.EndpointName,
+			&i.EndpointState,
+			&i.EndpointMode,
+			&i.Breaker,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listHookDeliveriesOfType = `-- name: ListHookDeliveriesOfType :many
+SELECT d.id, d.position, d.message_id, d.endpoint_id, d.type, d.device_id, d.topic, d.order_key, d.state, d.attempts, d.next_at, d.lease_owner, d.lease_token, d.lease_until, d.last_status, d.last_error, d.took_ms, d.bytes, d.replay_of, d.created_at, d.finished_at, e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+WHERE d.position > ?1 AND d.position < ?2 AND e.state <> 'removed'
+    AND (d.endpoint_id = ?3 OR ?3 = '')
+    AND (d.state = ?4 OR ?4 = '')
+    AND d.type = ?5
+    AND d.created_at >= ?6 AND d.created_at < ?7
+ORDER BY d.position DESC LIMIT ?8
+`
+
+type ListHookDeliveriesOfTypeParams struct {
+	After      int64
+	Before     int64
+	EndpointID string
+	State      string
+	Type       string
+	Since      int64
+	Until      int64
+	AtMost     int64
+}
+
+type ListHookDeliveriesOfTypeRow struct {
+	HookDelivery  HookDelivery
+	EndpointName  string
+	EndpointState string
+	EndpointMode  string
+	Breaker       string
+}
+
+func (q *Queries) ListHookDeliveriesOfType(ctx context.Context, arg ListHookDeliveriesOfTypeParams) ([]ListHookDeliveriesOfTypeRow, error) {
+	rows, err := q.db.QueryContext(ctx, listHookDeliveriesOfType,
+		arg.After,
+		arg.Before,
+		arg.EndpointID,
+		arg.State,
+		arg.Type,
+		arg.Since,
+		arg.Until,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListHookDeliveriesOfTypeRow{}
+	for rows.Next() {
+		var i ListHookDeliveriesOfTypeRow
+		if err := rows.Scan(
+			&i.HookDelivery.ID,
+			&i.HookDelivery.Position,
+			&i.HookDelivery.MessageID,
+			&i.HookDelivery.EndpointID,
+			&i.HookDelivery.Type,
+			&i.HookDelivery.DeviceID,
+			&i.HookDelivery.Topic,
+			&i.HookDelivery.OrderKey,
+			&i.HookDelivery.State,
+			&i.HookDelivery.Attempts,
+			&i.HookDelivery.NextAt,
+			&i.HookDelivery.LeaseOwner,
+			&i.HookDelivery.LeaseToken,
+			&i.HookDelivery.LeaseUntil,
+			&i.HookDelivery.LastStatus,
+			&i.HookDelivery.LastError,
+			&i.HookDelivery.TookMs,
+			&i.HookDelivery.Bytes,
+			&i.HookDelivery.ReplayOf,
+			&i.HookDelivery.CreatedAt,
+			&i.HookDelivery.FinishedAt,
+			&i.EndpointName,
+			&i.EndpointState,
+			&i.EndpointMode,
+			&i.Breaker,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listSendingHookDeliveries = `-- name: ListSendingHookDeliveries :many
 SELECT d.id, d.position, d.message_id, d.endpoint_id, d.type, d.device_id, d.topic, d.order_key, d.state, d.attempts, d.next_at, d.lease_owner, d.lease_token, d.lease_until, d.last_status, d.last_error, d.took_ms, d.bytes, d.replay_of, d.created_at, d.finished_at, e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
 FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
-WHERE d.lease_until > 0 AND d.state = 'sending' AND d.position < ?1 AND e.state <> 'removed'
-    AND (d.endpoint_id = ?2 OR ?2 = '')
-    AND ((d.type >= ?3 AND d.type < ?4) OR ?3 = '')
-    AND (d.device_id = ?5 OR ?5 = '')
-    AND d.created_at >= ?6 AND d.created_at < ?7
-ORDER BY +d.position DESC LIMIT ?8
+WHERE d.lease_until > 0 AND d.state = 'sending' AND +d.position > ?1 AND +d.position < ?2 AND e.state <> 'removed'
+    AND (d.endpoint_id = ?3 OR ?3 = '')
+    AND ((d.type >= ?4 AND d.type < ?5) OR ?4 = '')
+    AND (d.device_id = ?6 OR ?6 = '')
+    AND d.created_at >= ?7 AND d.created_at < ?8
+ORDER BY +d.position DESC LIMIT ?9
 `
 
 type ListSendingHookDeliveriesParams struct {
+	After      int64
 	Before     int64
 	EndpointID string
 	TypeFrom   string
@@ -1481,6 +1693,7 @@ type ListSendingHookDeliveriesRow struct {
 // Of these there are few: they are found by their leases, and put in order.
 func (q *Queries) ListSendingHookDeliveries(ctx context.Context, arg ListSendingHookDeliveriesParams) ([]ListSendingHookDeliveriesRow, error) {
 	rows, err := q.db.QueryContext(ctx, listSendingHookDeliveries,
+		arg.After,
 		arg.Before,
 		arg.EndpointID,
 		arg.TypeFrom,
@@ -1540,15 +1753,16 @@ func (q *Queries) ListSendingHookDeliveries(ctx context.Context, arg ListSending
 const listWaitingHookDeliveries = `-- name: ListWaitingHookDeliveries :many
 SELECT d.id, d.position, d.message_id, d.endpoint_id, d.type, d.device_id, d.topic, d.order_key, d.state, d.attempts, d.next_at, d.lease_owner, d.lease_token, d.lease_until, d.last_status, d.last_error, d.took_ms, d.bytes, d.replay_of, d.created_at, d.finished_at, e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
 FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
-WHERE d.finished_at IS NULL AND d.state IN ('waiting', 'behind') AND d.position < ?1 AND e.state <> 'removed'
-    AND (d.endpoint_id = ?2 OR ?2 = '')
-    AND ((d.type >= ?3 AND d.type < ?4) OR ?3 = '')
-    AND (d.device_id = ?5 OR ?5 = '')
-    AND d.created_at >= ?6 AND d.created_at < ?7
-ORDER BY d.position DESC LIMIT ?8
+WHERE d.finished_at IS NULL AND d.state IN ('waiting', 'behind') AND d.position > ?1 AND d.position < ?2 AND e.state <> 'removed'
+    AND (d.endpoint_id = ?3 OR ?3 = '')
+    AND ((d.type >= ?4 AND d.type < ?5) OR ?4 = '')
+    AND (d.device_id = ?6 OR ?6 = '')
+    AND d.created_at >= ?7 AND d.created_at < ?8
+ORDER BY d.position DESC LIMIT ?9
 `
 
 type ListWaitingHookDeliveriesParams struct {
+	After      int64
 	Before     int64
 	EndpointID string
 	TypeFrom   string
@@ -1569,6 +1783,7 @@ type ListWaitingHookDeliveriesRow struct {
 
 func (q *Queries) ListWaitingHookDeliveries(ctx context.Context, arg ListWaitingHookDeliveriesParams) ([]ListWaitingHookDeliveriesRow, error) {
 	rows, err := q.db.QueryContext(ctx, listWaitingHookDeliveries,
+		arg.After,
 		arg.Before,
 		arg.EndpointID,
 		arg.TypeFrom,

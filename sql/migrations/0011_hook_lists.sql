@@ -1,6 +1,7 @@
 -- +goose Up
--- Lists of requests and deliveries by what is rare among many, without reading all of them. Each of these has in it what else is asked for, so that a row is
--- read only where it is shown. What is written for each request and delivery has become no more: indexes of one state instead of all, or of another order.
+-- Lists of requests and deliveries by what is rare among many, without reading all of them. An index has in it what else is mostly asked for, so that a row
+-- is read only where it is shown. Indexes that change with each step of a delivery hold one state instead of all: with that, accepting and delivering cost
+-- what they did.
 
 -- Those of a source; and all counted, with their bytes, which would read each body else.
 DROP INDEX hook_requests_source;
@@ -13,6 +14,9 @@ DROP INDEX hook_deliveries_due;
 CREATE INDEX hook_deliveries_due ON hook_deliveries (endpoint_id, next_at, position) WHERE state = 'waiting';
 -- Those of an endpoint.
 CREATE INDEX hook_deliveries_endpoint ON hook_deliveries (endpoint_id, position, created_at);
+-- Those that concern a device, and those of a type.
+CREATE INDEX hook_deliveries_device ON hook_deliveries (device_id, position) WHERE device_id IS NOT NULL;
+CREATE INDEX hook_deliveries_type ON hook_deliveries (type, position);
 -- Those that are not finished, in the order of queueing.
 DROP INDEX hook_deliveries_open;
 CREATE INDEX hook_deliveries_open ON hook_deliveries (position, endpoint_id, created_at) WHERE finished_at IS NULL;

@@ -179,25 +179,45 @@ ORDER BY d.finished_at DESC LIMIT 1;
 -- name: ListHookDeliveries :many
 SELECT sqlc.embed(d), e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
 FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
-WHERE d.position < sqlc.arg(before) AND e.state <> 'removed'
+WHERE d.position > sqlc.arg(after) AND d.position < sqlc.arg(before) AND e.state <> 'removed'
     AND ((d.type >= sqlc.arg(type_from) AND d.type < sqlc.arg(type_to)) OR sqlc.arg(type_from) = '')
-    AND (d.device_id = sqlc.arg(device_id) OR sqlc.arg(device_id) = '')
     AND d.created_at >= sqlc.arg(since) AND d.created_at < sqlc.arg(until)
 ORDER BY d.position DESC LIMIT sqlc.arg(at_most);
 
 -- name: ListHookDeliveriesOf :many
 SELECT sqlc.embed(d), e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
 FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
-WHERE d.position < sqlc.arg(before) AND d.endpoint_id = sqlc.arg(endpoint_id) AND e.state <> 'removed'
+WHERE d.position > sqlc.arg(after) AND d.position < sqlc.arg(before) AND e.state <> 'removed'
+    AND d.endpoint_id = sqlc.arg(endpoint_id)
     AND ((d.type >= sqlc.arg(type_from) AND d.type < sqlc.arg(type_to)) OR sqlc.arg(type_from) = '')
-    AND (d.device_id = sqlc.arg(device_id) OR sqlc.arg(device_id) = '')
+    AND d.created_at >= sqlc.arg(since) AND d.created_at < sqlc.arg(until)
+ORDER BY d.position DESC LIMIT sqlc.arg(at_most);
+
+-- name: ListHookDeliveriesOfDevice :many
+SELECT sqlc.embed(d), e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+WHERE d.position > sqlc.arg(after) AND d.position < sqlc.arg(before) AND e.state <> 'removed'
+    AND (d.endpoint_id = sqlc.arg(endpoint_id) OR sqlc.arg(endpoint_id) = '')
+    AND (d.state = sqlc.arg(state) OR sqlc.arg(state) = '')
+    AND ((d.type >= sqlc.arg(type_from) AND d.type < sqlc.arg(type_to)) OR sqlc.arg(type_from) = '')
+    AND d.device_id = sqlc.arg(device_id)
+    AND d.created_at >= sqlc.arg(since) AND d.created_at < sqlc.arg(until)
+ORDER BY d.position DESC LIMIT sqlc.arg(at_most);
+
+-- name: ListHookDeliveriesOfType :many
+SELECT sqlc.embed(d), e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+WHERE d.position > sqlc.arg(after) AND d.position < sqlc.arg(before) AND e.state <> 'removed'
+    AND (d.endpoint_id = sqlc.arg(endpoint_id) OR sqlc.arg(endpoint_id) = '')
+    AND (d.state = sqlc.arg(state) OR sqlc.arg(state) = '')
+    AND d.type = sqlc.arg(type)
     AND d.created_at >= sqlc.arg(since) AND d.created_at < sqlc.arg(until)
 ORDER BY d.position DESC LIMIT sqlc.arg(at_most);
 
 -- name: ListWaitingHookDeliveries :many
 SELECT sqlc.embed(d), e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
 FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
-WHERE d.finished_at IS NULL AND d.state IN ('waiting', 'behind') AND d.position < sqlc.arg(before) AND e.state <> 'removed'
+WHERE d.finished_at IS NULL AND d.state IN ('waiting', 'behind') AND d.position > sqlc.arg(after) AND d.position < sqlc.arg(before) AND e.state <> 'removed'
     AND (d.endpoint_id = sqlc.arg(endpoint_id) OR sqlc.arg(endpoint_id) = '')
     AND ((d.type >= sqlc.arg(type_from) AND d.type < sqlc.arg(type_to)) OR sqlc.arg(type_from) = '')
     AND (d.device_id = sqlc.arg(device_id) OR sqlc.arg(device_id) = '')
@@ -208,7 +228,7 @@ ORDER BY d.position DESC LIMIT sqlc.arg(at_most);
 -- name: ListSendingHookDeliveries :many
 SELECT sqlc.embed(d), e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
 FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
-WHERE d.lease_until > 0 AND d.state = 'sending' AND d.position < sqlc.arg(before) AND e.state <> 'removed'
+WHERE d.lease_until > 0 AND d.state = 'sending' AND +d.position > sqlc.arg(after) AND +d.position < sqlc.arg(before) AND e.state <> 'removed'
     AND (d.endpoint_id = sqlc.arg(endpoint_id) OR sqlc.arg(endpoint_id) = '')
     AND ((d.type >= sqlc.arg(type_from) AND d.type < sqlc.arg(type_to)) OR sqlc.arg(type_from) = '')
     AND (d.device_id = sqlc.arg(device_id) OR sqlc.arg(device_id) = '')
@@ -218,8 +238,9 @@ ORDER BY +d.position DESC LIMIT sqlc.arg(at_most);
 -- name: ListEndedHookDeliveries :many
 SELECT sqlc.embed(d), e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
 FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
-WHERE d.finished_at IS NOT NULL AND d.state = sqlc.arg(state) AND d.position < sqlc.arg(before) AND e.state <> 'removed'
+WHERE d.finished_at IS NOT NULL AND d.position > sqlc.arg(after) AND d.position < sqlc.arg(before) AND e.state <> 'removed'
     AND (d.endpoint_id = sqlc.arg(endpoint_id) OR sqlc.arg(endpoint_id) = '')
+    AND d.state = sqlc.arg(state)
     AND ((d.type >= sqlc.arg(type_from) AND d.type < sqlc.arg(type_to)) OR sqlc.arg(type_from) = '')
     AND (d.device_id = sqlc.arg(device_id) OR sqlc.arg(device_id) = '')
     AND d.created_at >= sqlc.arg(since) AND d.created_at < sqlc.arg(until)
@@ -250,6 +271,13 @@ WHERE d.position > sqlc.arg(after) AND d.position <= sqlc.arg(up_to) AND e.state
     AND NOT EXISTS (SELECT 1 FROM hook_deliveries AS x WHERE x.message_id = d.message_id AND +x.endpoint_id = d.endpoint_id
         AND (x.finished_at IS NULL OR (d.state = 'dead' AND x.state = 'delivered' AND x.position > d.position)))
 ORDER BY d.position LIMIT sqlc.arg(at_most);
+
+-- name: HookPositions :one
+SELECT CAST(coalesce((SELECT min(f.position) FROM hook_deliveries AS f), 0) AS BIGINT) AS first_position,
+    CAST(coalesce((SELECT max(l.position) FROM hook_deliveries AS l), 0) AS BIGINT) AS last_position;
+
+-- name: HookDeliveryTime :one
+SELECT created_at FROM hook_deliveries WHERE position >= sqlc.arg(position) ORDER BY position LIMIT 1;
 
 -- name: LastHookPosition :one
 SELECT CAST(coalesce(max(position), 0) AS BIGINT) AS position FROM hook_deliveries;

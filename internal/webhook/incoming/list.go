@@ -20,26 +20,30 @@ type Filter struct {
 
 // Requests gives a page of them, the newest first, and what the next begins with; "" where there is none.
 func (h *Hooks) Requests(ctx context.Context, f Filter) (entries []Entry, next string, err error) {
-	p := store.ListHookRequestsOfParams{Before: math.MaxInt64, State: f.State, Until: math.MaxInt64, AtMost: int64(f.Limit) + 1}
+	w := store.Window{Before: math.MaxInt64, Until: math.MaxInt64, AtMost: int64(f.Limit) + 1}
 	if f.Since != nil {
-		p.Since = store.Millis(*f.Since)
+		w.Since = store.Millis(*f.Since)
 	}
 	if f.Until != nil {
-		p.Until = store.Millis(*f.Until)
+		w.Until = store.Millis(*f.Until)
 	}
 	if f.Before != "" {
-		if p.Before, err = strconv.ParseInt(f.Before, 10, 64); err != nil || p.Before < 1 {
+		if w.Before, err = strconv.ParseInt(f.Before, 10, 64); err != nil || w.Before < 1 {
 			return nil, "", invalidField("before", "before is the next of another page.")
 		}
 	}
+	q, id := h.Store.Read(), ""
 	if f.Source != "" {
-		s, err := find(ctx, h.Store.Read(), f.Source)
+		s, err := find(ctx, q, f.Source)
 		if err != nil {
 			return nil, "", err
 		}
-		p.SourceID = s.ID
+		id = s.ID
 	}
-	rows, err := rowsOf(ctx, h.Store.Read(), p)
+	if err := narrow(ctx, q, &w); err != nil {
+		return nil, "", fmt.Errorf("list requests: %w", err)
+	}
+	rows, err := rowsOf(ctx, q, id, f.State, w)
 	if err != nil {
 		return nil, "", fmt.Errorf("list requests: %w", err)
 	}
@@ -52,24 +56,35 @@ func (h *Hooks) Requests(ctx context.Context, f Filter) (entries []Entry, next s
 	return entries, next, nil
 }
 
-// rowsOf asks the query that has an index for what p names.
-func rowsOf(ctx context.Context, q *store.Queries, p store.ListHookRequestsOfParams) ([]store.ListHookRequestsRow, error) {
+// rowsOf asks the query that has an index for what is named: a source, by its id, a state.
+func rowsOf(ctx context.Context, q *store.Queries, source, state string, w store.Window) ([]store.ListHookRequestsRow, error) {
 	switch {
-	case p.State == stateWaiting:
-		rows, err := q.ListWaitingHookRequests(ctx, store.ListWaitingHookRequestsParams{Before: p.Before, SourceID: p.SourceID, Since: p.Since,
-			Until: p.Until, AtMost: p.AtMost})
+	case state == stateWaiting:
+		rows, err := q.ListWaitingHookRequests(ctx, store.ListWaitingHookRequestsParams{After: w.After, Before: w.Before, SourceID: source,
+			Since: w.Since, Until: w.Until, AtMost: w.AtMost})
 		return store.Each(rows, err, func(row store.ListWaitingHookRequestsRow) store.ListHookRequestsRow {
 			return store.ListHookRequestsRow(row)
 		})
-	case p.State == stateFailed:
-		rows, err := q.ListFailedHookRequests(ctx, store.ListFailedHookRequestsParams{Before: p.Before, SourceID: p.SourceID, Since: p.Since,
-			Until: p.Until, AtMost: p.AtMost})
+	case state == stateFailed:
+		rows, err := q.ListFailedHookRequests(ctx, store.ListFailedHookRequestsParams{After: w.After, Before: w.Before, SourceID: source,
+			Since: w.Since, Until: w.Until, AtMost: w.AtMost})
 		return store.Each(rows, err, func(row store.ListFailedHookRequestsRow) store.ListHookRequestsRow {
 			return store.ListHookRequestsRow(row)
 		})
-	case p.SourceID != "":
-		rows, err := q.ListHookRequestsOf(ctx, p)
+	case source != "":
+		rows, err := q.ListHookRequestsOf(ctx, store.ListHookRequestsOfParams{After: w.After, Before: w.Before, SourceID: source, State: state,
+			Since: w.Since, Until: w.Until, AtMost: w.AtMost})
 		return store.Each(rows, err, func(row store.ListHookRequestsOfRow) store.ListHookRequestsRow { return store.ListHookRequestsRow(row) })
 	}
-	return q.ListHookRequests(ctx, store.ListHookRequestsParams{Before: p.Before, State: p.State, Since: p.Since, Until: p.Until, AtMost: p.AtMost})
+	return q.ListHookRequests(ctx, store.ListHookRequestsParams{After: w.After, Before: w.Before, State: state, Since: w.Since, Until: w.Until,
+		AtMost: w.AtMost})
+}
+
+// narrow bounds the numbers by the times.
+func narrow(ctx context.Context, q *store.Queries, w *store.Window) error {
+	ends, err := q.HookRequestNumbers(ctx)
+	if err != nil {
+		return err
+	}
+	return w.Narrow(ends.FirstNumber, ends.LastNumber, func(number int64) (int64, error) { return q.HookRequestTime(ctx, number) })
 }

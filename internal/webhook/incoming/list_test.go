@@ -1,6 +1,7 @@
 package incoming
 
 import (
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -16,8 +17,8 @@ func TestListsHaveIndexes(t *testing.T) {
 		for _, source := range []string{"", "src_1"} {
 			t.Run(state+" "+source, func(t *testing.T) {
 				t.Parallel()
-				p := store.ListHookRequestsOfParams{State: state, SourceID: source, Before: math.MaxInt64, Until: math.MaxInt64, AtMost: 50}
-				ask := func(q *store.Queries) error { _, err := rowsOf(t.Context(), q, p); return err }
+				w := store.Window{Before: math.MaxInt64, Until: math.MaxInt64, AtMost: 50}
+				ask := func(q *store.Queries) error { _, err := rowsOf(t.Context(), q, source, state, w); return err }
 				storetest.Explain(t, ask)
 				plan := strings.Join(storetest.Plan(t, ask), "\n")
 				if (state == stateWaiting || state == stateFailed) && !strings.Contains(plan, "hook_requests_"+state) {
@@ -26,6 +27,25 @@ func TestListsHaveIndexes(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A list of a time begins there, and does not look through all that is newer or older.
+func TestTimesHaveIndexes(t *testing.T) {
+	t.Parallel()
+	storetest.Explain(t, func(q *store.Queries) error { _, err := q.HookRequestTime(t.Context(), 1); return ignoreNone(err) })
+	plan := storetest.Plan(t, func(q *store.Queries) error { _, err := q.HookRequestNumbers(t.Context()); return err })
+	for _, step := range plan {
+		if strings.HasPrefix(step, "SCAN") && step != "SCAN CONSTANT ROW" {
+			t.Error(step)
+		}
+	}
+}
+
+func ignoreNone(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // The sweep counts each minute what there is, in an index: the table has the bodies in it.

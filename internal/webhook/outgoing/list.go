@@ -1,13 +1,16 @@
 package outgoing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
 )
 
@@ -19,8 +22,10 @@ type Filter struct {
 
 // resolved is a filter as queries take it.
 type resolved struct {
-	endpoint, state, typeFrom, typeTo, device string
-	since, until                              int64
+	endpoint, state, device string
+	typeFrom, typeTo        string
+	kinds                   []string // the types between
+	since, until            int64
 }
 
 func (o *Outbox) resolve(ctx context.Context, f Filter) (r resolved, err error) {
@@ -36,9 +41,9 @@ func (o *Outbox) resolve(ctx context.Context, f Filter) (r resolved, err error) 
 		r.endpoint = e.HookEndpoint.ID
 	}
 	if prefix, any := strings.CutSuffix(f.Type, "*"); any {
-		r.typeFrom, r.typeTo = prefix, prefix+"\U0010ffff"
-	} else {
-		r.typeFrom, r.typeTo = f.Type, f.Type+"\x00"
+		r.typeFrom, r.typeTo, r.kinds = prefix, prefix+"\U0010ffff", kindsOf(prefix)
+	} else if f.Type != "" {
+		r.typeFrom, r.typeTo, r.kinds = f.Type, f.Type+"\x00", []string{f.Type}
 	}
 	if !f.Since.IsZero() {
 		r.since = store.Millis(f.Since)
@@ -47,6 +52,16 @@ func (o *Outbox) resolve(ctx context.Context, f Filter) (r resolved, err error) 
 		r.until = store.Millis(f.Until)
 	}
 	return r, nil
+}
+
+// kindsOf gives the types that begin with something; hubs deliver no others.
+func kindsOf(prefix string) (kinds []string) {
+	for _, t := range append(events.Types(), events.Type{Name: TypeMQTT}) {
+		if strings.HasPrefix(t.Name, prefix) {
+			kinds = append(kinds, t.Name)
+		}
+	}
+	return kinds
 }
 
 // Deliveries lists those before a position, the newest first; next is where the following page begins, 0 for nowhere.
@@ -58,7 +73,11 @@ func (o *Outbox) Deliveries(ctx context.Context, f Filter, before int64, limit i
 	if before == 0 {
 		before = math.MaxInt64
 	}
-	rows, err := rowsOf(ctx, o.Store.Read(), r, before, int64(limit)+1)
+	q, w := o.Store.Read(), store.Window{Before: before, Since: r.since, Until: r.until, AtMost: int64(limit) + 1}
+	if err := narrow(ctx, q, &w); err != nil {
+		return nil, 0, fmt.Errorf("list deliveries: %w", err)
+	}
+	rows, err := rowsOf(ctx, q, r, w)
 	if err != nil {
 		return nil, 0, fmt.Errorf("list deliveries: %w", err)
 	}
@@ -71,34 +90,70 @@ func (o *Outbox) Deliveries(ctx context.Context, f Filter, before int64, limit i
 	return list, next, nil
 }
 
-// rowsOf asks the query that has an index for what the filter names.
-func rowsOf(ctx context.Context, q *store.Queries, r resolved, before, atMost int64) ([]store.GetHookDeliveryRow, error) {
-	p := store.ListHookDeliveriesOfParams{Before: before, EndpointID: r.endpoint, TypeFrom: r.typeFrom, TypeTo: r.typeTo, DeviceID: &r.device,
-		Since: r.since, Until: r.until, AtMost: atMost}
+// rowsOf asks the query that has an index for what the filter names; where it names several things, for what is the rarest as a rule.
+func rowsOf(ctx context.Context, q *store.Queries, r resolved, w store.Window) ([]store.GetHookDeliveryRow, error) {
+	all := store.ListEndedHookDeliveriesParams{After: w.After, Before: w.Before, EndpointID: r.endpoint, State: r.state, TypeFrom: r.typeFrom,
+		TypeTo: r.typeTo, DeviceID: &r.device, Since: w.Since, Until: w.Until, AtMost: w.AtMost}
+	open := store.ListWaitingHookDeliveriesParams{After: w.After, Before: w.Before, EndpointID: r.endpoint, TypeFrom: r.typeFrom,
+		TypeTo: r.typeTo, DeviceID: &r.device, Since: w.Since, Until: w.Until, AtMost: w.AtMost}
 	switch {
 	case r.state == StateWaiting:
-		rows, err := q.ListWaitingHookDeliveries(ctx, store.ListWaitingHookDeliveriesParams(p))
+		rows, err := q.ListWaitingHookDeliveries(ctx, open)
 		return store.Each(rows, err, func(row store.ListWaitingHookDeliveriesRow) store.GetHookDeliveryRow {
 			return store.GetHookDeliveryRow(row)
 		})
 	case r.state == StateSending:
-		rows, err := q.ListSendingHookDeliveries(ctx, store.ListSendingHookDeliveriesParams(p))
+		rows, err := q.ListSendingHookDeliveries(ctx, store.ListSendingHookDeliveriesParams(open))
 		return store.Each(rows, err, func(row store.ListSendingHookDeliveriesRow) store.GetHookDeliveryRow {
 			return store.GetHookDeliveryRow(row)
 		})
+	case r.device != "" && (r.state == "" || r.state == StateDelivered):
+		rows, err := q.ListHookDeliveriesOfDevice(ctx, store.ListHookDeliveriesOfDeviceParams(all))
+		return store.Each(rows, err, func(row store.ListHookDeliveriesOfDeviceRow) store.GetHookDeliveryRow {
+			return store.GetHookDeliveryRow(row)
+		})
+	case r.typeFrom != "" && (r.state == "" || r.state == StateDelivered):
+		return rowsOfTypes(ctx, q, r, w)
 	case r.state != "":
-		rows, err := q.ListEndedHookDeliveries(ctx, store.ListEndedHookDeliveriesParams{State: r.state, Before: before, EndpointID: r.endpoint,
-			TypeFrom: r.typeFrom, TypeTo: r.typeTo, DeviceID: &r.device, Since: r.since, Until: r.until, AtMost: atMost})
+		rows, err := q.ListEndedHookDeliveries(ctx, all)
 		return store.Each(rows, err, func(row store.ListEndedHookDeliveriesRow) store.GetHookDeliveryRow {
 			return store.GetHookDeliveryRow(row)
 		})
 	case r.endpoint != "":
-		rows, err := q.ListHookDeliveriesOf(ctx, p)
+		rows, err := q.ListHookDeliveriesOf(ctx, store.ListHookDeliveriesOfParams{After: w.After, Before: w.Before, EndpointID: r.endpoint,
+			TypeFrom: r.typeFrom, TypeTo: r.typeTo, Since: w.Since, Until: w.Until, AtMost: w.AtMost})
 		return store.Each(rows, err, func(row store.ListHookDeliveriesOfRow) store.GetHookDeliveryRow { return store.GetHookDeliveryRow(row) })
 	}
-	rows, err := q.ListHookDeliveries(ctx, store.ListHookDeliveriesParams{Before: before, TypeFrom: r.typeFrom, TypeTo: r.typeTo, DeviceID: &r.device,
-		Since: r.since, Until: r.until, AtMost: atMost})
+	rows, err := q.ListHookDeliveries(ctx, store.ListHookDeliveriesParams{After: w.After, Before: w.Before, TypeFrom: r.typeFrom, TypeTo: r.typeTo,
+		Since: w.Since, Until: w.Until, AtMost: w.AtMost})
 	return store.Each(rows, err, func(row store.ListHookDeliveriesRow) store.GetHookDeliveryRow { return store.GetHookDeliveryRow(row) })
+}
+
+// rowsOfTypes merges what there is of each type.
+func rowsOfTypes(ctx context.Context, q *store.Queries, r resolved, w store.Window) (list []store.GetHookDeliveryRow, err error) {
+	for _, kind := range r.kinds {
+		rows, err := q.ListHookDeliveriesOfType(ctx, store.ListHookDeliveriesOfTypeParams{After: w.After, Before: w.Before, EndpointID: r.endpoint,
+			State: r.state, Type: kind, Since: w.Since, Until: w.Until, AtMost: w.AtMost})
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			list = append(list, store.GetHookDeliveryRow(row))
+		}
+	}
+	slices.SortFunc(list, func(a, b store.GetHookDeliveryRow) int {
+		return cmp.Compare(b.HookDelivery.Position, a.HookDelivery.Position)
+	})
+	return list[:min(int64(len(list)), w.AtMost)], nil
+}
+
+// narrow bounds the positions by the times.
+func narrow(ctx context.Context, q *store.Queries, w *store.Window) error {
+	ends, err := q.HookPositions(ctx)
+	if err != nil {
+		return err
+	}
+	return w.Narrow(ends.FirstPosition, ends.LastPosition, func(position int64) (int64, error) { return q.HookDeliveryTime(ctx, position) })
 }
 
 // toReplay gives the next of those that a replay takes.
