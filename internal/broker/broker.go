@@ -24,6 +24,8 @@ type Options struct {
 	Log    *slog.Logger     // nil: slog.Default
 	Now    func() time.Time // nil: time.Now
 	Taker  messaging.Taker  // nil: nobody keeps messages beside; it needs a Store
+
+	Refused messaging.TellRefused
 }
 
 // Broker is a messaging.Backend. Make it with New; Run must run for what New has made to work.
@@ -33,6 +35,7 @@ type Broker struct {
 	log    *slog.Logger
 	now    func() time.Time
 	taker  messaging.Taker
+	tell   messaging.TellRefused
 
 	served  sync.WaitGroup // connections
 	stopped chan struct{}  // closed when Run's end has begun
@@ -66,7 +69,7 @@ var _ messaging.Backend = (*Broker)(nil)
 
 // New reads what an earlier hub kept. Errors are the database's.
 func New(ctx context.Context, o Options) (*Broker, error) {
-	b := &Broker{access: o.Access, store: o.Store, log: o.Log, now: o.Now,
+	b := &Broker{access: o.Access, store: o.Store, log: o.Log, now: o.Now, tell: o.Refused,
 		stopped:   make(chan struct{}),
 		sessions:  map[key]*session{},
 		conns:     map[*conn]struct{}{},
@@ -123,26 +126,26 @@ func (b *Broker) stop() {
 	}
 }
 
-// enter counts a connection that is not let in yet; false means that there are too many.
-func (b *Broker) enter(door messaging.Door) bool {
+// enter counts a connection that is not let in yet; an error means that there are too many, or that the hub stops.
+func (b *Broker) enter(door messaging.Door) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	select {
 	case <-b.stopped:
-		return false
+		return errStopping
 	default:
 	}
 	network := door.Network()
 	switch {
 	case door.By != nil: // no stranger
 	case b.strangersAll >= maxStrangers || network != "" && b.strangers[network] >= maxStrangersPerAddress:
-		return false
+		return errTooMany
 	default:
 		b.strangersAll++
 		b.strangers[network]++
 	}
 	b.served.Add(1)
-	return true
+	return nil
 }
 
 func (b *Broker) leave(door messaging.Door) {
@@ -160,8 +163,9 @@ func (b *Broker) leave(door messaging.Door) {
 
 // Serve implements messaging.Backend. Its error says why the connection ended, nil where the peer said DISCONNECT.
 func (b *Broker) Serve(ctx context.Context, conn net.Conn, door messaging.Door) error {
-	if !b.enter(door) {
-		return errors.Join(errTooMany, conn.Close())
+	if err := b.enter(door); err != nil {
+		b.tell.Of(ctx, messaging.Refusal{Door: door}, err)
+		return errors.Join(err, conn.Close())
 	}
 	defer b.served.Done()
 	c := newConn(b, conn, door)
@@ -183,7 +187,10 @@ func openApart(ctx context.Context, c *conn) error {
 	return <-opened
 }
 
-var errTooMany = errors.New("too many connections that have not said who they are")
+var (
+	errTooMany  = mqtt.Errorf(mqtt.ServerBusy, "too many connections that have not said who they are")
+	errStopping = mqtt.Errorf(mqtt.ServerUnavailable, "the hub is stopping: try again")
+)
 
 func ignoreClosed(err error) error {
 	if errors.Is(err, net.ErrClosed) {

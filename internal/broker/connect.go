@@ -21,8 +21,10 @@ func (c *conn) open(ctx context.Context) error {
 	}
 	p, err := c.readConnect()
 	if err != nil {
+		c.b.tell.Of(ctx, messaging.Refusal{Door: c.door}, err)
 		return err
 	}
+	said := p.ClientID
 	principal, err := c.admit(ctx, p)
 	if err == nil {
 		err = c.net.SetDeadline(time.Time{})
@@ -31,6 +33,7 @@ func (c *conn) open(ctx context.Context) error {
 		err = c.attach(p, principal)
 	}
 	if e, ok := errors.AsType[*mqtt.Error](err); ok {
+		c.b.tell.Of(ctx, messaging.Refusal{Door: c.door, Principal: principal, Username: p.Username, ClientID: said}, err)
 		return errors.Join(err, c.refuse(e, c.version))
 	}
 	return err
@@ -179,7 +182,7 @@ func (c *conn) attach(p *mqtt.Connect, principal messaging.Principal) error {
 	defer b.mu.Unlock()
 	select {
 	case <-b.stopped:
-		return mqtt.Errorf(mqtt.ServerUnavailable, "the hub is stopping: try again")
+		return errStopping
 	default:
 	}
 	if len(b.conns) >= maxClients {

@@ -94,19 +94,19 @@ func TestStrangersDoNotKeepDevicesOut(t *testing.T) {
 	t.Parallel()
 	r := startIn(t, "", newPolicy())
 	for i := range maxStrangers {
-		if !r.enter(messaging.Door{Name: "websocket", Address: fmt.Sprintf("10.0.%d.%d", i/200, i%200)}) {
+		if r.enter(messaging.Door{Name: "websocket", Address: fmt.Sprintf("10.0.%d.%d", i/200, i%200)}) != nil {
 			t.Fatal("too early", i)
 		}
 		defer r.served.Done()
 	}
 	kitchen := messaging.Principal{Kind: messaging.KindDevice, ID: "dev_kitchen", Name: "kitchen", Device: "dev_kitchen"}
 	door := messaging.Door{Name: "carrier", By: &kitchen}
-	if !r.enter(door) {
+	if r.enter(door) != nil {
 		t.Fatal("the device's carrier is refused")
 	}
 	r.leave(door)
 	r.served.Done()
-	if r.enter(messaging.Door{Name: "websocket", Address: "10.9.9.9"}) {
+	if r.enter(messaging.Door{Name: "websocket", Address: "10.9.9.9"}) == nil {
 		t.Error("one stranger too many")
 	}
 }
@@ -117,7 +117,7 @@ func TestStrangersOfOneNetworkAreCounted(t *testing.T) {
 	r := startIn(t, "", newPolicy())
 	let := 0
 	for i := range 2 * maxStrangersPerAddress {
-		if r.enter(messaging.Door{Name: "websocket", Address: fmt.Sprintf("2001:db8::%x", i+1)}) {
+		if r.enter(messaging.Door{Name: "websocket", Address: fmt.Sprintf("2001:db8::%x", i+1)}) == nil {
 			let++
 			defer r.served.Done()
 		}

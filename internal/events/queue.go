@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -35,6 +36,7 @@ type Queue struct {
 	dropped  int64
 	alike    map[string]*alike // by what their events have in common
 	refusals *rate.Limiter     // of all strangers together
+	rest     map[string]int64  // refusals of which no event tells, by type
 	wake     chan struct{}
 }
 
@@ -42,15 +44,16 @@ type Queue struct {
 type alike struct {
 	pace    *rate.Limiter
 	base    Event // of the sum
-	count   int64 // streams that the sum stands for; 0: there is none
+	count   int64 // streams or refusals that the sum stands for; 0: there is none
 	in, out int64
 	took    time.Duration
+	refused bool // they are refusals
 }
 
 // NewQueue makes a Queue that writes to l.
 func NewQueue(l *Log, tell *slog.Logger) *Queue {
-	return &Queue{log: l, tell: tell, alike: map[string]*alike{}, refusals: rate.NewLimiter(rate.Every(6*time.Second), 200),
-		wake: make(chan struct{}, 1)}
+	return &Queue{log: l, tell: tell, alike: map[string]*alike{}, rest: map[string]int64{},
+		refusals: rate.NewLimiter(rate.Every(6*time.Second), 200), wake: make(chan struct{}, 1)}
 }
 
 // Add takes an event that happens now. It never blocks.
@@ -79,17 +82,38 @@ func (q *Queue) addLocked(e Event) {
 }
 
 // Refused takes an event that a stranger can cause as often as they like. Those of one key are kept five at once and then one a
-// minute, those of all keys two hundred at once and then ten a minute; the hub's own log has the others.
+// minute, those of all keys two hundred at once and then ten a minute. Each has a count in its data, of those like it since the one
+// before, so that together they stand for all; of whom there was no room for, one event a minute and type has the count alone.
 func (q *Queue) Refused(key string, e Event) {
 	if q == nil {
 		return
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	now := q.log.now()
-	if a := q.alikeLocked(e.Type+" "+key, rate.Every(time.Minute), 5); a != nil && a.pace.AllowN(now, 1) && q.refusals.AllowN(now, 1) {
-		q.addLocked(e)
+	a := q.alikeLocked(e.Type+" "+key, rate.Every(time.Minute), 5)
+	if a == nil {
+		q.rest[e.Type]++
+		return
 	}
+	a.refused, a.base = true, e
+	a.count++
+	q.tellRefusedLocked(a, q.log.now())
+}
+
+// tellRefusedLocked adds an event of what was refused, if it is time for one.
+func (q *Queue) tellRefusedLocked(a *alike, now time.Time) {
+	if a.pace.TokensAt(now) < 1 || !q.refusals.AllowN(now, 1) {
+		return
+	}
+	a.pace.AllowN(now, 1)
+	e := a.base
+	e.Data = maps.Clone(e.Data)
+	if e.Data == nil {
+		e.Data = Data{}
+	}
+	e.Data["count"] = a.count
+	a.count = 0
+	q.addLocked(e)
 }
 
 // alikeLocked finds or makes what is remembered of a key; nil where too much is remembered already.
@@ -128,7 +152,26 @@ func (q *Queue) Run(ctx context.Context) error {
 // Flush writes everything that waits, sums too.
 func (q *Queue) Flush(ctx context.Context) {
 	q.sum()
+	q.mu.Lock()
+	for _, a := range q.alike {
+		if a.refused {
+			q.rest[a.base.Type] += a.count
+			a.count = 0
+		}
+	}
+	q.restLocked()
+	q.mu.Unlock()
 	q.write(ctx)
+}
+
+// restLocked adds an event for each type of which some were refused that no other event tells of.
+func (q *Queue) restLocked() {
+	for kind, count := range q.rest {
+		if count > 0 {
+			q.addLocked(Event{Type: kind, Data: Data{"count": count}})
+		}
+	}
+	clear(q.rest)
 }
 
 func (q *Queue) write(ctx context.Context) {
@@ -164,7 +207,11 @@ func (q *Queue) sum() {
 	defer q.mu.Unlock()
 	now := q.log.now()
 	for key, a := range q.alike {
-		if a.count > 0 {
+		switch {
+		case a.count == 0:
+		case a.refused:
+			q.tellRefusedLocked(a, now)
+		default:
 			e := a.base
 			e.Data = Data{"target": a.base.Data["target"], "via": a.base.Data["via"], "count": a.count, "bytes_in": a.in,
 				"bytes_out": a.out, "seconds": seconds(a.took)}
@@ -172,9 +219,13 @@ func (q *Queue) sum() {
 			a.count, a.in, a.out, a.took = 0, 0, 0, 0
 		}
 		if a.pace.TokensAt(now) >= float64(a.pace.Burst()) {
+			if a.count > 0 {
+				q.rest[a.base.Type] += a.count
+			}
 			delete(q.alike, key)
 		}
 	}
+	q.restLocked()
 }
 
 // Stream is a stream as the log tells of it.

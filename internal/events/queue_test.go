@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aditdev/adit/internal/events"
@@ -95,22 +96,67 @@ func TestManyStreamsAreSummed(t *testing.T) {
 	}
 }
 
+// counted is how many events there are, and how many refusals they stand for.
+func counted(list []events.Event) (n int, refused float64) {
+	for _, e := range list {
+		count, _ := e.Data["count"].(float64)
+		n, refused = n+1, refused+count
+	}
+	return n, refused
+}
+
+// A flood fills no log, and yet what the log has of it adds up to all of it.
 func TestRefusalsAreThinnedOut(t *testing.T) {
 	t.Parallel()
 	q, c, _, written := queued(t)
-	for range 50 {
-		q.Refused("192.0.2.0/24", events.Event{Type: events.SSHRefused})
+	for i := range 50 {
+		q.Refused("192.0.2.0/24", events.Event{Type: events.SSHRefused, Data: events.Data{"name": fmt.Sprint("name", i)}})
 	}
-	if n := len(written()); n != 5 {
-		t.Errorf("%d of one network", n)
+	list := written()
+	if n, refused := counted(list); n != 6 || refused != 50 || list[5].Data["name"] != "name0" || list[5].Data["count"] != 1.0 {
+		t.Errorf("%d events of %v refusals of one network: %v", n, refused, list)
 	}
 	c.at = c.at.Add(time.Minute)
 	for i := range 5000 {
 		q.Refused(fmt.Sprint("network", i), events.Event{Type: events.SSHRefused})
 	}
-	if n := len(written()); n != 205 {
-		t.Errorf("%d in all", n)
+	if n, refused := counted(written()); n != 6+200+1 || refused != 5050 {
+		t.Errorf("%d events in all, of %v", n, refused)
 	}
+}
+
+// Whoever goes on is told of once a minute, with how often; the event has what came last.
+func TestRefusalsAreCounted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		st, err := store.Open(t.Context(), storetest.Dir(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close()
+		log := events.New(st, time.Now)
+		q := events.NewQueue(log, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- q.Run(ctx) }()
+		for i := range 600 {
+			q.Refused("192.0.2.0/24", events.Event{Type: events.SSHRefused, Data: events.Data{"name": fmt.Sprint("name", i)}})
+			<-time.After(time.Second)
+		}
+		cancel()
+		<-ended
+		q.Flush(t.Context())
+		list, _, err := log.Page(t.Context(), events.Filter{}, 0, 500)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, refused := counted(list); n < 14 || n > 16 || refused != 600 {
+			t.Errorf("%d events of %v refusals in ten minutes", n, refused)
+		}
+		if one := list[3]; one.Data["count"].(float64) < 50 || one.Data["name"] == nil {
+			t.Errorf("%v", one)
+		}
+	})
 }
 
 // Nothing waits for a disk that is busy: what is too much is counted.

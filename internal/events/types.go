@@ -61,6 +61,7 @@ const (
 	MQTTImported          = "mqtt.imported"
 	MQTTCleared           = "mqtt.cleared"
 	MQTTKicked            = "mqtt.kicked"
+	MQTTRefused           = "mqtt.refused" // somebody did not come in
 
 	HookReceived          = "hook.received"
 	HookRefused           = "hook.refused" // at most one a minute for each source and reason
@@ -123,10 +124,10 @@ func Types() []Type {
 		t(SSHKeyAdded, "name fingerprint"),
 		t(SSHKeyRemoved, "name fingerprint"),
 		t(CertificateSigned, "login serial"),
-		t(SSHRefused, "name address reason"),
+		t(SSHRefused, "name address reason count"),
 		t(StreamOpened, "stream target via address shell_id login"),
 		t(StreamClosed, "stream target via address shell_id login bytes_in bytes_out seconds cause"),
-		t(StreamRefused, "target via address login reason"),
+		t(StreamRefused, "target via address login reason count"),
 		t(StreamSummed, "target via count bytes_in bytes_out seconds"),
 		t(ShellOpened, "shell_id login"),
 		t(ShellEnded, "shell_id login"),
@@ -144,6 +145,7 @@ func Types() []Type {
 		t(MQTTImported, "credentials rules by"),
 		t(MQTTCleared, "filter count by"),
 		t(MQTTKicked, "client_id name forget by"),
+		t(MQTTRefused, "name client_id address via reason count"),
 		t(HookReceived, "source request_id topic hops"),
 		t(HookRefused, "source reason count"),
 		t(HookFailed, "source request_id error"),

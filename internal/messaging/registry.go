@@ -13,13 +13,14 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
-// Options make a Registry; every field must be set.
+// Options make a Registry; every field but Noted must be set.
 type Options struct {
 	Log    *slog.Logger
 	Now    func() time.Time
 	Store  *store.Store
 	Gate   *auth.Gate
 	Events *events.Log
+	Noted  *events.Queue // takes refusals
 	// TokenKey signs people's short-lived tokens: 32 bytes that every hub on this database has. Only who makes or takes
 	// tokens needs it.
 	TokenKey []byte

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -190,12 +191,19 @@ func (g *Gate) refused(address, claimed string, err error) {
 	g.options.Log.Log(context.Background(), level, "ssh refused", "address", address, "cause", cause(err))
 }
 
-// cause is an error of the library without what it joins to it.
+// cause is an error of the library without what it joins to it: of each of its tries the reason, and what many have in common once.
 func cause(err error) error {
-	if failed, ok := errors.AsType[*ssh.ServerAuthError](err); ok {
-		return errors.Join(failed.Errors...)
+	failed, ok := errors.AsType[*ssh.ServerAuthError](err)
+	if !ok {
+		return err
 	}
-	return err
+	var reasons []error
+	for _, e := range failed.Errors {
+		if !slices.ContainsFunc(reasons, func(said error) bool { return said.Error() == e.Error() }) {
+			reasons = append(reasons, e)
+		}
+	}
+	return errors.Join(reasons...)
 }
 
 func pause(ctx context.Context, d time.Duration) {

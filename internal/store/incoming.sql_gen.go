@@ -435,7 +435,8 @@ func (q *Queries) GetHookRequest(ctx context.Context, id string) (HookRequest, e
 }
 
 const hookRequestFigures = `-- name: HookRequestFigures :one
-SELECT count(*) AS count, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes, CAST(coalesce(sum(state = 'waiting'), 0) AS BIGINT) AS waiting
+SELECT count(*) AS count, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes,
+    (SELECT count(*) FROM hook_requests AS w WHERE w.state = 'waiting') AS waiting
 FROM hook_requests
 `
 
@@ -450,6 +451,34 @@ func (q *Queries) HookRequestFigures(ctx context.Context) (HookRequestFiguresRow
 	var i HookRequestFiguresRow
 	err := row.Scan(&i.Count, &i.Bytes, &i.Waiting)
 	return i, err
+}
+
+const hookRequestNumbers = `-- name: HookRequestNumbers :one
+SELECT CAST(coalesce((SELECT min(f.number) FROM hook_requests AS f), 0) AS BIGINT) AS first_number,
+    CAST(coalesce((SELECT max(l.number) FROM hook_requests AS l), 0) AS BIGINT) AS last_number
+`
+
+type HookRequestNumbersRow struct {
+	FirstNumber int64
+	LastNumber  int64
+}
+
+func (q *Queries) HookRequestNumbers(ctx context.Context) (HookRequestNumbersRow, error) {
+	row := q.db.QueryRowContext(ctx, hookRequestNumbers)
+	var i HookRequestNumbersRow
+	err := row.Scan(&i.FirstNumber, &i.LastNumber)
+	return i, err
+}
+
+const hookRequestTime = `-- name: HookRequestTime :one
+SELECT at FROM hook_requests WHERE number >= ?1 ORDER BY number LIMIT 1
+`
+
+func (q *Queries) HookRequestTime(ctx context.Context, number int64) (int64, error) {
+	row := q.db.QueryRowContext(ctx, hookRequestTime, number)
+	var at int64
+	err := row.Scan(&at)
+	return at, err
 }
 
 const hookRequestsAfter = `-- name: HookRequestsAfter :many
@@ -614,17 +643,111 @@ func (q *Queries) LastHookRequest(ctx context.Context, sourceID string) (int64, 
 	return last_number, err
 }
 
+const listFailedHookRequests = `-- name: ListFailedHookRequests :many
+SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
+       error, topic, device_id, status, took_ms
+FROM hook_requests
+WHERE state = 'failed' AND number > ?1 AND number < ?2
+  AND (CAST(?3 AS TEXT) = '' OR source_id = ?3)
+  AND at >= ?4 AND at < ?5
+ORDER BY number DESC LIMIT ?6
+`
+
+type ListFailedHookRequestsParams struct {
+	After    int64
+	Before   int64
+	SourceID string
+	Since    int64
+	Until    int64
+	AtMost   int64
+}
+
+type ListFailedHookRequestsRow struct {
+	Number      int64
+	ID          string
+	SourceID    string
+	At          int64
+	Method      string
+	Path        string
+	Address     string
+	ContentType string
+	Bytes       int64
+	Key         string
+	Repeats     int64
+	State       string
+	Attempts    int64
+	NextAt      int64
+	Owner       string
+	Error       string
+	Topic       string
+	DeviceID    string
+	Status      *int64
+	TookMs      *int64
+}
+
+func (q *Queries) ListFailedHookRequests(ctx context.Context, arg ListFailedHookRequestsParams) ([]ListFailedHookRequestsRow, error) {
+	rows, err := q.db.QueryContext(ctx, listFailedHookRequests,
+		arg.After,
+		arg.Before,
+		arg.SourceID,
+		arg.Since,
+		arg.Until,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListFailedHookRequestsRow{}
+	for rows.Next() {
+		var i ListFailedHookRequestsRow
+		if err := rows.Scan(
+			&i.Number,
+			&i.ID,
+			&i.SourceID,
+			&i.At,
+			&i.Method,
+			&i.Path,
+			&i.Address,
+			&i.ContentType,
+			&i.Bytes,
+			&i.Key,
+			&i.Repeats,
+			&i.State,
+			&i.Attempts,
+			&i.NextAt,
+			&i.Owner,
+			&i.Error,
+			&i.Topic,
+			&i.DeviceID,
+			&i.Status,
+			&i.TookMs,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listHookRequests = `-- name: ListHookRequests :many
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
        error, topic, device_id, status, took_ms
 FROM hook_requests
-WHERE (CAST(?1 AS BIGINT) = 0 OR number < ?1)
-  AND (CAST(?2 AS TEXT) = '' OR state = ?2)
-  AND at >= ?3 AND at < ?4
-ORDER BY number DESC LIMIT ?5
+WHERE number > ?1 AND number < ?2
+  AND (CAST(?3 AS TEXT) = '' OR state = ?3)
+  AND at >= ?4 AND at < ?5
+ORDER BY number DESC LIMIT ?6
 `
 
 type ListHookRequestsParams struct {
+	After  int64
 	Before int64
 	State  string
 	Since  int64
@@ -658,6 +781,7 @@ type ListHookRequestsRow struct {
 // What has come, without bodies.
 func (q *Queries) ListHookRequests(ctx context.Context, arg ListHookRequestsParams) ([]ListHookRequestsRow, error) {
 	rows, err := q.db.QueryContext(ctx, listHookRequests,
+		arg.After,
 		arg.Before,
 		arg.State,
 		arg.Since,
@@ -710,15 +834,16 @@ const listHookRequestsOf = `-- name: ListHookRequestsOf :many
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
        error, topic, device_id, status, took_ms
 FROM hook_requests
-WHERE source_id = ?1 AND (CAST(?2 AS BIGINT) = 0 OR number < ?2)
-  AND (CAST(?3 AS TEXT) = '' OR state = ?3)
-  AND at >= ?4 AND at < ?5
-ORDER BY number DESC LIMIT ?6
+WHERE number > ?1 AND number < ?2 AND source_id = ?3
+  AND (CAST(?4 AS TEXT) = '' OR state = ?4)
+  AND at >= ?5 AND at < ?6
+ORDER BY number DESC LIMIT ?7
 `
 
 type ListHookRequestsOfParams struct {
-	SourceID string
+	After    int64
 	Before   int64
+	SourceID string
 	State    string
 	Since    int64
 	Until    int64
@@ -750,8 +875,9 @@ type ListHookRequestsOfRow struct {
 
 func (q *Queries) ListHookRequestsOf(ctx context.Context, arg ListHookRequestsOfParams) ([]ListHookRequestsOfRow, error) {
 	rows, err := q.db.QueryContext(ctx, listHookRequestsOf,
-		arg.SourceID,
+		arg.After,
 		arg.Before,
+		arg.SourceID,
 		arg.State,
 		arg.Since,
 		arg.Until,
@@ -764,6 +890,100 @@ func (q *Queries) ListHookRequestsOf(ctx context.Context, arg ListHookRequestsOf
 	items := []ListHookRequestsOfRow{}
 	for rows.Next() {
 		var i ListHookRequestsOfRow
+		if err := rows.Scan(
+			&i.Number,
+			&i.ID,
+			&i.SourceID,
+			&i.At,
+			&i.Method,
+			&i.Path,
+			&i.Address,
+			&i.ContentType,
+			&i.Bytes,
+			&i.Key,
+			&i.Repeats,
+			&i.State,
+			&i.Attempts,
+			&i.NextAt,
+			&i.Owner,
+			&i.Error,
+			&i.Topic,
+			&i.DeviceID,
+			&i.Status,
+			&i.TookMs,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listWaitingHookRequests = `-- name: ListWaitingHookRequests :many
+SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
+       error, topic, device_id, status, took_ms
+FROM hook_requests
+WHERE state = 'waiting' AND number > ?1 AND number < ?2
+  AND (CAST(?3 AS TEXT) = '' OR source_id = ?3)
+  AND at >= ?4 AND at < ?5
+ORDER BY number DESC LIMIT ?6
+`
+
+type ListWaitingHookRequestsParams struct {
+	After    int64
+	Before   int64
+	SourceID string
+	Since    int64
+	Until    int64
+	AtMost   int64
+}
+
+type ListWaitingHookRequestsRow struct {
+	Number      int64
+	ID          string
+	SourceID    string
+	At          int64
+	Method      string
+	Path        string
+	Address     string
+	ContentType string
+	Bytes       int64
+	Key         string
+	Repeats     int64
+	State       string
+	Attempts    int64
+	NextAt      int64
+	Owner       string
+	Error       string
+	Topic       string
+	DeviceID    string
+	Status      *int64
+	TookMs      *int64
+}
+
+// An index of one state is used only where the query names it, and not by a parameter.
+func (q *Queries) ListWaitingHookRequests(ctx context.Context, arg ListWaitingHookRequestsParams) ([]ListWaitingHookRequestsRow, error) {
+	rows, err := q.db.QueryContext(ctx, listWaitingHookRequests,
+		arg.After,
+		arg.Before,
+		arg.SourceID,
+		arg.Since,
+		arg.Until,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListWaitingHookRequestsRow{}
+	for rows.Next() {
+		var i ListWaitingHookRequestsRow
 		if err := rows.Scan(
 			&i.Number,
 			&i.ID,

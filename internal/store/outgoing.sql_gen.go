@@ -756,20 +756,18 @@ SELECT d.id, d.position, d.message_id, d.endpoint_id
 FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id
 WHERE d.position > ?1 AND d.position <= ?2 AND e.state <> 'removed' AND d.finished_at IS NOT NULL
     AND (d.endpoint_id = ?3 OR ?3 = '')
-    AND (d.state = ?4 OR ?4 = '')
-    AND ((d.type >= ?5 AND d.type < ?6) OR ?5 = '')
-    AND (d.device_id = ?7 OR ?7 = '')
-    AND d.created_at >= ?8 AND d.created_at < ?9
-    AND NOT EXISTS (SELECT 1 FROM hook_deliveries AS x WHERE x.message_id = d.message_id AND x.endpoint_id = d.endpoint_id
+    AND ((d.type >= ?4 AND d.type < ?5) OR ?4 = '')
+    AND (d.device_id = ?6 OR ?6 = '')
+    AND d.created_at >= ?7 AND d.created_at < ?8
+    AND NOT EXISTS (SELECT 1 FROM hook_deliveries AS x WHERE x.message_id = d.message_id AND +x.endpoint_id = d.endpoint_id
         AND (x.finished_at IS NULL OR (d.state = 'dead' AND x.state = 'delivered' AND x.position > d.position)))
-ORDER BY d.position LIMIT ?10
+ORDER BY d.position LIMIT ?9
 `
 
 type HookDeliveriesToReplayParams struct {
 	After      int64
 	UpTo       int64
 	EndpointID string
-	State      string
 	TypeFrom   string
 	TypeTo     string
 	DeviceID   *string
@@ -791,7 +789,6 @@ func (q *Queries) HookDeliveriesToReplay(ctx context.Context, arg HookDeliveries
 		arg.After,
 		arg.UpTo,
 		arg.EndpointID,
-		arg.State,
 		arg.TypeFrom,
 		arg.TypeTo,
 		arg.DeviceID,
@@ -823,6 +820,90 @@ func (q *Queries) HookDeliveriesToReplay(ctx context.Context, arg HookDeliveries
 		return nil, err
 	}
 	return items, nil
+}
+
+const hookDeliveriesToReplayIn = `-- name: HookDeliveriesToReplayIn :many
+SELECT d.id, d.position, d.message_id, d.endpoint_id
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id
+WHERE d.position > ?1 AND d.position <= ?2 AND e.state <> 'removed' AND d.finished_at IS NOT NULL AND d.state = ?3
+    AND (d.endpoint_id = ?4 OR ?4 = '')
+    AND ((d.type >= ?5 AND d.type < ?6) OR ?5 = '')
+    AND (d.device_id = ?7 OR ?7 = '')
+    AND d.created_at >= ?8 AND d.created_at < ?9
+    AND NOT EXISTS (SELECT 1 FROM hook_deliveries AS x WHERE x.message_id = d.message_id AND +x.endpoint_id = d.endpoint_id
+        AND (x.finished_at IS NULL OR (d.state = 'dead' AND x.state = 'delivered' AND x.position > d.position)))
+ORDER BY d.position LIMIT ?10
+`
+
+type HookDeliveriesToReplayInParams struct {
+	After      int64
+	UpTo       int64
+	State      string
+	EndpointID string
+	TypeFrom   string
+	TypeTo     string
+	DeviceID   *string
+	Since      int64
+	Until      int64
+	AtMost     int64
+}
+
+type HookDeliveriesToReplayInRow struct {
+	ID         string
+	Position   int64
+	MessageID  string
+	EndpointID string
+}
+
+// The same in one state.
+func (q *Queries) HookDeliveriesToReplayIn(ctx context.Context, arg HookDeliveriesToReplayInParams) ([]HookDeliveriesToReplayInRow, error) {
+	rows, err := q.db.QueryContext(ctx, hookDeliveriesToReplayIn,
+		arg.After,
+		arg.UpTo,
+		arg.State,
+		arg.EndpointID,
+		arg.TypeFrom,
+		arg.TypeTo,
+		arg.DeviceID,
+		arg.Since,
+		arg.Until,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []HookDeliveriesToReplayInRow{}
+	for rows.Next() {
+		var i HookDeliveriesToReplayInRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Position,
+			&i.MessageID,
+			&i.EndpointID,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const hookDeliveryTime = `-- name: HookDeliveryTime :one
+SELECT created_at FROM hook_deliveries WHERE position >= ?1 ORDER BY position LIMIT 1
+`
+
+func (q *Queries) HookDeliveryTime(ctx context.Context, position int64) (int64, error) {
+	row := q.db.QueryRowContext(ctx, hookDeliveryTime, position)
+	var created_at int64
+	err := row.Scan(&created_at)
+	return created_at, err
 }
 
 const hookEndpointHours = `-- name: HookEndpointHours :many
@@ -1060,9 +1141,26 @@ func (q *Queries) HookOutgoing(ctx context.Context) (HookOutgoingRow, error) {
 	return i, err
 }
 
+const hookPositions = `-- name: HookPositions :one
+SELECT CAST(coalesce((SELECT min(f.position) FROM hook_deliveries AS f), 0) AS BIGINT) AS first_position,
+    CAST(coalesce((SELECT max(l.position) FROM hook_deliveries AS l), 0) AS BIGINT) AS last_position
+`
+
+type HookPositionsRow struct {
+	FirstPosition int64
+	LastPosition  int64
+}
+
+func (q *Queries) HookPositions(ctx context.Context) (HookPositionsRow, error) {
+	row := q.db.QueryRowContext(ctx, hookPositions)
+	var i HookPositionsRow
+	err := row.Scan(&i.FirstPosition, &i.LastPosition)
+	return i, err
+}
+
 const hookQueuedAgain = `-- name: HookQueuedAgain :one
 SELECT count(*) > 0 AS queued FROM hook_deliveries AS x
-WHERE x.message_id = ?1 AND x.endpoint_id = ?2 AND (x.finished_at IS NULL OR x.position > ?3)
+WHERE x.message_id = ?1 AND +x.endpoint_id = ?2 AND (x.finished_at IS NULL OR x.position > ?3)
 `
 
 type HookQueuedAgainParams struct {
@@ -1080,9 +1178,11 @@ func (q *Queries) HookQueuedAgain(ctx context.Context, arg HookQueuedAgainParams
 }
 
 const lastDeliveredHook = `-- name: LastDeliveredHook :one
-SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = ?1 AND d.state = 'delivered' ORDER BY d.next_at DESC LIMIT 1
+SELECT d.id FROM hook_deliveries AS d WHERE d.state = 'delivered' AND d.finished_at IS NOT NULL AND +d.endpoint_id = ?1
+ORDER BY d.finished_at DESC LIMIT 1
 `
 
+// The + has those that arrived read from the newest on.
 func (q *Queries) LastDeliveredHook(ctx context.Context, endpointID string) (string, error) {
 	row := q.db.QueryRowContext(ctx, lastDeliveredHook, endpointID)
 	var id string
@@ -1132,19 +1232,20 @@ func (q *Queries) LimitHookEndpointSecrets(ctx context.Context, arg LimitHookEnd
 	return err
 }
 
-const listHookDeliveries = `-- name: ListHookDeliveries :many
+const listEndedHookDeliveries = `-- name: ListEndedHookDeliveries :many
 SELECT d.id, d.position, d.message_id, d.endpoint_id, d.type, d.device_id, d.topic, d.order_key, d.state, d.attempts, d.next_at, d.lease_owner, d.lease_token, d.lease_until, d.last_status, d.last_error, d.took_ms, d.bytes, d.replay_of, d.created_at, d.finished_at, e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
 FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
-WHERE d.position < ?1 AND e.state <> 'removed'
-    AND (d.endpoint_id = ?2 OR ?2 = '')
-    AND (d.state = ?3 OR ?3 = '' OR (?3 = 'waiting' AND d.state = 'behind'))
-    AND ((d.type >= ?4 AND d.type < ?5) OR ?4 = '')
-    AND (d.device_id = ?6 OR ?6 = '')
-    AND d.created_at >= ?7 AND d.created_at < ?8
-ORDER BY d.position DESC LIMIT ?9
+WHERE d.finished_at IS NOT NULL AND d.position > ?1 AND d.position < ?2 AND e.state <> 'removed'
+    AND (d.endpoint_id = ?3 OR ?3 = '')
+    AND d.state = ?4
+    AND ((d.type >= ?5 AND d.type < ?6) OR ?5 = '')
+    AND (d.device_id = ?7 OR ?7 = '')
+    AND d.created_at >= ?8 AND d.created_at < ?9
+ORDER BY d.position DESC LIMIT ?10
 `
 
-type ListHookDeliveriesParams struct {
+type ListEndedHookDeliveriesParams struct {
+	After      int64
 	Before     int64
 	EndpointID string
 	State      string
@@ -1156,7 +1257,7 @@ type ListHookDeliveriesParams struct {
 	AtMost     int64
 }
 
-type ListHookDeliveriesRow struct {
+type ListEndedHookDeliveriesRow struct {
 	HookDelivery  HookDelivery
 	EndpointName  string
 	EndpointState string
@@ -1164,8 +1265,9 @@ type ListHookDeliveriesRow struct {
 	Breaker       string
 }
 
-func (q *Queries) ListHookDeliveries(ctx context.Context, arg ListHookDeliveriesParams) ([]ListHookDeliveriesRow, error) {
-	rows, err := q.db.QueryContext(ctx, listHookDeliveries,
+func (q *Queries) ListEndedHookDeliveries(ctx context.Context, arg ListEndedHookDeliveriesParams) ([]ListEndedHookDeliveriesRow, error) {
+	rows, err := q.db.QueryContext(ctx, listEndedHookDeliveries,
+		arg.After,
 		arg.Before,
 		arg.EndpointID,
 		arg.State,
@@ -1180,9 +1282,543 @@ func (q *Queries) ListHookDeliveries(ctx context.Context, arg ListHookDeliveries
 		return nil, err
 	}
 	defer rows.Close()
+	items := []ListEndedHookDeliveriesRow{}
+	for rows.Next() {
+		var i ListEndedHookDeliveriesRow
+		if err := rows.Scan(
+			&i.HookDelivery.ID,
+			&i.HookDelivery.Position,
+			&i.HookDelivery.MessageID,
+			&i.HookDelivery.EndpointID,
+			&i.HookDelivery.Type,
+			&i.HookDelivery.DeviceID,
+			&i.HookDelivery.Topic,
+			&i.HookDelivery.OrderKey,
+			&i.HookDelivery.State,
+			&i.HookDelivery.Attempts,
+			&i.HookDelivery.NextAt,
+			&i.HookDelivery.LeaseOwner,
+			&i.HookDelivery.LeaseToken,
+			&i.HookDelivery.LeaseUntil,
+			&i.HookDelivery.LastStatus,
+			&i.HookDelivery.LastError,
+			&i.HookDelivery.TookMs,
+			&i.HookDelivery.Bytes,
+			&i.HookDelivery.ReplayOf,
+			&i.HookDelivery.CreatedAt,
+			&i.HookDelivery.FinishedAt,
+			&i.EndpointName,
+			&i.EndpointState,
+			&i.EndpointMode,
+			&i.Breaker,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listHookDeliveries = `-- name: ListHookDeliveries :many
+SELECT d.id, d.position, d.message_id, d.endpoint_id, d.type, d.device_id, d.topic, d.order_key, d.state, d.attempts, d.next_at, d.lease_owner, d.lease_token, d.lease_until, d.last_status, d.last_error, d.took_ms, d.bytes, d.replay_of, d.created_at, d.finished_at, e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+WHERE d.position > ?1 AND d.position < ?2 AND e.state <> 'removed'
+    AND ((d.type >= ?3 AND d.type < ?4) OR ?3 = '')
+    AND d.created_at >= ?5 AND d.created_at < ?6
+ORDER BY d.position DESC LIMIT ?7
+`
+
+type ListHookDeliveriesParams struct {
+	After    int64
+	Before   int64
+	TypeFrom string
+	TypeTo   string
+	Since    int64
+	Until    int64
+	AtMost   int64
+}
+
+type ListHookDeliveriesRow struct {
+	HookDelivery  HookDelivery
+	EndpointName  string
+	EndpointState string
+	EndpointMode  string
+	Breaker       string
+}
+
+// What is asked for decides which of these lists it. An index of some states is used only where the query names them, and not by a parameter.
+func (q *Queries) ListHookDeliveries(ctx context.Context, arg ListHookDeliveriesParams) ([]ListHookDeliveriesRow, error) {
+	rows, err := q.db.QueryContext(ctx, listHookDeliveries,
+		arg.After,
+		arg.Before,
+		arg.TypeFrom,
+		arg.TypeTo,
+		arg.Since,
+		arg.Until,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
 	items := []ListHookDeliveriesRow{}
 	for rows.Next() {
 		var i ListHookDeliveriesRow
+		if err := rows.Scan(
+			&i.HookDelivery.ID,
+			&i.HookDelivery.Position,
+			&i.HookDelivery.MessageID,
+			&i.HookDelivery.EndpointID,
+			&i.HookDelivery.Type,
+			&i.HookDelivery.DeviceID,
+			&i.HookDelivery.Topic,
+			&i.HookDelivery.OrderKey,
+			&i.HookDelivery.State,
+			&i.HookDelivery.Attempts,
+			&i.HookDelivery.NextAt,
+			&i.HookDelivery.LeaseOwner,
+			&i.HookDelivery.LeaseToken,
+			&i.HookDelivery.LeaseUntil,
+			&i.HookDelivery.LastStatus,
+			&i.HookDelivery.LastError,
+			&i.HookDelivery.TookMs,
+			&i.HookDelivery.Bytes,
+			&i.HookDelivery.ReplayOf,
+			&i.HookDelivery.CreatedAt,
+			&i.HookDelivery.FinishedAt,
+			&i.EndpointName,
+			&i.EndpointState,
+			&i.EndpointMode,
+			&i.Breaker,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listHookDeliveriesOf = `-- name: ListHookDeliveriesOf :many
+SELECT d.id, d.position, d.message_id, d.endpoint_id, d.type, d.device_id, d.topic, d.order_key, d.state, d.attempts, d.next_at, d.lease_owner, d.lease_token, d.lease_until, d.last_status, d.last_error, d.took_ms, d.bytes, d.replay_of, d.created_at, d.finished_at, e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+WHERE d.position > ?1 AND d.position < ?2 AND e.state <> 'removed'
+    AND d.endpoint_id = ?3
+    AND ((d.type >= ?4 AND d.type < ?5) OR ?4 = '')
+    AND d.created_at >= ?6 AND d.created_at < ?7
+ORDER BY d.position DESC LIMIT ?8
+`
+
+type ListHookDeliveriesOfParams struct {
+	After      int64
+	Before     int64
+	EndpointID string
+	TypeFrom   string
+	TypeTo     string
+	Since      int64
+	Until      int64
+	AtMost     int64
+}
+
+type ListHookDeliveriesOfRow struct {
+	HookDelivery  HookDelivery
+	EndpointName  string
+	EndpointState string
+	EndpointMode  string
+	Breaker       string
+}
+
+func (q *Queries) ListHookDeliveriesOf(ctx context.Context, arg ListHookDeliveriesOfParams) ([]ListHookDeliveriesOfRow, error) {
+	rows, err := q.db.QueryContext(ctx, listHookDeliveriesOf,
+		arg.After,
+		arg.Before,
+		arg.EndpointID,
+		arg.TypeFrom,
+		arg.TypeTo,
+		arg.Since,
+		arg.Until,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListHookDeliveriesOfRow{}
+	for rows.Next() {
+		var i ListHookDeliveriesOfRow
+		if err := rows.Scan(
+			&i.HookDelivery.ID,
+			&i.HookDelivery.Position,
+			&i.HookDelivery.MessageID,
+			&i.HookDelivery.EndpointID,
+			&i.HookDelivery.Type,
+			&i.HookDelivery.DeviceID,
+			&i.HookDelivery.Topic,
+			&i.HookDelivery.OrderKey,
+			&i.HookDelivery.State,
+			&i.HookDelivery.Attempts,
+			&i.HookDelivery.NextAt,
+			&i.HookDelivery.LeaseOwner,
+			&i.HookDelivery.LeaseToken,
+			&i.HookDelivery.LeaseUntil,
+			&i.HookDelivery.LastStatus,
+			&i.HookDelivery.LastError,
+			&i.HookDelivery.TookMs,
+			&i.HookDelivery.Bytes,
+			&i.HookDelivery.ReplayOf,
+			&i.HookDelivery.CreatedAt,
+			&i.HookDelivery.FinishedAt,
+			&i.EndpointName,
+			&i.EndpointState,
+			&i.EndpointMode,
+			&i.Breaker,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listHookDeliveriesOfDevice = `-- name: ListHookDeliveriesOfDevice :many
+SELECT d.id, d.position, d.message_id, d.endpoint_id, d.type, d.device_id, d.topic, d.order_key, d.state, d.attempts, d.next_at, d.lease_owner, d.lease_token, d.lease_until, d.last_status, d.last_error, d.took_ms, d.bytes, d.replay_of, d.created_at, d.finished_at, e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+WHERE d.position > ?1 AND d.position < ?2 AND e.state <> 'removed'
+    AND (d.endpoint_id = ?3 OR ?3 = '')
+    AND (d.state = ?4 OR ?4 = '')
+    AND ((d.type >= ?5 AND d.type < ?6) OR ?5 = '')
+    AND d.device_id = ?7
+    AND d.created_at >= ?8 AND d.created_at < ?9
+ORDER BY d.position DESC LIMIT ?10
+`
+
+type ListHookDeliveriesOfDeviceParams struct {
+	After      int64
+	Before     int64
+	EndpointID string
+	State      string
+	TypeFrom   string
+	TypeTo     string
+	DeviceID   *string
+	Since      int64
+	Until      int64
+	AtMost     int64
+}
+
+type ListHookDeliveriesOfDeviceRow struct {
+	HookDelivery  HookDelivery
+	EndpointName  string
+	EndpointState string
+	EndpointMode  string
+	Breaker       string
+}
+
+func (q *Queries) ListHookDeliveriesOfDevice(ctx context.Context, arg ListHookDeliveriesOfDeviceParams) ([]ListHookDeliveriesOfDeviceRow, error) {
+	rows, err := q.db.QueryContext(ctx, listHookDeliveriesOfDevice,
+		arg.After,
+		arg.Before,
+		arg.EndpointID,
+		arg.State,
+		arg.TypeFrom,
+		arg.TypeTo,
+		arg.DeviceID,
+		arg.Since,
+		arg.Until,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListHookDeliveriesOfDeviceRow{}
+	for rows.Next() {
+		var i ListHookDeliveriesOfDeviceRow
+		if err := rows.Scan(
+			&i.HookDelivery.ID,
+			&i.HookDelivery.Position,
+			&i.HookDelivery.MessageID,
+			&i.HookDelivery.EndpointID,
+			&i.HookDelivery.Type,
+			&i.HookDelivery.DeviceID,
+			&i.HookDelivery.Topic,
+			&i.HookDelivery.OrderKey,
+			&i.HookDelivery.State,
+			&i.HookDelivery.Attempts,
+			&i.HookDelivery.NextAt,
+			&i.HookDelivery.LeaseOwner,
+			&i.HookDelivery.LeaseToken,
+			&i.HookDelivery.LeaseUntil,
+			&i.HookDelivery.LastStatus,
+			&i.HookDelivery.LastError,
+			&i.HookDelivery.TookMs,
+			&i.HookDelivery.Bytes,
+			&i.HookDelivery.ReplayOf,
+			&i.HookDelivery.CreatedAt,
+			&i.HookDelivery.FinishedAt,
+			&i.EndpointName,
+			&i.EndpointState,
+			&i.EndpointMode,
+			&i.Breaker,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listHookDeliveriesOfType = `-- name: ListHookDeliveriesOfType :many
+SELECT d.id, d.position, d.message_id, d.endpoint_id, d.type, d.device_id, d.topic, d.order_key, d.state, d.attempts, d.next_at, d.lease_owner, d.lease_token, d.lease_until, d.last_status, d.last_error, d.took_ms, d.bytes, d.replay_of, d.created_at, d.finished_at, e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+WHERE d.position > ?1 AND d.position < ?2 AND e.state <> 'removed'
+    AND (d.endpoint_id = ?3 OR ?3 = '')
+    AND (d.state = ?4 OR ?4 = '')
+    AND d.type = ?5
+    AND d.created_at >= ?6 AND d.created_at < ?7
+ORDER BY d.position DESC LIMIT ?8
+`
+
+type ListHookDeliveriesOfTypeParams struct {
+	After      int64
+	Before     int64
+	EndpointID string
+	State      string
+	Type       string
+	Since      int64
+	Until      int64
+	AtMost     int64
+}
+
+type ListHookDeliveriesOfTypeRow struct {
+	HookDelivery  HookDelivery
+	EndpointName  string
+	EndpointState string
+	EndpointMode  string
+	Breaker       string
+}
+
+func (q *Queries) ListHookDeliveriesOfType(ctx context.Context, arg ListHookDeliveriesOfTypeParams) ([]ListHookDeliveriesOfTypeRow, error) {
+	rows, err := q.db.QueryContext(ctx, listHookDeliveriesOfType,
+		arg.After,
+		arg.Before,
+		arg.EndpointID,
+		arg.State,
+		arg.Type,
+		arg.Since,
+		arg.Until,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListHookDeliveriesOfTypeRow{}
+	for rows.Next() {
+		var i ListHookDeliveriesOfTypeRow
+		if err := rows.Scan(
+			&i.HookDelivery.ID,
+			&i.HookDelivery.Position,
+			&i.HookDelivery.MessageID,
+			&i.HookDelivery.EndpointID,
+			&i.HookDelivery.Type,
+			&i.HookDelivery.DeviceID,
+			&i.HookDelivery.Topic,
+			&i.HookDelivery.OrderKey,
+			&i.HookDelivery.State,
+			&i.HookDelivery.Attempts,
+			&i.HookDelivery.NextAt,
+			&i.HookDelivery.LeaseOwner,
+			&i.HookDelivery.LeaseToken,
+			&i.HookDelivery.LeaseUntil,
+			&i.HookDelivery.LastStatus,
+			&i.HookDelivery.LastError,
+			&i.HookDelivery.TookMs,
+			&i.HookDelivery.Bytes,
+			&i.HookDelivery.ReplayOf,
+			&i.HookDelivery.CreatedAt,
+			&i.HookDelivery.FinishedAt,
+			&i.EndpointName,
+			&i.EndpointState,
+			&i.EndpointMode,
+			&i.Breaker,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listSendingHookDeliveries = `-- name: ListSendingHookDeliveries :many
+SELECT d.id, d.position, d.message_id, d.endpoint_id, d.type, d.device_id, d.topic, d.order_key, d.state, d.attempts, d.next_at, d.lease_owner, d.lease_token, d.lease_until, d.last_status, d.last_error, d.took_ms, d.bytes, d.replay_of, d.created_at, d.finished_at, e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+WHERE d.lease_until > 0 AND d.state = 'sending' AND +d.position > ?1 AND +d.position < ?2 AND e.state <> 'removed'
+    AND (d.endpoint_id = ?3 OR ?3 = '')
+    AND ((d.type >= ?4 AND d.type < ?5) OR ?4 = '')
+    AND (d.device_id = ?6 OR ?6 = '')
+    AND d.created_at >= ?7 AND d.created_at < ?8
+ORDER BY +d.position DESC LIMIT ?9
+`
+
+type ListSendingHookDeliveriesParams struct {
+	After      int64
+	Before     int64
+	EndpointID string
+	TypeFrom   string
+	TypeTo     string
+	DeviceID   *string
+	Since      int64
+	Until      int64
+	AtMost     int64
+}
+
+type ListSendingHookDeliveriesRow struct {
+	HookDelivery  HookDelivery
+	EndpointName  string
+	EndpointState string
+	EndpointMode  string
+	Breaker       string
+}
+
+// Of these there are few: they are found by their leases, and put in order.
+func (q *Queries) ListSendingHookDeliveries(ctx context.Context, arg ListSendingHookDeliveriesParams) ([]ListSendingHookDeliveriesRow, error) {
+	rows, err := q.db.QueryContext(ctx, listSendingHookDeliveries,
+		arg.After,
+		arg.Before,
+		arg.EndpointID,
+		arg.TypeFrom,
+		arg.TypeTo,
+		arg.DeviceID,
+		arg.Since,
+		arg.Until,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListSendingHookDeliveriesRow{}
+	for rows.Next() {
+		var i ListSendingHookDeliveriesRow
+		if err := rows.Scan(
+			&i.HookDelivery.ID,
+			&i.HookDelivery.Position,
+			&i.HookDelivery.MessageID,
+			&i.HookDelivery.EndpointID,
+			&i.HookDelivery.Type,
+			&i.HookDelivery.DeviceID,
+			&i.HookDelivery.Topic,
+			&i.HookDelivery.OrderKey,
+			&i.HookDelivery.State,
+			&i.HookDelivery.Attempts,
+			&i.HookDelivery.NextAt,
+			&i.HookDelivery.LeaseOwner,
+			&i.HookDelivery.LeaseToken,
+			&i.HookDelivery.LeaseUntil,
+			&i.HookDelivery.LastStatus,
+			&i.HookDelivery.LastError,
+			&i.HookDelivery.TookMs,
+			&i.HookDelivery.Bytes,
+			&i.HookDelivery.ReplayOf,
+			&i.HookDelivery.CreatedAt,
+			&i.HookDelivery.FinishedAt,
+			&i.EndpointName,
+			&i.EndpointState,
+			&i.EndpointMode,
+			&i.Breaker,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listWaitingHookDeliveries = `-- name: ListWaitingHookDeliveries :many
+SELECT d.id, d.position, d.message_id, d.endpoint_id, d.type, d.device_id, d.topic, d.order_key, d.state, d.attempts, d.next_at, d.lease_owner, d.lease_token, d.lease_until, d.last_status, d.last_error, d.took_ms, d.bytes, d.replay_of, d.created_at, d.finished_at, e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+WHERE d.finished_at IS NULL AND d.state IN ('waiting', 'behind') AND d.position > ?1 AND d.position < ?2 AND e.state <> 'removed'
+    AND (d.endpoint_id = ?3 OR ?3 = '')
+    AND ((d.type >= ?4 AND d.type < ?5) OR ?4 = '')
+    AND (d.device_id = ?6 OR ?6 = '')
+    AND d.created_at >= ?7 AND d.created_at < ?8
+ORDER BY d.position DESC LIMIT ?9
+`
+
+type ListWaitingHookDeliveriesParams struct {
+	After      int64
+	Before     int64
+	EndpointID string
+	TypeFrom   string
+	TypeTo     string
+	DeviceID   *string
+	Since      int64
+	Until      int64
+	AtMost     int64
+}
+
+type ListWaitingHookDeliveriesRow struct {
+	HookDelivery  HookDelivery
+	EndpointName  string
+	EndpointState string
+	EndpointMode  string
+	Breaker       string
+}
+
+func (q *Queries) ListWaitingHookDeliveries(ctx context.Context, arg ListWaitingHookDeliveriesParams) ([]ListWaitingHookDeliveriesRow, error) {
+	rows, err := q.db.QueryContext(ctx, listWaitingHookDeliveries,
+		arg.After,
+		arg.Before,
+		arg.EndpointID,
+		arg.TypeFrom,
+		arg.TypeTo,
+		arg.DeviceID,
+		arg.Since,
+		arg.Until,
+		arg.AtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListWaitingHookDeliveriesRow{}
+	for rows.Next() {
+		var i ListWaitingHookDeliveriesRow
 		if err := rows.Scan(
 			&i.HookDelivery.ID,
 			&i.HookDelivery.Position,
@@ -1235,7 +1871,7 @@ func (q *Queries) NextHookDue(ctx context.Context, endpointID string) (int64, er
 }
 
 const oldHookDeliveries = `-- name: OldHookDeliveries :many
-SELECT id, position, message_id, endpoint_id, type, device_id, topic, order_key, state, attempts, next_at, lease_owner, lease_token, lease_until, last_status, last_error, took_ms, bytes, replay_of, created_at, finished_at FROM hook_deliveries WHERE finished_at IS NULL AND created_at < ?1 ORDER BY created_at LIMIT ?2
+SELECT id, position, message_id, endpoint_id, type, device_id, topic, order_key, state, attempts, next_at, lease_owner, lease_token, lease_until, last_status, last_error, took_ms, bytes, replay_of, created_at, finished_at FROM hook_deliveries WHERE finished_at IS NULL AND created_at < ?1 ORDER BY position LIMIT ?2
 `
 
 type OldHookDeliveriesParams struct {
@@ -1289,7 +1925,7 @@ func (q *Queries) OldHookDeliveries(ctx context.Context, arg OldHookDeliveriesPa
 }
 
 const oldestOpenHook = `-- name: OldestOpenHook :one
-SELECT CAST(coalesce(min(created_at), 0) AS BIGINT) AS created_at FROM hook_deliveries WHERE finished_at IS NULL
+SELECT CAST(coalesce((SELECT d.created_at FROM hook_deliveries AS d WHERE d.finished_at IS NULL ORDER BY d.position LIMIT 1), 0) AS BIGINT) AS created_at
 `
 
 func (q *Queries) OldestOpenHook(ctx context.Context) (int64, error) {

@@ -78,7 +78,7 @@ SELECT * FROM hook_requests WHERE id = sqlc.arg(id);
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
        error, topic, device_id, status, took_ms
 FROM hook_requests
-WHERE (CAST(sqlc.arg(before) AS BIGINT) = 0 OR number < sqlc.arg(before))
+WHERE number > sqlc.arg(after) AND number < sqlc.arg(before)
   AND (CAST(sqlc.arg(state) AS TEXT) = '' OR state = sqlc.arg(state))
   AND at >= sqlc.arg(since) AND at < sqlc.arg(until)
 ORDER BY number DESC LIMIT sqlc.arg(at_most);
@@ -87,10 +87,36 @@ ORDER BY number DESC LIMIT sqlc.arg(at_most);
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
        error, topic, device_id, status, took_ms
 FROM hook_requests
-WHERE source_id = sqlc.arg(source_id) AND (CAST(sqlc.arg(before) AS BIGINT) = 0 OR number < sqlc.arg(before))
+WHERE number > sqlc.arg(after) AND number < sqlc.arg(before) AND source_id = sqlc.arg(source_id)
   AND (CAST(sqlc.arg(state) AS TEXT) = '' OR state = sqlc.arg(state))
   AND at >= sqlc.arg(since) AND at < sqlc.arg(until)
 ORDER BY number DESC LIMIT sqlc.arg(at_most);
+
+-- An index of one state is used only where the query names it, and not by a parameter.
+-- name: ListWaitingHookRequests :many
+SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
+       error, topic, device_id, status, took_ms
+FROM hook_requests
+WHERE state = 'waiting' AND number > sqlc.arg(after) AND number < sqlc.arg(before)
+  AND (CAST(sqlc.arg(source_id) AS TEXT) = '' OR source_id = sqlc.arg(source_id))
+  AND at >= sqlc.arg(since) AND at < sqlc.arg(until)
+ORDER BY number DESC LIMIT sqlc.arg(at_most);
+
+-- name: ListFailedHookRequests :many
+SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
+       error, topic, device_id, status, took_ms
+FROM hook_requests
+WHERE state = 'failed' AND number > sqlc.arg(after) AND number < sqlc.arg(before)
+  AND (CAST(sqlc.arg(source_id) AS TEXT) = '' OR source_id = sqlc.arg(source_id))
+  AND at >= sqlc.arg(since) AND at < sqlc.arg(until)
+ORDER BY number DESC LIMIT sqlc.arg(at_most);
+
+-- name: HookRequestNumbers :one
+SELECT CAST(coalesce((SELECT min(f.number) FROM hook_requests AS f), 0) AS BIGINT) AS first_number,
+    CAST(coalesce((SELECT max(l.number) FROM hook_requests AS l), 0) AS BIGINT) AS last_number;
+
+-- name: HookRequestTime :one
+SELECT at FROM hook_requests WHERE number >= sqlc.arg(number) ORDER BY number LIMIT 1;
 
 -- name: HookRequestsAfter :many
 SELECT * FROM hook_requests WHERE source_id = sqlc.arg(source_id) AND number > sqlc.arg(after) ORDER BY number LIMIT sqlc.arg(at_most);
@@ -144,7 +170,8 @@ DELETE FROM hook_requests WHERE hook_requests.at < sqlc.arg(before) AND number I
     SELECT o.number FROM hook_requests AS o WHERE o.state <> 'waiting' ORDER BY o.number LIMIT sqlc.arg(at_most));
 
 -- name: HookRequestFigures :one
-SELECT count(*) AS count, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes, CAST(coalesce(sum(state = 'waiting'), 0) AS BIGINT) AS waiting
+SELECT count(*) AS count, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes,
+    (SELECT count(*) FROM hook_requests AS w WHERE w.state = 'waiting') AS waiting
 FROM hook_requests;
 
 -- name: DropOldestHookRequests :execrows

@@ -170,15 +170,77 @@ SELECT sqlc.embed(d), e.name AS endpoint_name, e.state AS endpoint_state, e.mode
 FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
 WHERE d.id = sqlc.arg(id) AND e.state <> 'removed';
 
+-- The + has those that arrived read from the newest on.
 -- name: LastDeliveredHook :one
-SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = sqlc.arg(endpoint_id) AND d.state = 'delivered' ORDER BY d.next_at DESC LIMIT 1;
+SELECT d.id FROM hook_deliveries AS d WHERE d.state = 'delivered' AND d.finished_at IS NOT NULL AND +d.endpoint_id = sqlc.arg(endpoint_id)
+ORDER BY d.finished_at DESC LIMIT 1;
 
+-- What is asked for decides which of these lists it. An index of some states is used only where the query names them, and not by a parameter.
 -- name: ListHookDeliveries :many
 SELECT sqlc.embed(d), e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
 FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
-WHERE d.position < sqlc.arg(before) AND e.state <> 'removed'
+WHERE d.position > sqlc.arg(after) AND d.position < sqlc.arg(before) AND e.state <> 'removed'
+    AND ((d.type >= sqlc.arg(type_from) AND d.type < sqlc.arg(type_to)) OR sqlc.arg(type_from) = '')
+    AND d.created_at >= sqlc.arg(since) AND d.created_at < sqlc.arg(until)
+ORDER BY d.position DESC LIMIT sqlc.arg(at_most);
+
+-- name: ListHookDeliveriesOf :many
+SELECT sqlc.embed(d), e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+WHERE d.position > sqlc.arg(after) AND d.position < sqlc.arg(before) AND e.state <> 'removed'
+    AND d.endpoint_id = sqlc.arg(endpoint_id)
+    AND ((d.type >= sqlc.arg(type_from) AND d.type < sqlc.arg(type_to)) OR sqlc.arg(type_from) = '')
+    AND d.created_at >= sqlc.arg(since) AND d.created_at < sqlc.arg(until)
+ORDER BY d.position DESC LIMIT sqlc.arg(at_most);
+
+-- name: ListHookDeliveriesOfDevice :many
+SELECT sqlc.embed(d), e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+WHERE d.position > sqlc.arg(after) AND d.position < sqlc.arg(before) AND e.state <> 'removed'
     AND (d.endpoint_id = sqlc.arg(endpoint_id) OR sqlc.arg(endpoint_id) = '')
-    AND (d.state = sqlc.arg(state) OR sqlc.arg(state) = '' OR (sqlc.arg(state) = 'waiting' AND d.state = 'behind'))
+    AND (d.state = sqlc.arg(state) OR sqlc.arg(state) = '')
+    AND ((d.type >= sqlc.arg(type_from) AND d.type < sqlc.arg(type_to)) OR sqlc.arg(type_from) = '')
+    AND d.device_id = sqlc.arg(device_id)
+    AND d.created_at >= sqlc.arg(since) AND d.created_at < sqlc.arg(until)
+ORDER BY d.position DESC LIMIT sqlc.arg(at_most);
+
+-- name: ListHookDeliveriesOfType :many
+SELECT sqlc.embed(d), e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+WHERE d.position > sqlc.arg(after) AND d.position < sqlc.arg(before) AND e.state <> 'removed'
+    AND (d.endpoint_id = sqlc.arg(endpoint_id) OR sqlc.arg(endpoint_id) = '')
+    AND (d.state = sqlc.arg(state) OR sqlc.arg(state) = '')
+    AND d.type = sqlc.arg(type)
+    AND d.created_at >= sqlc.arg(since) AND d.created_at < sqlc.arg(until)
+ORDER BY d.position DESC LIMIT sqlc.arg(at_most);
+
+-- name: ListWaitingHookDeliveries :many
+SELECT sqlc.embed(d), e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+WHERE d.finished_at IS NULL AND d.state IN ('waiting', 'behind') AND d.position > sqlc.arg(after) AND d.position < sqlc.arg(before) AND e.state <> 'removed'
+    AND (d.endpoint_id = sqlc.arg(endpoint_id) OR sqlc.arg(endpoint_id) = '')
+    AND ((d.type >= sqlc.arg(type_from) AND d.type < sqlc.arg(type_to)) OR sqlc.arg(type_from) = '')
+    AND (d.device_id = sqlc.arg(device_id) OR sqlc.arg(device_id) = '')
+    AND d.created_at >= sqlc.arg(since) AND d.created_at < sqlc.arg(until)
+ORDER BY d.position DESC LIMIT sqlc.arg(at_most);
+
+-- Of these there are few: they are found by their leases, and put in order.
+-- name: ListSendingHookDeliveries :many
+SELECT sqlc.embed(d), e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+WHERE d.lease_until > 0 AND d.state = 'sending' AND +d.position > sqlc.arg(after) AND +d.position < sqlc.arg(before) AND e.state <> 'removed'
+    AND (d.endpoint_id = sqlc.arg(endpoint_id) OR sqlc.arg(endpoint_id) = '')
+    AND ((d.type >= sqlc.arg(type_from) AND d.type < sqlc.arg(type_to)) OR sqlc.arg(type_from) = '')
+    AND (d.device_id = sqlc.arg(device_id) OR sqlc.arg(device_id) = '')
+    AND d.created_at >= sqlc.arg(since) AND d.created_at < sqlc.arg(until)
+ORDER BY +d.position DESC LIMIT sqlc.arg(at_most);
+
+-- name: ListEndedHookDeliveries :many
+SELECT sqlc.embed(d), e.name AS endpoint_name, e.state AS endpoint_state, e.mode AS endpoint_mode, h.breaker
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+WHERE d.finished_at IS NOT NULL AND d.position > sqlc.arg(after) AND d.position < sqlc.arg(before) AND e.state <> 'removed'
+    AND (d.endpoint_id = sqlc.arg(endpoint_id) OR sqlc.arg(endpoint_id) = '')
+    AND d.state = sqlc.arg(state)
     AND ((d.type >= sqlc.arg(type_from) AND d.type < sqlc.arg(type_to)) OR sqlc.arg(type_from) = '')
     AND (d.device_id = sqlc.arg(device_id) OR sqlc.arg(device_id) = '')
     AND d.created_at >= sqlc.arg(since) AND d.created_at < sqlc.arg(until)
@@ -190,18 +252,37 @@ SELECT d.id, d.position, d.message_id, d.endpoint_id
 FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id
 WHERE d.position > sqlc.arg(after) AND d.position <= sqlc.arg(up_to) AND e.state <> 'removed' AND d.finished_at IS NOT NULL
     AND (d.endpoint_id = sqlc.arg(endpoint_id) OR sqlc.arg(endpoint_id) = '')
-    AND (d.state = sqlc.arg(state) OR sqlc.arg(state) = '')
     AND ((d.type >= sqlc.arg(type_from) AND d.type < sqlc.arg(type_to)) OR sqlc.arg(type_from) = '')
     AND (d.device_id = sqlc.arg(device_id) OR sqlc.arg(device_id) = '')
     AND d.created_at >= sqlc.arg(since) AND d.created_at < sqlc.arg(until)
-    AND NOT EXISTS (SELECT 1 FROM hook_deliveries AS x WHERE x.message_id = d.message_id AND x.endpoint_id = d.endpoint_id
+    AND NOT EXISTS (SELECT 1 FROM hook_deliveries AS x WHERE x.message_id = d.message_id AND +x.endpoint_id = d.endpoint_id
         AND (x.finished_at IS NULL OR (d.state = 'dead' AND x.state = 'delivered' AND x.position > d.position)))
 ORDER BY d.position LIMIT sqlc.arg(at_most);
 
 -- Whether a message waits for an endpoint, or was queued for it behind a position.
 -- name: HookQueuedAgain :one
 SELECT count(*) > 0 AS queued FROM hook_deliveries AS x
-WHERE x.message_id = sqlc.arg(message_id) AND x.endpoint_id = sqlc.arg(endpoint_id) AND (x.finished_at IS NULL OR x.position > sqlc.arg(after));
+WHERE x.message_id = sqlc.arg(message_id) AND +x.endpoint_id = sqlc.arg(endpoint_id) AND (x.finished_at IS NULL OR x.position > sqlc.arg(after));
+
+-- The same in one state.
+-- name: HookDeliveriesToReplayIn :many
+SELECT d.id, d.position, d.message_id, d.endpoint_id
+FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id
+WHERE d.position > sqlc.arg(after) AND d.position <= sqlc.arg(up_to) AND e.state <> 'removed' AND d.finished_at IS NOT NULL AND d.state = sqlc.arg(state)
+    AND (d.endpoint_id = sqlc.arg(endpoint_id) OR sqlc.arg(endpoint_id) = '')
+    AND ((d.type >= sqlc.arg(type_from) AND d.type < sqlc.arg(type_to)) OR sqlc.arg(type_from) = '')
+    AND (d.device_id = sqlc.arg(device_id) OR sqlc.arg(device_id) = '')
+    AND d.created_at >= sqlc.arg(since) AND d.created_at < sqlc.arg(until)
+    AND NOT EXISTS (SELECT 1 FROM hook_deliveries AS x WHERE x.message_id = d.message_id AND +x.endpoint_id = d.endpoint_id
+        AND (x.finished_at IS NULL OR (d.state = 'dead' AND x.state = 'delivered' AND x.position > d.position)))
+ORDER BY d.position LIMIT sqlc.arg(at_most);
+
+-- name: HookPositions :one
+SELECT CAST(coalesce((SELECT min(f.position) FROM hook_deliveries AS f), 0) AS BIGINT) AS first_position,
+    CAST(coalesce((SELECT max(l.position) FROM hook_deliveries AS l), 0) AS BIGINT) AS last_position;
+
+-- name: HookDeliveryTime :one
+SELECT created_at FROM hook_deliveries WHERE position >= sqlc.arg(position) ORDER BY position LIMIT 1;
 
 -- name: LastHookPosition :one
 SELECT CAST(coalesce(max(position), 0) AS BIGINT) AS position FROM hook_deliveries;
@@ -211,7 +292,7 @@ SELECT d.id, d.message_id, d.endpoint_id, d.bytes, d.state FROM hook_deliveries 
 WHERE d.state = sqlc.arg(state) AND d.finished_at IS NOT NULL AND d.finished_at < sqlc.arg(before) ORDER BY d.finished_at LIMIT sqlc.arg(at_most);
 
 -- name: OldHookDeliveries :many
-SELECT * FROM hook_deliveries WHERE finished_at IS NULL AND created_at < sqlc.arg(before) ORDER BY created_at LIMIT sqlc.arg(at_most);
+SELECT * FROM hook_deliveries WHERE finished_at IS NULL AND created_at < sqlc.arg(before) ORDER BY position LIMIT sqlc.arg(at_most);
 
 -- name: HookDeliveriesOf :many
 SELECT id, message_id FROM hook_deliveries WHERE endpoint_id = sqlc.arg(endpoint_id) LIMIT sqlc.arg(at_most);
@@ -223,7 +304,7 @@ DELETE FROM hook_deliveries WHERE id = sqlc.arg(id);
 DELETE FROM hook_messages AS m WHERE m.id = sqlc.arg(id) AND NOT EXISTS (SELECT 1 FROM hook_deliveries AS d WHERE d.message_id = m.id);
 
 -- name: OldestOpenHook :one
-SELECT CAST(coalesce(min(created_at), 0) AS BIGINT) AS created_at FROM hook_deliveries WHERE finished_at IS NULL;
+SELECT CAST(coalesce((SELECT d.created_at FROM hook_deliveries AS d WHERE d.finished_at IS NULL ORDER BY d.position LIMIT 1), 0) AS BIGINT) AS created_at;
 
 -- name: HookHealths :many
 SELECT * FROM hook_endpoint_health;

@@ -34,6 +34,8 @@ type Options struct {
 	Now    func() time.Time // nil: time.Now
 	Store  *store.Store     // the Taker's; nil where there is none
 	Taker  messaging.Taker  // keeps messages beside; nil: nobody does
+
+	Refused messaging.TellRefused
 }
 
 // Broker is a messaging.Backend. Make it with New; Run must run for what New has made to work.
@@ -43,6 +45,7 @@ type Broker struct {
 	access                      Access
 	log                         *slog.Logger
 	now                         func() time.Time
+	tell                        messaging.TellRefused
 	started                     time.Time
 	hub                         *hubClient
 	takes                       *takingClient // nil: there is no Taker
@@ -64,7 +67,7 @@ var _ messaging.Backend = (*Broker)(nil)
 // would have the hub's rights.
 func New(o Options) (*Broker, error) {
 	password, _ := o.URL.User.Password()
-	b := &Broker{address: o.URL.Host, username: o.URL.User.Username(), password: password, name: o.Name, access: o.Access, log: o.Log, now: o.Now,
+	b := &Broker{address: o.URL.Host, username: o.URL.User.Username(), password: password, name: o.Name, access: o.Access, log: o.Log, now: o.Now, tell: o.Refused,
 		visits: make(chan struct{}, maxVisits), peers: map[*peer]struct{}{}, strangers: map[string]int{}}
 	if mayBePeer(b.username) {
 		return nil, fmt.Errorf("the username %q could be that of a device or a person, who would have the hub's rights: choose one with an underscore, as adit_hub", b.username)

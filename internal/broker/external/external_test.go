@@ -165,11 +165,12 @@ func decode(frame []byte) mqtt.Packet {
 	return p
 }
 
-// Who is refused by the hub is refused in their version's words, and the broker hears nothing of it.
+// Who is refused by the hub is refused in their version's words, and told of; the broker hears nothing of it.
 func TestRefusedBeforeTheBrokerHears(t *testing.T) {
 	t.Parallel()
 	address, seen := fake(t)
-	r := start(t, address)
+	told := make(chan messaging.Refusal, 100)
+	r := start(t, address, func(o *Options) { o.Refused = func(f messaging.Refusal) { told <- f } })
 	for _, v := range []mqtt.Version{mqtt.V31, mqtt.V311, mqtt.V5} {
 		wrong := hello(v, "kitchen", "a", func(c *mqtt.Connect) { c.Password = "guess" })
 		if p := r.dial(t, wrong); p.ack.Code != mqtt.BadUserNameOrPassword {
@@ -210,6 +211,10 @@ func TestRefusedBeforeTheBrokerHears(t *testing.T) {
 	}
 	if c := <-seen; c.ClientID != "dev_kitchen:good" || len(seen) > 0 {
 		t.Errorf("the broker heard of %q", c.ClientID)
+	}
+	r.stop()
+	if f := <-told; len(told) != 3*2+1+5-1 || f.Username != "kitchen" || f.ClientID != "a" || f.Cause.Code != mqtt.BadUserNameOrPassword {
+		t.Errorf("told of %d more than %+v", len(told), f)
 	}
 }
 

@@ -14,25 +14,28 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
-var errTooMany = errors.New("too many connections that have not said who they are")
+var (
+	errTooMany  = mqtt.Errorf(mqtt.ServerBusy, "too many connections that have not said who they are")
+	errStopping = mqtt.Errorf(mqtt.ServerUnavailable, "the hub is stopping: try again")
+)
 
-// enter counts a connection that is not let in yet; false means that there are too many, or that the hub stops.
-func (b *Broker) enter(door messaging.Door) bool {
+// enter counts a connection that is not let in yet; an error means that there are too many, or that the hub stops.
+func (b *Broker) enter(door messaging.Door) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	network := door.Network()
 	switch {
 	case b.life.Err() != nil:
-		return false
+		return errStopping
 	case door.By != nil: // no stranger
 	case b.strangersAll >= maxStrangers || network != "" && b.strangers[network] >= maxStrangersPerAddress:
-		return false
+		return errTooMany
 	default:
 		b.strangersAll++
 		b.strangers[network]++
 	}
 	b.served.Add(1)
-	return true
+	return nil
 }
 
 func (b *Broker) leave(door messaging.Door) {
@@ -51,8 +54,9 @@ func (b *Broker) leave(door messaging.Door) {
 // Serve implements messaging.Backend. Its error says why the connection ended, nil where both sides closed it in good order.
 func (b *Broker) Serve(ctx context.Context, conn net.Conn, door messaging.Door) error {
 	defer conn.Close()
-	if !b.enter(door) {
-		return errTooMany
+	if err := b.enter(door); err != nil {
+		b.tell.Of(ctx, messaging.Refusal{Door: door}, err)
+		return err
 	}
 	defer b.served.Done()
 	p := &peer{b: b, conn: conn, door: door, reader: bufio.NewReaderSize(conn, pieceSize)}
@@ -88,8 +92,16 @@ func (p *peer) open(ctx context.Context) error {
 	}
 	c, err := p.readConnect()
 	if err != nil {
+		p.b.tell.Of(ctx, messaging.Refusal{Door: p.door}, err)
 		return err
 	}
+	err = p.letInAs(ctx, c)
+	p.b.tell.Of(ctx, messaging.Refusal{Door: p.door, Principal: p.principal, Username: c.Username, ClientID: c.ClientID}, err)
+	return err
+}
+
+// letInAs has the peer in as whom it says to be.
+func (p *peer) letInAs(ctx context.Context, c *mqtt.Connect) error {
 	if err := p.admit(ctx, c); err != nil {
 		return err
 	}
@@ -235,11 +247,11 @@ func (p *peer) introduce(ctx context.Context, c *mqtt.Connect) ([]byte, error) {
 	if !ok {
 		return nil, away(fmt.Errorf("%s in answer to CONNECT", answer.Type()))
 	}
-	return p.answer(connack)
+	return p.answer(ctx, connack)
 }
 
 // answer gives a ClientID back without what the hub put before it. What the broker refuses it refuses in its own words.
-func (p *peer) answer(c *mqtt.Connack) ([]byte, error) {
+func (p *peer) answer(ctx context.Context, c *mqtt.Connack) ([]byte, error) {
 	if c.Code != mqtt.Success {
 		p.b.log.Warn("the external broker refused an MQTT client", "name", p.username, "reason", c.Code)
 	}
@@ -253,6 +265,8 @@ func (p *peer) answer(c *mqtt.Connack) ([]byte, error) {
 	if err != nil || c.Code == mqtt.Success {
 		return frame, errors.Join(err, p.broker.SetDeadline(time.Time{}))
 	}
+	p.b.tell.Of(ctx, messaging.Refusal{Door: p.door, Principal: p.principal, ClientID: p.clientID},
+		mqtt.Errorf(c.Code, "the broker behind this hub refused: %s", c.Code))
 	_, err = p.conn.Write(frame)
 	return nil, errors.Join(fmt.Errorf("refused by the external broker: %s", c.Code), err)
 }
@@ -262,7 +276,7 @@ func (b *Broker) add(p *peer) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.life.Err() != nil {
-		return mqtt.Errorf(mqtt.ServerUnavailable, "the hub is stopping: try again")
+		return errStopping
 	}
 	if len(b.peers) >= maxClients {
 		return mqtt.Errorf(mqtt.ServerBusy, "%d clients are connected", maxClients)

@@ -6,10 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -45,69 +43,6 @@ type Reply struct {
 	ContentType string
 	Body        []byte
 	ExitCode    *int
-}
-
-// Filter chooses requests; what is zero does not.
-type Filter struct {
-	Source, State string
-	Since, Until  *time.Time
-	Before        string // the Next of the page before
-	Limit         int
-}
-
-// Requests gives a page of them, the newest first, and what the next begins with; "" where there is none.
-func (h *Hooks) Requests(ctx context.Context, f Filter) (entries []Entry, next string, err error) {
-	p := store.ListHookRequestsParams{Until: math.MaxInt64, AtMost: int64(f.Limit) + 1}
-	if f.State != "" {
-		p.State = f.State
-	}
-	if f.Since != nil {
-		p.Since = store.Millis(*f.Since)
-	}
-	if f.Until != nil {
-		p.Until = store.Millis(*f.Until)
-	}
-	if f.Before != "" {
-		if p.Before, err = strconv.ParseInt(f.Before, 10, 64); err != nil || p.Before < 1 {
-			return nil, "", invalidField("before", "before is the next of another page.")
-		}
-	}
-	rows, err := h.rows(ctx, f.Source, p)
-	if err != nil {
-		return nil, "", err
-	}
-	for _, row := range rows[:min(len(rows), f.Limit)] {
-		entries = append(entries, h.entry(row))
-	}
-	if len(rows) > f.Limit {
-		next = strconv.FormatInt(rows[f.Limit-1].Number, 10)
-	}
-	return entries, next, nil
-}
-
-func (h *Hooks) rows(ctx context.Context, source string, p store.ListHookRequestsParams) ([]store.ListHookRequestsRow, error) {
-	q := h.Store.Read()
-	if source == "" {
-		rows, err := q.ListHookRequests(ctx, p)
-		if err != nil {
-			return nil, fmt.Errorf("list requests: %w", err)
-		}
-		return rows, nil
-	}
-	s, err := find(ctx, q, source)
-	if err != nil {
-		return nil, err
-	}
-	of, err := q.ListHookRequestsOf(ctx, store.ListHookRequestsOfParams{SourceID: s.ID, Before: p.Before, State: p.State, Since: p.Since,
-		Until: p.Until, AtMost: p.AtMost})
-	if err != nil {
-		return nil, fmt.Errorf("list requests: %w", err)
-	}
-	rows := make([]store.ListHookRequestsRow, 0, len(of))
-	for _, row := range of {
-		rows = append(rows, store.ListHookRequestsRow(row))
-	}
-	return rows, nil
 }
 
 // masked stands for what is nobody's to read later.

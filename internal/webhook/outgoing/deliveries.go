@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
-	"time"
 
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/store"
@@ -18,67 +16,6 @@ type Delivery struct {
 	store.HookDelivery
 	EndpointName string
 	HeldBy       string // breaker, order, paused, rate; empty where it is not due, or under way
-}
-
-// Filter chooses deliveries. Zero values choose all.
-type Filter struct {
-	Endpoint, State, Type, Device string // Endpoint by id or name, Type with a trailing * for the rest, Device by id
-	Since, Until                  time.Time
-}
-
-// resolved is a filter as queries take it.
-type resolved struct {
-	endpoint, state, typeFrom, typeTo, device string
-	since, until                              int64
-}
-
-func (o *Outbox) resolve(ctx context.Context, f Filter) (r resolved, err error) {
-	r = resolved{state: f.State, device: f.Device, until: math.MaxInt64}
-	if f.Endpoint != "" {
-		e, err := o.Store.Read().FindHookEndpoint(ctx, f.Endpoint)
-		if errors.Is(err, store.ErrNotFound) {
-			return r, noEndpoint(f.Endpoint)
-		}
-		if err != nil {
-			return r, fmt.Errorf("find endpoint: %w", err)
-		}
-		r.endpoint = e.HookEndpoint.ID
-	}
-	if prefix, any := strings.CutSuffix(f.Type, "*"); any {
-		r.typeFrom, r.typeTo = prefix, prefix+"\U0010ffff"
-	} else {
-		r.typeFrom, r.typeTo = f.Type, f.Type+"\x00"
-	}
-	if !f.Since.IsZero() {
-		r.since = store.Millis(f.Since)
-	}
-	if !f.Until.IsZero() {
-		r.until = store.Millis(f.Until)
-	}
-	return r, nil
-}
-
-// Deliveries lists those before a position, the newest first; next is where the following page begins, 0 for nowhere.
-func (o *Outbox) Deliveries(ctx context.Context, f Filter, before int64, limit int) (list []Delivery, next int64, err error) {
-	r, err := o.resolve(ctx, f)
-	if err != nil {
-		return nil, 0, err
-	}
-	if before == 0 {
-		before = math.MaxInt64
-	}
-	rows, err := o.Store.Read().ListHookDeliveries(ctx, store.ListHookDeliveriesParams{Before: before, EndpointID: r.endpoint, State: r.state,
-		TypeFrom: r.typeFrom, TypeTo: r.typeTo, DeviceID: &r.device, Since: r.since, Until: r.until, AtMost: int64(limit) + 1})
-	if err != nil {
-		return nil, 0, fmt.Errorf("list deliveries: %w", err)
-	}
-	for _, row := range rows[:min(len(rows), limit)] {
-		list = append(list, o.delivery(store.GetHookDeliveryRow(row)))
-	}
-	if len(rows) > limit {
-		next = list[limit-1].Position
-	}
-	return list, next, nil
 }
 
 func (o *Outbox) delivery(row store.GetHookDeliveryRow) Delivery {
@@ -322,10 +259,9 @@ func (o *Outbox) ReplayAll(ctx context.Context, f Filter, dry bool) (count int64
 	}
 	seen := map[[2]string]bool{}
 	for after := int64(0); ; {
-		rows, err := o.Store.Read().HookDeliveriesToReplay(ctx, store.HookDeliveriesToReplayParams{After: after, UpTo: last, EndpointID: r.endpoint,
-			State: r.state, TypeFrom: r.typeFrom, TypeTo: r.typeTo, DeviceID: &r.device, Since: r.since, Until: r.until, AtMost: replayStep})
+		rows, err := toReplay(ctx, o.Store.Read(), r, after, last)
 		if err != nil {
-			return count, fmt.Errorf("replay deliveries: %w", err)
+			return count, err
 		}
 		n, err := o.replayStep(ctx, rows, last, seen, dry)
 		count += n

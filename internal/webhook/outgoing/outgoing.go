@@ -106,7 +106,7 @@ func (o *Outbox) Run(ctx context.Context) error {
 	if o.Alone {
 		before = before.Add(100 * 365 * 24 * time.Hour)
 	}
-	if err := o.returnLeases(ctx, before); err != nil {
+	if err := o.returnLeases(ctx, before); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("take up deliveries: %w", err)
 	}
 	hard, cut := context.WithCancel(context.WithoutCancel(ctx))

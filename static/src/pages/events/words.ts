@@ -130,6 +130,7 @@ const sentences: Record<string, string> = {
   'mqtt.imported': '{credentials} MQTT credentials and {rules} rules were imported[ by {by}]',
   'mqtt.cleared': '{count} retained messages under {filter} were cleared[ by {by}]',
   'mqtt.kicked': 'the MQTT client {client_id} was ended[ by {by}]',
+  'mqtt.refused': '{name} was refused at MQTT[ from {address}][: {reason}]',
   'hook.received': 'a request came in at {source}[, for {topic}]',
   'hook.refused': 'a request was refused at {source}[: {reason}]',
   'hook.failed': 'a request at {source} failed[: {error}]',
