@@ -364,6 +364,10 @@ func (p *sourcePages) verification() {
 			p.t.Errorf("%s, without verification: %s", path, out)
 		}
 	}
+	p.click("[data-testid=hook-verification-close]") // the page was opened by the slug that is gone
+	p.wait("[data-testid=hook-accepted]", "")
+	p.do("reload", ask{}, nil)
+	p.wait("[data-testid=hook-source-name]", "hook")
 }
 
 // verified is what the API says of a source's verification.

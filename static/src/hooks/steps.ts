@@ -1,5 +1,6 @@
 // What a person does where the sender is set up, step by step.
 
+import type { HookVerification } from '../api';
 import type { Sender } from './senders';
 
 export interface Step {
@@ -10,11 +11,13 @@ export interface Step {
   note?: string;
 }
 
-export function stepsOf(sender: Sender): Step[] {
-  return steps[sender.kind];
+export function stepsOf(verify: HookVerification): Step[] {
+  const steps = all[verify.kind];
+  return steps.map((step) => ({ ...step, text: step.text.replace('USERNAME', () => verify.username ?? 'hook').replace('HEADER', () => verify.header ?? 'X-Signature') }));
 }
 
-const steps: Record<Sender['kind'], Step[]> = {
+/** USERNAME and HEADER stand for what the source says. */
+const all: Record<Sender['kind'], Step[]> = {
   github: [
     { text: 'In the repository: Settings → Webhooks → Add webhook. Payload URL:', shows: 'url' },
     { text: 'Content type: application/json. Secret:', shows: 'secret' },
@@ -51,11 +54,11 @@ const steps: Record<Sender['kind'], Step[]> = {
   ],
   basic: [
     { text: 'Send to this address:', shows: 'url' },
-    { text: 'Sign in with the name of the source, and this password:', shows: 'secret' },
+    { text: 'Sign in as USERNAME, with this password:', shows: 'secret' },
   ],
   hmac: [
     { text: 'Send to this address:', shows: 'url' },
-    { text: 'Sign with this secret:', shows: 'secret' },
+    { text: 'Put the signature into the header HEADER, made with this secret:', shows: 'secret' },
   ],
   none: [{ text: 'Send to this address. Whoever knows it can, so it is a secret itself:', shows: 'url' }],
 };
