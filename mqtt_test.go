@@ -75,6 +75,32 @@ func TestMQTTCredentials(t *testing.T) {
 	}
 }
 
+// Who is not let in is in the event log, with who they said to be.
+func TestMQTTRefusedIsAnEvent(t *testing.T) {
+	t.Parallel()
+	address := porttest.Address(t)
+	environ := append(production(storetest.Dir(t)), "ADIT_MQTT_ADDR="+address)
+	hub := serve(t, environ)
+	must(t, environ, "", "user", "create", "--email", "olivia@example.com", "--role", "owner")
+	owner := token(t, environ, "olivia")
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if client, err := mqtt.NewClient(t.Context(), conn, mqtt.Options{ClientID: "c1", Clean: true, Username: "stranger", Password: "guess"}); err == nil {
+		_ = client.Close()
+		t.Fatal("let in")
+	}
+	var page struct{ Events []struct{ Data map[string]any } }
+	soon(t, "the event", func() bool {
+		return hub.call(owner, "GET", "/api/v1/events?type=mqtt.refused", nil, &page) == 200 && len(page.Events) == 1
+	})
+	want := "map[address:127.0.0.1 client_id:c1 count:1 name:stranger reason:This MQTT username and password do not belong together, or have expired. via:tcp]"
+	if got := fmt.Sprint(page.Events[0].Data); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 func speak(t *testing.T, address, username, password string) *mqtt.Client {
 	t.Helper()
 	return speakWith(t, address, mqtt.Options{Username: username, Password: password})

@@ -1596,7 +1596,7 @@ FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN 
 WHERE d.position > ?1 AND d.position < ?2 AND e.state <> 'removed'
     AND (d.endpoint_id = ?3 OR ?3 = '')
     AND (d.state = ?4 OR ?4 = '')
-    AND d.type = ?5
+    AND d.type = ?5 AND d.type <> 'mqtt.message'
     AND d.created_at >= ?6 AND d.created_at < ?7
 ORDER BY d.position DESC LIMIT ?8
 `

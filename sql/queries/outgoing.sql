@@ -210,7 +210,7 @@ FROM hook_deliveries AS d JOIN hook_endpoints AS e ON e.id = d.endpoint_id JOIN 
 WHERE d.position > sqlc.arg(after) AND d.position < sqlc.arg(before) AND e.state <> 'removed'
     AND (d.endpoint_id = sqlc.arg(endpoint_id) OR sqlc.arg(endpoint_id) = '')
     AND (d.state = sqlc.arg(state) OR sqlc.arg(state) = '')
-    AND d.type = sqlc.arg(type)
+    AND d.type = sqlc.arg(type) AND d.type <> 'mqtt.message'
     AND d.created_at >= sqlc.arg(since) AND d.created_at < sqlc.arg(until)
 ORDER BY d.position DESC LIMIT sqlc.arg(at_most);
 
