@@ -91,7 +91,9 @@ func TestMQTTRefusedIsAnEvent(t *testing.T) {
 		_ = client.Close()
 		t.Fatal("let in")
 	}
-	var page struct{ Events []struct{ Data map[string]any } }
+	var page struct {
+		Events []struct{ Data map[string]any }
+	}
 	soon(t, "the event", func() bool {
 		return hub.call(owner, "GET", "/api/v1/events?type=mqtt.refused", nil, &page) == 200 && len(page.Events) == 1
 	})
