@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -99,6 +100,35 @@ func TestRepeatJoinsWhatIsAwaited(t *testing.T) {
 	for _, got := range []told{<-one, <-other, <-b.repeats(s, "wait=30s", "k")} {
 		if got.err != nil || got.Status != http.StatusOK || string(got.Body) != "late" || got.Header[HeaderDuplicate] != "true" {
 			t.Errorf("%+v", got)
+		}
+	}
+	if n := b.taken(); n != 0 {
+		t.Errorf("%d places stay taken", n)
+	}
+}
+
+// Senders of one request that all come before it is kept take a place each, and not a second one as repeats.
+func TestRepeatsAtOnceTakeOnePlace(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, storetest.Dir(t))
+	var there sync.WaitGroup
+	there.Add(maxWaitingOn)
+	b.Transforms = transforms(func() []byte { there.Done(); there.Wait(); return []byte("y") })
+	s := b.publishing(func(s *Settings) { s.Transform = &Transform{Kind: "jq", Text: "."} })
+	b.run()
+	got := make(chan told, maxWaitingOn)
+	for range maxWaitingOn {
+		go func() {
+			a, err := b.ask(context.Background(), s, "wait=30s", "x", "Idempotency-Key", "k")
+			got <- told{a, err}
+		}()
+	}
+	b.message()
+	b.until("all are told apart", func() bool { return b.only().Repeats == maxWaitingOn-1 })
+	b.broker.answers("late")
+	for range maxWaitingOn {
+		if a := <-got; a.err != nil || a.Status != http.StatusOK || string(a.Body) != "late" {
+			t.Errorf("%+v", a)
 		}
 	}
 	if n := b.taken(); n != 0 {

@@ -126,6 +126,15 @@ func (v *visit) acceptAndWait(ctx context.Context) (Answer, error) {
 		v.wait, v.plan.WaitMS = 0, 0
 		return v.accept(ctx)
 	}
+	a, err := v.keepAndWait(ctx)
+	if _, ok := errors.AsType[*repeated](err); ok { // it has given its place back, and takes one as a repeat
+		return v.again(ctx, "", err)
+	}
+	return a, err
+}
+
+// keepAndWait is acceptAndWait in a place for senders that wait. Its error is keep's where that failed.
+func (v *visit) keepAndWait(ctx context.Context) (Answer, error) {
 	lane := v.plan.lane(v.ID)
 	if !v.slots.take(lane) {
 		return Answer{}, &Refusal{Cause: tooManyWait(), RetryAfter: 2 * time.Second}
@@ -146,7 +155,7 @@ func (v *visit) acceptAndWait(ctx context.Context) (Answer, error) {
 	defer v.awaited.leave(id, w)
 	if err := v.keep(ctx, stateWaiting, owner); err != nil {
 		<-v.work
-		return v.again(ctx, "", err)
+		return Answer{}, err
 	}
 	j := v.job(owner)
 	if j.plan.Kind == ActionPublish {
@@ -161,7 +170,7 @@ func (v *visit) storeAndWait(ctx context.Context) (Answer, error) {
 	w := v.awaited.enter(id)
 	defer v.awaited.leave(id, w)
 	if err := v.keep(ctx, stateDone, ""); err != nil {
-		return v.again(ctx, "", err)
+		return Answer{}, err
 	}
 	v.crowds.tell(v.ID)
 	return v.await(ctx, id, w)
