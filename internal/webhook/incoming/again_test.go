@@ -218,3 +218,26 @@ func TestRepeatOfFailedCommandIsAnswered(t *testing.T) {
 		t.Errorf("%+v, %v", a, err)
 	}
 }
+
+// A sender that waits is answered also where the first try to publish failed, and the hub asks at the next.
+func TestQuestionIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, storetest.Dir(t))
+	s := b.publishing(nil)
+	b.broker.set(wire.Errorf(wire.Offline, "The broker cannot be reached."))
+	b.run()
+	got := make(chan told, 1)
+	go func() {
+		a, err := b.ask(context.Background(), s, "wait=30s", "x")
+		got <- told{a, err}
+	}()
+	b.until("it was tried", func() bool { entries, _, err := b.Requests(t.Context(), Filter{Limit: 1}); return err == nil && len(entries) == 1 && entries[0].Attempts > 0 })
+	b.broker.set(nil)
+	if m := b.message(); m.ResponseTopic == "" {
+		t.Fatal("nobody is asked")
+	}
+	b.broker.answers("yes")
+	if a := <-got; a.err != nil || string(a.Body) != "yes" {
+		t.Errorf("%+v", a)
+	}
+}

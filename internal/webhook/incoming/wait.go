@@ -157,11 +157,7 @@ func (v *visit) keepAndWait(ctx context.Context) (Answer, error) {
 		<-v.work
 		return Answer{}, err
 	}
-	j := v.job(owner)
-	if j.plan.Kind == ActionPublish {
-		j.question = v.Hooks.question(j, v.wait)
-	}
-	v.start(j)
+	v.start(v.job(owner))
 	return v.await(ctx, id, w)
 }
 
@@ -261,11 +257,15 @@ const (
 	maxLate = 1024
 )
 
-func (h *Hooks) question(j *job, wait time.Duration) *question {
-	q := &question{hooks: h, id: j.id, topic: h.Broker.ReplyTopic(j.id), mode: j.plan.Correlation, from: "hook " + j.sourceName, began: j.at, wait: wait,
-		answers: make(chan messaging.Received, 1)}
+// question is what a job asks; nil where nobody waits for an answer by MQTT.
+func (h *Hooks) question(j *job) *question {
+	if j.plan.Kind != ActionPublish || j.plan.WaitMS == 0 {
+		return nil
+	}
+	q := &question{hooks: h, id: j.id, topic: h.Broker.ReplyTopic(j.id), mode: j.plan.Correlation, from: "hook " + j.sourceName, began: j.at,
+		wait: time.Duration(j.plan.WaitMS) * time.Millisecond, answers: make(chan messaging.Received, 1)}
 	if q.mode == CorrelateTopic {
-		q.topic = "devices/" + j.plan.deviceName + "/replies/" + j.id
+		q.topic = "devices/" + j.plan.DeviceName + "/replies/" + j.id
 	}
 	return q
 }
