@@ -231,7 +231,10 @@ func TestQuestionIsAskedAgain(t *testing.T) {
 		a, err := b.ask(context.Background(), s, "wait=30s", "x")
 		got <- told{a, err}
 	}()
-	b.until("it was tried", func() bool { entries, _, err := b.Requests(t.Context(), Filter{Limit: 1}); return err == nil && len(entries) == 1 && entries[0].Attempts > 0 })
+	b.until("it was tried", func() bool {
+		entries, _, err := b.Requests(t.Context(), Filter{Limit: 1})
+		return err == nil && len(entries) == 1 && entries[0].Attempts > 0
+	})
 	b.broker.set(nil)
 	if m := b.message(); m.ResponseTopic == "" {
 		t.Fatal("nobody is asked")
