@@ -260,7 +260,7 @@ func (a *api) apiEvent(p *auth.Principal, e events.Event) Event {
 	policy := a.Gate.Policy()
 	out := Event{ID: e.ID, Type: e.Type, At: e.At, Data: e.Data, DeviceID: some(e.Device), DeviceName: some(policy.Devices[e.Device].Name),
 		UserID: some(e.User)}
-	if p.Role().Manages() || e.User == p.User.ID {
+	if policy.Users[p.User.ID].Role.Manages() || e.User == p.User.ID { // as in sees: a stream outlives a role
 		out.UserHandle = some(policy.Users[e.User].Handle)
 	}
 	if endpoint, ok := e.Data["endpoint"].(string); ok {

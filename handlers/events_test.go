@@ -108,6 +108,19 @@ func TestEventsAreForThoseWhoMaySee(t *testing.T) {
 	}
 }
 
+// Who managed the hub when their stream began, and does not any more, is told of nobody else by name.
+func TestEventStreamAfterManaging(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	lines := r.listenTo("admin", "", "?type=device.changed")
+	r.call("owner", "PATCH", v1("users/admin"), object{"role": "viewer"}, 200, nil)
+	r.call("owner", "POST", v1("grants"), object{"user": "admin", "device": "kitchen", "logins": []string{"pi"}}, 201, nil)
+	r.call("owner", "PATCH", v1("devices/kitchen"), object{"tags": []string{"x"}}, 200, nil)
+	if data, ok := r.await(lines, "data: "); !ok || strings.Contains(data, "user_handle") {
+		t.Errorf("%v %s", ok, data)
+	}
+}
+
 // Who else is let in at a device, and by which grant, is for managers; the own part is for oneself too.
 func TestEventsOfOthers(t *testing.T) {
 	t.Parallel()

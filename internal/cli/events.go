@@ -278,8 +278,8 @@ func printEventJSON(w io.Writer, e api.Event) error {
 	return nil
 }
 
-// printEvent prints one line: device and user as they are called now, or by their ids where they are not there any more, and what the event
-// holds besides, numbers bare and text in quotes.
+// printEvent prints one line: device, user and hook as they are called now, the first two by their ids where they are not there any more, and what
+// the event holds besides, numbers bare and text in quotes.
 func printEvent(w io.Writer, e api.Event) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d  %s  %s", e.ID, e.At.Local().Format(time.DateTime), wire.Printable(e.Type, 64))
@@ -288,7 +288,7 @@ func printEvent(w io.Writer, e api.Event) error {
 		name, id *string
 	}{{"device", e.DeviceName, e.DeviceID}, {"user", e.UserHandle, e.UserID}, {"hook", e.HookName, nil}} {
 		if shown := cmp.Or(who.name, who.id); shown != nil {
-			fmt.Fprintf(&b, "  %s=%s", who.label, wire.Printable(*shown, 64))
+			fmt.Fprintf(&b, "  %s=%s", who.label, nameText(*shown))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Data)) {
@@ -298,6 +298,15 @@ func printEvent(w io.Writer, e api.Event) error {
 	}
 	_, err := fmt.Fprintln(w, b.String())
 	return err
+}
+
+// nameText is a name as it is printed: in quotes where it is more than a word, as those of sources may be.
+func nameText(name string) string {
+	text := wire.Printable(name, 100)
+	if !wire.IsWord(text, "-._@+") {
+		return strconv.Quote(text)
+	}
+	return text
 }
 
 // said reports whether a member says no more than the names before it.

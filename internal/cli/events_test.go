@@ -43,6 +43,7 @@ func TestPrintEvent(t *testing.T) {
 			Data: map[string]any{"name": "attic"}},
 		`7  2026-01-31 18:00:05  hook.received  hook=GitHub  request_id="req_1"`: {Type: "hook.received", HookName: new("GitHub"),
 			Data: map[string]any{"source": "src_1", "request_id": "req_1", "topic": "", "hops": nil}},
+		`7  2026-01-31 18:00:05  hook.received  hook="door  user=ann"`:           {Type: "hook.received", HookName: new("door  user=ann")},
 		`7  2026-01-31 18:00:05  hook.source_removed  source="src_1"`:            {Type: "hook.source_removed", Data: map[string]any{"source": "src_1"}},
 		`7  2026-01-31 18:00:05  grant.added  logins=["root","pi"]  strict=true`: {Type: "grant.added", Data: map[string]any{"logins": []any{"root", "pi"}, "strict": true}},
 		`7  2026-01-31 18:00:05  install.step  device_name="a\"b[2J"`:            {Type: "install.step", Data: map[string]any{"device_name": "a\"b\x1b[2J"}},

@@ -155,6 +155,7 @@ func (v *visit) accept(ctx context.Context) (Answer, error) {
 func (v *visit) job(owner string) *job {
 	j := &job{id: v.subject.ID, source: v.ID, sourceName: v.Name, owner: owner, at: v.began, expires: v.expires(), plan: v.plan,
 		body: v.subject.Body, held: v.held}
+	j.question = v.Hooks.question(j)
 	v.held = &hold{} // the job's now
 	return j
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -106,6 +107,35 @@ func TestRepeatJoinsWhatIsAwaited(t *testing.T) {
 	}
 }
 
+// Senders of one request that all come before it is kept take a place each, and not a second one as repeats.
+func TestRepeatsAtOnceTakeOnePlace(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, storetest.Dir(t))
+	var there sync.WaitGroup
+	there.Add(maxWaitingOn)
+	b.Transforms = transforms(func() []byte { there.Done(); there.Wait(); return []byte("y") })
+	s := b.publishing(func(s *Settings) { s.Transform = &Transform{Kind: "jq", Text: "."} })
+	b.run()
+	got := make(chan told, maxWaitingOn)
+	for range maxWaitingOn {
+		go func() {
+			a, err := b.ask(context.Background(), s, "wait=30s", "x", "Idempotency-Key", "k")
+			got <- told{a, err}
+		}()
+	}
+	b.message()
+	b.until("all are told apart", func() bool { return b.only().Repeats == maxWaitingOn-1 })
+	b.broker.answers("late")
+	for range maxWaitingOn {
+		if a := <-got; a.err != nil || a.Status != http.StatusOK || string(a.Body) != "late" {
+			t.Errorf("%+v", a)
+		}
+	}
+	if n := b.taken(); n != 0 {
+		t.Errorf("%d places stay taken", n)
+	}
+}
+
 // Nobody waits for what does not come: nobody was asked for an answer.
 func TestRepeatOfWhatNobodyAnswers(t *testing.T) {
 	t.Parallel()
@@ -186,5 +216,31 @@ func TestRepeatOfFailedCommandIsAnswered(t *testing.T) {
 	a, err := b.ask(context.Background(), s, "wait=30s", "x", "Idempotency-Key", "k")
 	if err != nil || a.Status != http.StatusOK || a.Header[HeaderDuplicate] != "true" {
 		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+// A sender that waits is answered also where the first try to publish failed, and the hub asks at the next.
+func TestQuestionIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, storetest.Dir(t))
+	s := b.publishing(nil)
+	b.broker.set(wire.Errorf(wire.Offline, "The broker cannot be reached."))
+	b.run()
+	got := make(chan told, 1)
+	go func() {
+		a, err := b.ask(context.Background(), s, "wait=30s", "x")
+		got <- told{a, err}
+	}()
+	b.until("it was tried", func() bool {
+		entries, _, err := b.Requests(t.Context(), Filter{Limit: 1})
+		return err == nil && len(entries) == 1 && entries[0].Attempts > 0
+	})
+	b.broker.set(nil)
+	if m := b.message(); m.ResponseTopic == "" {
+		t.Fatal("nobody is asked")
+	}
+	b.broker.answers("yes")
+	if a := <-got; a.err != nil || string(a.Body) != "yes" {
+		t.Errorf("%+v", a)
 	}
 }

@@ -33,10 +33,11 @@ type plan struct {
 	Arguments   map[string]string `json:"arguments,omitempty"`
 	Properties  []Header          `json:"properties,omitempty"` // user properties, but id and source
 	Hops        int               `json:"hops,omitempty"`
-	WaitMS      int64             `json:"wait_ms,omitempty"` // somebody waited so long for the answer
+	DeviceName  string            `json:"device_name,omitempty"`
+	WaitMS      int64             `json:"wait_ms,omitempty"` // somebody waits so long for the answer
 
-	topic, device, deviceName string
-	payload                   []byte // nil: the body as it came
+	topic, device string
+	payload       []byte // nil: the body as it came
 }
 
 // Header is a field of a request.
@@ -350,7 +351,7 @@ func (h *Hooks) deviceOf(ctx context.Context, a Action, p *plan) error {
 		case missing && a.Device != "":
 			return inField("device", err)
 		case err == nil:
-			p.device, p.deviceName = id, name
+			p.device, p.DeviceName = id, name
 		}
 	}
 	if p.Correlation == CorrelateTopic && p.device == "" {
@@ -361,7 +362,7 @@ func (h *Hooks) deviceOf(ctx context.Context, a Action, p *plan) error {
 
 func (h *Hooks) planCommand(ctx context.Context, s *source, r *subject, p *plan, apply applier) (err error) {
 	a := s.Action
-	if p.device, p.deviceName, err = h.Devices.Find(ctx, a.Device); err != nil {
+	if p.device, _, err = h.Devices.Find(ctx, a.Device); err != nil {
 		return inField("device", err)
 	}
 	p.Command, p.Arguments = a.Command, map[string]string{}

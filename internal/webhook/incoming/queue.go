@@ -23,7 +23,7 @@ type job struct {
 	plan                          *plan
 	body                          []byte
 	held                          *hold
-	question                      *question // of a sender that waits
+	question                      *question // of a sender that waits, or did before another try
 }
 
 func (j *job) payload() []byte {
@@ -201,6 +201,7 @@ func (h *Hooks) jobOf(row store.HookRequest) (*job, error) {
 	if s := h.source(row.SourceID); s != nil {
 		j.sourceName = s.Name
 	}
+	j.question = h.question(j)
 	return j, nil
 }
 

@@ -125,7 +125,7 @@ func (h *Hooks) receive(ctx context.Context, s *source, r Request) (Answer, erro
 	if v.plan, err = h.plan(ctx, s, &v.subject); err != nil {
 		return Answer{}, err
 	}
-	v.plan.Hops, v.plan.WaitMS = v.hops, v.wait.Milliseconds()
+	v.plan.Hops, v.plan.WaitMS = v.hops, (v.wait + time.Millisecond - 1).Milliseconds()
 	if v.wait > 0 {
 		return v.acceptAndWait(ctx)
 	}

@@ -116,16 +116,12 @@ func (h *Hooks) source(id string) *source {
 	return nil
 }
 
-// NameOf is what people call a source: its name, or its slug where it has none and the slug is no secret. "" where it is not there any more.
+// NameOf is what a source is called; "" where it is not there any more.
 func (h *Hooks) NameOf(id string) string {
-	s := h.source(id)
-	switch {
-	case s == nil:
-		return ""
-	case s.Name == "" && s.Verify.Kind != VerifyNone:
-		return s.Slug
+	if s := h.source(id); s != nil {
+		return s.Name
 	}
-	return s.Name
+	return ""
 }
 
 // lookup finds a source that takes requests; it costs the same whether there is one.

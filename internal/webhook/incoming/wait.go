@@ -126,6 +126,15 @@ func (v *visit) acceptAndWait(ctx context.Context) (Answer, error) {
 		v.wait, v.plan.WaitMS = 0, 0
 		return v.accept(ctx)
 	}
+	a, err := v.keepAndWait(ctx)
+	if _, ok := errors.AsType[*repeated](err); ok { // it has given its place back, and takes one as a repeat
+		return v.again(ctx, "", err)
+	}
+	return a, err
+}
+
+// keepAndWait is acceptAndWait in a place for senders that wait. Its error is keep's where that failed.
+func (v *visit) keepAndWait(ctx context.Context) (Answer, error) {
 	lane := v.plan.lane(v.ID)
 	if !v.slots.take(lane) {
 		return Answer{}, &Refusal{Cause: tooManyWait(), RetryAfter: 2 * time.Second}
@@ -146,13 +155,9 @@ func (v *visit) acceptAndWait(ctx context.Context) (Answer, error) {
 	defer v.awaited.leave(id, w)
 	if err := v.keep(ctx, stateWaiting, owner); err != nil {
 		<-v.work
-		return v.again(ctx, "", err)
+		return Answer{}, err
 	}
-	j := v.job(owner)
-	if j.plan.Kind == ActionPublish {
-		j.question = v.Hooks.question(j, v.wait)
-	}
-	v.start(j)
+	v.start(v.job(owner))
 	return v.await(ctx, id, w)
 }
 
@@ -161,7 +166,7 @@ func (v *visit) storeAndWait(ctx context.Context) (Answer, error) {
 	w := v.awaited.enter(id)
 	defer v.awaited.leave(id, w)
 	if err := v.keep(ctx, stateDone, ""); err != nil {
-		return v.again(ctx, "", err)
+		return Answer{}, err
 	}
 	v.crowds.tell(v.ID)
 	return v.await(ctx, id, w)
@@ -252,11 +257,15 @@ const (
 	maxLate = 1024
 )
 
-func (h *Hooks) question(j *job, wait time.Duration) *question {
-	q := &question{hooks: h, id: j.id, topic: h.Broker.ReplyTopic(j.id), mode: j.plan.Correlation, from: "hook " + j.sourceName, began: j.at, wait: wait,
-		answers: make(chan messaging.Received, 1)}
+// question is what a job asks; nil where nobody waits for an answer by MQTT.
+func (h *Hooks) question(j *job) *question {
+	if j.plan.Kind != ActionPublish || j.plan.WaitMS == 0 {
+		return nil
+	}
+	q := &question{hooks: h, id: j.id, topic: h.Broker.ReplyTopic(j.id), mode: j.plan.Correlation, from: "hook " + j.sourceName, began: j.at,
+		wait: time.Duration(j.plan.WaitMS) * time.Millisecond, answers: make(chan messaging.Received, 1)}
 	if q.mode == CorrelateTopic {
-		q.topic = "devices/" + j.plan.deviceName + "/replies/" + j.id
+		q.topic = "devices/" + j.plan.DeviceName + "/replies/" + j.id
 	}
 	return q
 }

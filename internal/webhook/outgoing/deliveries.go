@@ -226,11 +226,7 @@ func (o *Outbox) again(ctx context.Context, q *store.Queries, id string, after i
 		return "", fmt.Errorf("replay delivery: %w", err)
 	}
 	n := store.AddHookDeliveryParams{MessageID: d.MessageID, EndpointID: d.EndpointID, Type: d.Type, DeviceID: d.DeviceID, Topic: d.Topic, ReplayOf: &d.ID,
-		Bytes: int64(len(m.Payload) + len(m.Details) + len(m.Topic) + 256)}
-	if row.EndpointMode == ModeOrdered {
-		key := deref(d.DeviceID)
-		n.OrderKey = &key
-	}
+		OrderKey: orderKey(row.EndpointMode, d.Type, d.DeviceID), Bytes: int64(len(m.Payload) + len(m.Details) + len(m.Topic) + 256)}
 	if !o.room(&endpoint{row: store.HookEndpoint{ID: d.EndpointID}}, n.Bytes) {
 		return "", nil
 	}

@@ -195,7 +195,7 @@ func (o *Outbox) token(ctx context.Context, e *endpoint, l *line) (pokes uint64,
 	return pokes, token
 }
 
-// idle is a worker's end: nothing was due, or its rate is used up.
+// idle is a worker's end: nothing was due, its rate is used up, or the database failed.
 func (o *Outbox) idle(l *line, pokes uint64, token *rate.Reservation, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -203,7 +203,7 @@ func (o *Outbox) idle(l *line, pokes uint64, token *rate.Reservation, err error)
 		return
 	}
 	token.CancelAt(o.Now())
-	if err == nil && l.pokes == pokes {
+	if err != nil || l.pokes == pokes { // what a database that fails has is seen by the next look
 		l.ready = 0
 	}
 }

@@ -2,7 +2,9 @@ package outgoing
 
 import (
 	"context"
+	"database/sql"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -78,4 +80,33 @@ func TestBacklogGoesOnByItsRate(t *testing.T) {
 	feed.queue(60) // 40 of them at once
 	openRig(t, dir, seldom)
 	to.await(t, 60)
+}
+
+// While the database takes nothing, an endpoint with a queue is tried again with the next look, and not at once, over and over.
+func TestFailingDatabaseIsNotAskedAtOnce(t *testing.T) {
+	t.Parallel()
+	to, dir := newReceiver(t, nil), storetest.Dir(t)
+	r := stillRig(t, dir, seldom)
+	r.endpoint(to.URL, func(s *Spec) { s.Topics = &[]string{"#"} })
+	r.queue(3)
+	db, err := sql.Open("sqlite", filepath.Join(dir, store.File))
+	must(t, err)
+	defer func() { must(t, db.Close()) }()
+	_, err = db.ExecContext(t.Context(), "CREATE TRIGGER full BEFORE UPDATE ON hook_deliveries BEGIN SELECT RAISE(ABORT, 'full'); END")
+	must(t, err)
+	r.look(t.Context())
+	for len(r.wake) > 0 {
+		<-r.wake
+	}
+	r.begin(t.Context(), t.Context())
+	r.working.Wait()
+	if len(r.wake) > 0 {
+		t.Error("it is tried again at once")
+	}
+	_, err = db.ExecContext(t.Context(), "DROP TRIGGER full")
+	must(t, err)
+	r.look(t.Context())
+	r.begin(t.Context(), t.Context())
+	r.working.Wait()
+	to.await(t, 3)
 }

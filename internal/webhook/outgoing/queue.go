@@ -44,14 +44,7 @@ func (o *Outbox) enqueue(ctx context.Context, q *store.Queries, m store.AddHookM
 	added := map[string]string{}
 	for _, e := range to {
 		d := store.AddHookDeliveryParams{MessageID: m.ID, EndpointID: e.row.ID, Type: m.Type, DeviceID: m.DeviceID, Topic: m.Topic,
-			Bytes: sizeOf(m)}
-		if e.row.Mode == ModeOrdered && m.Type != TypeTest {
-			key := ""
-			if m.DeviceID != nil {
-				key = *m.DeviceID
-			}
-			d.OrderKey = &key
-		}
+			OrderKey: orderKey(e.row.Mode, m.Type, m.DeviceID), Bytes: sizeOf(m)}
 		id, err := o.add(ctx, q, d)
 		if err != nil {
 			return nil, err
@@ -64,6 +57,14 @@ func (o *Outbox) enqueue(ctx context.Context, q *store.Queries, m store.AddHookM
 		return nil, q.DropHookMessage(ctx, m.ID)
 	}
 	return added, nil
+}
+
+// orderKey is what a delivery is in order with: all of its device, or of no device; nil where there is no order, as for tests.
+func orderKey(mode, kind string, device *string) *string {
+	if mode != ModeOrdered || kind == TypeTest {
+		return nil
+	}
+	return new(deref(device))
 }
 
 // add adds a delivery that is due now.

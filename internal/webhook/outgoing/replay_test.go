@@ -75,3 +75,23 @@ func TestReplayedDeliveryKeepsHops(t *testing.T) {
 		}
 	}
 }
+
+// A test goes past the order of its endpoint when it is replayed too, and holds nothing back.
+func TestReplayedTestHasNoOrder(t *testing.T) {
+	t.Parallel()
+	to := newReceiver(t, nil)
+	r := newRig(t)
+	e := r.endpoint(to.URL, func(s *Spec) { s.Topics, s.Mode = &[]string{"#"}, ptr(ModeOrdered) })
+	d, err := r.Test(t.Context(), somebody, e.ID)
+	must(t, err)
+	r.settled(StateDelivered, 1)
+	to.setAnswer(status(500, "Retry-After: 3600"))
+	r.publish(message("t", "0"))
+	eventually(t, "a failure", func() bool { return r.all(Filter{Type: TypeMQTT})[0].Attempts == 1 })
+	to.setAnswer(nil)
+	again, err := r.Replay(t.Context(), d.ID)
+	must(t, err)
+	if again.HeldBy == "order" || again.OrderKey != nil {
+		t.Errorf("%+v", again)
+	}
+}
