@@ -25,7 +25,7 @@ const (
 	repeats = 3
 	backlog = 100_000
 	few     = 6000 // deliveries that are no backlog
-	ends    = 4    // endpoints that take them: one is sent 1,000 a second at most
+	ends    = 16   // endpoints that take them: one is sent 1,000 a second at most, which must not be what is measured
 	senders = 64   // connections that send requests at once
 )
 

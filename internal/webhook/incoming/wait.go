@@ -349,22 +349,27 @@ func (a *answer) setStatus(text string) {
 	}
 }
 
-// unwrap reads an answer that is an envelope itself, {"id", "payload"} with "status" and "content_type" where they are wanted. Anything
-// else is the answer as it is: its topic says to what.
+// unwrap reads an answer that is an envelope itself, {"id", "payload"} or {"id", "payload_base64"}, with "status" and "content_type" where they
+// are wanted. Anything else is the answer as it is: its topic says to what.
 func (a *answer) unwrap(id string) {
 	var e struct {
 		ID          string          `json:"id"`
 		Payload     json.RawMessage `json:"payload"`
+		Bytes       []byte          `json:"payload_base64"`
 		Status      int             `json:"status"`
 		ContentType string          `json:"content_type"`
 	}
-	if json.Unmarshal(a.Body, &e) != nil || e.ID != id || e.Payload == nil {
+	if json.Unmarshal(a.Body, &e) != nil || e.ID != id || e.Payload == nil && e.Bytes == nil {
 		return
 	}
-	a.Body, a.ContentType = e.Payload, "application/json"
 	var text string
-	if json.Unmarshal(e.Payload, &text) == nil && e.Payload[0] == '"' {
+	switch {
+	case e.Payload == nil:
+		a.Body, a.ContentType = e.Bytes, "application/octet-stream"
+	case e.Payload[0] == '"' && json.Unmarshal(e.Payload, &text) == nil:
 		a.Body, a.ContentType = []byte(text), "text/plain; charset=utf-8"
+	default:
+		a.Body, a.ContentType = e.Payload, "application/json"
 	}
 	if e.Status >= 200 && e.Status <= 599 {
 		a.Status = e.Status
