@@ -169,15 +169,16 @@ func (m *machine) inside(f func()) error {
 	return nil
 }
 
-// connect lays a cable between the two: 10.77.0.1 at a, 10.77.0.2 at b.
+// connect lays a cable between the two: 10.77.0.1 at a, 10.77.0.2 at b. They get no link-local address of IPv6, which would come into use a second or two later:
+// a browser that loads a page just then breaks off, since the network has changed.
 func connect(a, b *machine) {
 	a.t.Helper()
 	out, err := exec.Command("nsenter", "-t", a.pid, "-n", "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b.pid).CombinedOutput()
 	if err != nil {
 		a.t.Fatalf("veth: %v\n%s", err, out)
 	}
-	a.sh("ip addr add 10.77.0.1/24 dev eth0; ip link set eth0 up")
-	b.sh("ip addr add 10.77.0.2/24 dev eth0; ip link set eth0 up")
+	a.sh("ip addr add 10.77.0.1/24 dev eth0; ip link set eth0 addrgenmode none up")
+	b.sh("ip addr add 10.77.0.2/24 dev eth0; ip link set eth0 addrgenmode none up")
 }
 
 // patience is how long a test waits for what nobody promised a time for. It is spent only where something is wrong.
