@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/aditdev/adit/internal/config"
+	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
 )
 
@@ -44,6 +45,10 @@ func (r restoreCommand) Run(ctx context.Context, p program) error {
 	defer unlock()
 	if err := store.Restore(ctx, dir, r.File); err != nil {
 		return err
+	}
+	err = onData(ctx, p, func(a *admin) error { return a.events.Append(ctx, hubEvent(events.HubRestored)) })
+	if err != nil {
+		return fmt.Errorf("%s holds the backup now, but its event log could not be told: %w", dir, err)
 	}
 	return (&admin{program: p}).print(r.JSON, map[string]string{"data": dir},
 		"%s holds the backup now. Start the hub with the ADIT_SECRET that it was made with; agents come back by themselves.\n", dir)

@@ -376,6 +376,10 @@ func TestBackupAndRestore(t *testing.T) {
 	if status := moved.call(owner, "GET", "/api/v1/devices/"+device, nil, nil); status != 200 {
 		t.Errorf("the device is gone: %d", status)
 	}
+	var log struct{ Events []struct{ Type string } }
+	if moved.call(owner, "GET", "/api/v1/events?type=hub.*", nil, &log); len(log.Events) < 2 || log.Events[1].Type != "hub.restored" {
+		t.Errorf("the log does not say that a backup was restored: %+v", log.Events)
+	}
 	moved.stop()
 
 	other := []string{"ADIT_URL=http://localhost:8080", "ADIT_SECRET=" + strings.Repeat("z", 32), second[2], "PORT=0"}

@@ -50,6 +50,7 @@ const (
 
 	HubStarted       = "hub.started"
 	HubStopping      = "hub.stopping"
+	HubRestored      = "hub.restored" // the log goes on behind the backup's last event
 	HubKeysChanged   = "hub.keys_changed"
 	RetentionChanged = "hub.retention_changed"
 	EventsDropped    = "hub.events_dropped" // those of streams, where the disk did not keep up
@@ -135,6 +136,7 @@ func Types() []Type {
 		t(PortReleased, "port target"),
 		t(HubStarted, "version"),
 		t(HubStopping, "version"),
+		t(HubRestored, "version"),
 		t(HubKeysChanged, "stage"),
 		t(RetentionChanged, "events_days deliveries_days dead_days requests_days max_bytes max_messages by"),
 		t(EventsDropped, "count"),

@@ -120,6 +120,7 @@ const sentences: Record<string, string> = {
   'port.released': '{user} gave back port {port}',
   'hub.started': 'the hub started[, version {version}]',
   'hub.stopping': 'the hub stops',
+  'hub.restored': 'a backup was restored: what happened after it was made is gone',
   'hub.keys_changed': 'the hub’s tunnel key: {stage}',
   'hub.retention_changed': '{user} changed how long things are kept',
   'hub.events_dropped': '{count} events of streams were lost: the disk did not keep up',
