@@ -198,7 +198,7 @@ func (o *Outbox) change(ctx context.Context, fn func(*store.Queries) error) erro
 }
 
 func (o *Outbox) changeOnce(ctx context.Context, fn func(*store.Queries) error) (more bool, err error) {
-	added := map[string]string{}
+	added := map[string]int{}
 	err = o.Store.Write(ctx, func(q *store.Queries) (err error) {
 		if _, more, err = o.catchUp(ctx, q, eventsAtOnce, added); err != nil || more {
 			return err

@@ -40,7 +40,7 @@ func (o *Outbox) pump(ctx context.Context) {
 func (o *Outbox) queueUnread(ctx context.Context) error {
 	for more := true; more; {
 		err := o.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {
-			_, more, err = o.catchUp(ctx, q, eventsAtOnce, map[string]string{})
+			_, more, err = o.catchUp(ctx, q, eventsAtOnce, map[string]int{})
 			return err
 		})
 		if err != nil {
@@ -88,9 +88,9 @@ func (o *Outbox) wanted(e events.Event) bool {
 
 // advance queues what has come, some of it where it is much, and gives the cursor.
 func (o *Outbox) advance(ctx context.Context) (cursor int64, err error) {
-	var added map[string]string
+	var added map[string]int
 	err = o.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {
-		added = map[string]string{}
+		added = map[string]int{}
 		cursor, _, err = o.catchUp(ctx, q, eventsAtOnce, added)
 		return err
 	})
@@ -98,9 +98,10 @@ func (o *Outbox) advance(ctx context.Context) (cursor int64, err error) {
 	return cursor, err
 }
 
-// catchUp queues the events behind the cursor in a transaction under way, at most so many, and moves it. more says that there are others.
+// catchUp queues the events behind the cursor in a transaction under way, at most so many, and moves it. more says that there are others, and added
+// how many each endpoint got.
 // Where nothing was read yet it begins at the end of the log.
-func (o *Outbox) catchUp(ctx context.Context, q *store.Queries, atMost int, added map[string]string) (cursor int64, more bool, err error) {
+func (o *Outbox) catchUp(ctx context.Context, q *store.Queries, atMost int, added map[string]int) (cursor int64, more bool, err error) {
 	state, err := q.HookOutgoing(ctx)
 	if err != nil {
 		return 0, false, fmt.Errorf("read cursor: %w", err)
@@ -137,7 +138,7 @@ func (o *Outbox) catchUp(ctx context.Context, q *store.Queries, atMost int, adde
 
 // queueEvent queues one event. An endpoint whose queue is full does not get it: what happened cannot be refused, so that is counted, and told by an
 // event of its own.
-func (o *Outbox) queueEvent(ctx context.Context, q *store.Queries, t *table, row store.Event, added map[string]string) error {
+func (o *Outbox) queueEvent(ctx context.Context, q *store.Queries, t *table, row store.Event, added map[string]int) error {
 	policy := o.Gate.Policy()
 	m := ofEvent(row, policy)
 	var to []*endpoint
@@ -149,8 +150,8 @@ func (o *Outbox) queueEvent(ctx context.Context, q *store.Queries, t *table, row
 		}
 	}
 	ids, err := o.enqueue(ctx, q, m, to)
-	for endpoint, id := range ids {
-		added[endpoint] = id
+	for endpoint := range ids {
+		added[endpoint]++
 	}
 	return err
 }
@@ -234,15 +235,11 @@ func (o *Outbox) Take(ctx context.Context, q *store.Queries, list []messaging.Re
 // Taken implements messaging.Taker.
 func (o *Outbox) Taken(list []messaging.Received) {
 	policy, t := o.Gate.Policy(), o.table.Load()
-	o.mu.Lock()
+	added := map[string]int{}
 	for _, r := range list {
 		for _, e := range t.matching(ofTopic(r, policy), policy) {
-			if l := o.lines[e.row.ID]; l != nil {
-				l.ready++
-				l.pokes++
-			}
+			added[e.row.ID]++
 		}
 	}
-	o.mu.Unlock()
-	o.wakeUp()
+	o.poke(added)
 }
