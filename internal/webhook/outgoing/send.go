@@ -33,11 +33,7 @@ const (
 
 // newClient is the guard's, with connections for as many attempts at once as one endpoint may have.
 func newClient(g *guard.Guard) *http.Client {
-	c := g.Client(guard.ClientOptions{Timeout: maxTimeout + time.Second}) // each attempt has its own, shorter one
-	if t, ok := c.Transport.(*http.Transport); ok {
-		t.MaxIdleConns, t.MaxIdleConnsPerHost = 4*sharedSlots, sharedSlots
-	}
-	return c
+	return g.Client(guard.ClientOptions{Timeout: maxTimeout + time.Second, Idle: 4 * sharedSlots, IdlePerHost: sharedSlots}) // each attempt has its own, shorter timeout
 }
 
 // attempt sends a delivery once. It never fails: what went wrong is what it gives.
