@@ -14,6 +14,7 @@ import (
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/webhook/sign"
 	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
@@ -109,8 +110,8 @@ func noEndpoint(ref string) error {
 func (o *Outbox) shown(e *endpoint) Endpoint {
 	s := Endpoint{HookEndpoint: e.row, Events: e.events, Topics: e.topics, Devices: e.devices, Headers: map[string]string{}}
 	for name, value := range e.headers {
-		if s.Headers[name] = value; speaksOfSecret(name) {
-			s.Headers[name] = masked
+		if s.Headers[name] = value; secretHeader(name) {
+			s.Headers[name] = header.Masked
 		}
 	}
 	for _, secret := range e.secrets {

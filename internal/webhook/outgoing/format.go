@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/webhook/transform"
 )
 
@@ -73,7 +74,7 @@ func (o *Outbox) transformed(ctx context.Context, t transform.Transform, base en
 // plainData is a message's data alone: its payload as it came, with the type that it says it has or seems to have.
 func plainData(m store.HookMessage) ([]byte, string) {
 	if m.ContentType != "" {
-		if kind, _, err := mime.ParseMediaType(m.ContentType); err == nil && strings.Contains(kind, "/") && validValue(m.ContentType) {
+		if kind, _, err := mime.ParseMediaType(m.ContentType); err == nil && strings.Contains(kind, "/") && header.ValidValue(m.ContentType) {
 			return m.Payload, m.ContentType
 		}
 	}
