@@ -20,8 +20,8 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
-// Setting is what lets the guard pass more. Every refusal names it.
-const Setting = "ADIT_WEBHOOK_ALLOW"
+// setting is what lets the guard pass more. Every refusal names it.
+const setting = "ADIT_WEBHOOK_ALLOW"
 
 // Limits of a Client.
 const (
@@ -164,7 +164,7 @@ func refusal(seen, addr netip.Addr, k kind) error {
 	case k.loopback:
 		words += " or the word loopback"
 	}
-	return wire.Errorf(wire.Forbidden, "%s is %s. The hub sends there only where its setting %s names it: %s.", what, k.name, Setting, words)
+	return wire.Errorf(wire.Forbidden, "%s is %s. The hub sends there only where its setting %s names it: %s.", what, k.name, setting, words)
 }
 
 // CheckURL looks at a URL before it is kept, so that a mistake is said to whoever makes it: http or https, a host, nobody's

@@ -111,7 +111,7 @@ func (o *Outbox) tryNow(ctx context.Context, q *store.Queries, id string) error 
 		return wire.Errorf(wire.Conflict, "The endpoint is %s: set it active first.", row.EndpointState)
 	}
 	now := o.millis()
-	_, err = q.TryHookDelivery(ctx, store.TryHookDeliveryParams{ID: id, EndpointID: row.HookDelivery.EndpointID, Now: now})
+	err = q.TryHookDelivery(ctx, store.TryHookDeliveryParams{ID: id, EndpointID: row.HookDelivery.EndpointID, Now: now})
 	if err != nil {
 		return fmt.Errorf("try delivery: %w", err)
 	}
@@ -225,8 +225,8 @@ func (o *Outbox) again(ctx context.Context, q *store.Queries, id string, after i
 		return "", fmt.Errorf("replay delivery: %w", err)
 	}
 	n := store.AddHookDeliveryParams{MessageID: d.MessageID, EndpointID: d.EndpointID, Type: d.Type, DeviceID: d.DeviceID, Topic: d.Topic, ReplayOf: &d.ID,
-		OrderKey: orderKey(row.EndpointMode, d.Type, d.DeviceID), Bytes: int64(len(m.Payload) + len(m.Details) + len(m.Topic) + 256)}
-	if !o.room(&endpoint{row: store.HookEndpoint{ID: d.EndpointID}}, n.Bytes) {
+		OrderKey: orderKey(row.EndpointMode, d.Type, d.DeviceID), Bytes: sizeOf(m.Payload, m.Details, m.Topic)}
+	if !o.room(d.EndpointID, n.Bytes) {
 		return "", nil
 	}
 	return o.add(ctx, q, n)

@@ -315,10 +315,10 @@ func (o *Outbox) saw(h store.HookEndpointHealth, due bool, concurrency int) {
 }
 
 // room reserves a place in an endpoint's queue, and reports whether there was one.
-func (o *Outbox) room(e *endpoint, bytes int64) bool {
+func (o *Outbox) room(endpoint string, bytes int64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	l := o.lines[e.row.ID]
+	l := o.lines[endpoint]
 	if l == nil {
 		return true
 	}

@@ -268,8 +268,7 @@ func (o *Outbox) Remove(ctx context.Context, by *auth.Principal, ref string) err
 			return fmt.Errorf("find endpoint: %w", err)
 		}
 		row := found.HookEndpoint
-		_, err = q.RemoveHookEndpoint(ctx, row.ID)
-		return errors.Join(err, q.DropHookEndpointSecrets(ctx, row.ID), o.Events.Write(ctx, q, events.Event{Type: events.HookEndpointRemoved,
+		return errors.Join(q.RemoveHookEndpoint(ctx, row.ID), q.DropHookEndpointSecrets(ctx, row.ID), o.Events.Write(ctx, q, events.Event{Type: events.HookEndpointRemoved,
 			User: by.User.ID, Data: events.Data{"endpoint": row.ID, "name": row.Name}}))
 	})
 }

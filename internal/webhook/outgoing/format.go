@@ -53,7 +53,7 @@ func (o *Outbox) format(ctx context.Context, e *endpoint, m store.HookMessage) (
 	}
 	switch e.row.Format {
 	case FormatEvents:
-		return o.structured(base, m, data, dataType)
+		return o.structured(m, data, dataType)
 	case FormatBinary:
 		return o.binary(m, data, dataType), nil
 	case FormatRaw:
@@ -109,7 +109,7 @@ func (o *Outbox) attributes(m store.HookMessage) map[string]string {
 }
 
 // structured is the JSON format (CloudEvents 1.0.2 JSON §3): data that is JSON as such, text as a string, the rest in base64.
-func (o *Outbox) structured(_ envelope, m store.HookMessage, data []byte, dataType string) (content, error) {
+func (o *Outbox) structured(m store.HookMessage, data []byte, dataType string) (content, error) {
 	event := map[string]any{"datacontenttype": dataType}
 	for name, value := range o.attributes(m) {
 		event[name] = value
@@ -145,7 +145,7 @@ func (o *Outbox) binary(m store.HookMessage, data []byte, dataType string) conte
 	return c
 }
 
-// escapeAttribute writes what a header cannot hold, per cent-encoded (CloudEvents 1.0.2 HTTP §3.1.3.2).
+// escapeAttribute writes what a header cannot hold, percent-encoded (CloudEvents 1.0.2 HTTP §3.1.3.2).
 func escapeAttribute(value string) string {
 	var b strings.Builder
 	for i := range len(value) {

@@ -143,7 +143,7 @@ func (o *Outbox) queueEvent(ctx context.Context, q *store.Queries, t *table, row
 	m := ofEvent(row, policy)
 	var to []*endpoint
 	for _, e := range t.matching(subjectOf(row), policy) {
-		if o.room(e, sizeOf(m)) {
+		if o.room(e.row.ID, sizeOf(m.Payload, m.Details, m.Topic)) {
 			to = append(to, e)
 		} else if err := o.refuse(ctx, q, e); err != nil {
 			return err
@@ -190,6 +190,9 @@ var _ messaging.Taker = (*Outbox)(nil)
 // Wanting implements messaging.Taker.
 func (o *Outbox) Wanting() bool { return o.table.Load().topics }
 
+// detailsAbout is what the details of an MQTT message have, in bytes, as a rule: they are made where it is taken, and the next look has what they came to.
+const detailsAbout = 256
+
 // Wants implements messaging.Taker.
 func (o *Outbox) Wants(m messaging.Received) (wanted, room bool) {
 	t := o.table.Load()
@@ -198,10 +201,10 @@ func (o *Outbox) Wants(m messaging.Received) (wanted, room bool) {
 	}
 	room = true
 	policy := o.Gate.Policy()
-	bytes := int64(len(m.Payload)+len(m.Topic)) + 512
+	bytes := sizeOf(m.Payload, "", m.Topic) + detailsAbout
 	for _, e := range t.matching(ofTopic(m, policy), policy) {
 		wanted = true
-		room = o.room(e, bytes) && room
+		room = o.room(e.row.ID, bytes) && room
 	}
 	if !room {
 		o.counts.refused.Add(1)
