@@ -295,7 +295,7 @@ func TestHookIsCountedOnce(t *testing.T) {
 	r := newRig(t)
 	r.connectAs("kitchen", &runs{runs: map[string]int{}})
 	path, made := r.openSource(object{"kind": "command", "device": "kitchen", "command": "window"})
-	if got := r.do("", "POST", path+"?wait=5s", "x"); got.status != 502 {
+	if got := r.do("", "POST", path+"?wait=30s", "x"); got.status != 502 {
 		t.Errorf("no such command: %d %s", got.status, got.body)
 	}
 	counts := func(source string, accepted, refused int64) {
