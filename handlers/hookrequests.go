@@ -105,12 +105,7 @@ func (a *api) listenHook(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if after < 0 {
-		if after, err = a.HooksIn.LastNumber(ctx, c.Param("hook_source")); err != nil {
-			return err
-		}
-	}
-	requests, err := a.HooksIn.Listen(ctx, c.Param("hook_source"), after)
+	from, requests, err := a.HooksIn.Listen(ctx, c.Param("hook_source"), after)
 	if err != nil {
 		return err
 	}
@@ -119,9 +114,10 @@ func (a *api) listenHook(c echo.Context) error {
 	h.Set("X-Accel-Buffering", "no")
 	c.Response().WriteHeader(http.StatusOK)
 	s := &eventStream{api: a, w: c.Response(), control: http.NewResponseController(c.Response())}
-	return s.listen(ctx, after, requests)
+	return s.listen(ctx, from, requests)
 }
 
+// listenFrom is the number of the request that a listener knows already; -1: none, it begins now.
 func listenFrom(c echo.Context) (int64, error) {
 	id := c.Request().Header.Get("Last-Event-ID")
 	if id == "" {
@@ -137,9 +133,9 @@ func listenFrom(c echo.Context) (int64, error) {
 	return after, nil
 }
 
-// listen writes requests as they come, and a comment where none does.
-func (s *eventStream) listen(ctx context.Context, after int64, requests func(func(incoming.Detail, error) bool)) error {
-	if s.write(fmt.Sprintf(": live\nid: %d\n\n", after)) != nil {
+// listen writes requests after from as they come, and a comment where none does.
+func (s *eventStream) listen(ctx context.Context, from int64, requests func(func(incoming.Detail, error) bool)) error {
+	if s.write(fmt.Sprintf(": live\nid: %d\n\n", from)) != nil {
 		requests(func(incoming.Detail, error) bool { return false }) // which ends it
 		return nil
 	}
