@@ -17,17 +17,7 @@ import (
 // newHooksIn makes the door for requests of others.
 func (h *hub) newHooksIn(ctx context.Context, sealer *seal.Sealer) (*incoming.Hooks, error) {
 	return incoming.New(ctx, incoming.Options{Log: h.log, Now: time.Now, Store: h.store, Sealer: sealer, Events: h.events, URL: h.config.URLs[0].String(),
-		Broker: h.mqtt, Transforms: h.transforms, Devices: hookDevices{store: h.store, tunnel: h.tunnel},
-		Retention: h.keepRequests})
-}
-
-// keepRequests is what the settings say of requests that are done.
-func (h *hub) keepRequests(ctx context.Context) incoming.Retention {
-	keep, err := h.events.Retention(ctx)
-	if err != nil {
-		h.log.Error("settings of retention not read; the first ones hold", "cause", err)
-	}
-	return incoming.Retention{Age: time.Duration(keep.RequestsDays) * 24 * time.Hour, Bytes: keep.MaxBytes, Requests: keep.MaxMessages}
+		Broker: h.mqtt, Transforms: h.transforms, Devices: hookDevices{store: h.store, tunnel: h.tunnel}})
 }
 
 // hookDevices is the register and the tunnel for hooks.

@@ -18,8 +18,7 @@ func (r *rig) hooksIn(ctx context.Context, o *Options) {
 	sealer, err := seal.New(seal.NewSecret())
 	r.must(err)
 	o.HooksIn, err = incoming.New(ctx, incoming.Options{Log: o.Log, Now: time.Now, Store: o.Store, Sealer: sealer, Events: o.Events, URL: r.url,
-		Broker: o.MQTT, Transforms: o.Transforms, Devices: rigDevices{store: o.Store, tunnel: o.Tunnel},
-		Retention: func(context.Context) incoming.Retention { return incoming.DefaultRetention }})
+		Broker: o.MQTT, Transforms: o.Transforms, Devices: rigDevices{store: o.Store, tunnel: o.Tunnel}})
 	r.must(err)
 }
 

@@ -64,7 +64,6 @@ type Options struct {
 	Broker     Broker
 	Transforms Transforms
 	Devices    Devices
-	Retention  func(ctx context.Context) Retention
 }
 
 // Hooks are the sources and their requests. It is safe for concurrent use.
