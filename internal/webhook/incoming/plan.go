@@ -333,11 +333,7 @@ func (h *Hooks) planCommand(ctx context.Context, s *source, r *subject, p *plan,
 		}
 		p.Arguments[name] = value
 	}
-	input := p.payload
-	if input == nil {
-		input = r.Body
-	}
-	if len(input) > wire.MaxRunStdin {
+	if input := r.payload(p); len(input) > wire.MaxRunStdin {
 		return wire.Errorf(wire.TooLarge, "A command reads at most %d bytes of input, and this has %d. A transform can make less of it.", wire.MaxRunStdin, len(input))
 	}
 	return errors.Join(errs...)

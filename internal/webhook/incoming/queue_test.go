@@ -284,7 +284,7 @@ func TestRepeatOfFailedIsDoneAgain(t *testing.T) {
 	b.until("it has failed", func() bool { return b.only().State == stateFailed })
 	b.broker.set(nil)
 	a, err := b.send(s, "x", "Idempotency-Key", "k")
-	if err != nil || a.Header[HeaderDuplicate] != "true" {
+	if err != nil || a.Header[headerDuplicate] != "true" {
 		t.Fatal(a, err)
 	}
 	if m := b.message(); m.UserProperties[0].Value != b.only().ID {
@@ -309,7 +309,7 @@ func TestRepeatsAreForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 		a, err := b.send(s, "x", "X-Id", "1")
-		if err != nil || (a.Header[HeaderDuplicate] == "true") != row.same {
+		if err != nil || (a.Header[headerDuplicate] == "true") != row.same {
 			t.Errorf("after %v: %v, %v", row.after, a.Header, err)
 		}
 	}
