@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/aditdev/adit/internal/messaging"
@@ -236,7 +237,7 @@ func (v *visit) tooLarge() error {
 
 // cleanType is a content type as MQTT and answers can carry it.
 func cleanType(text string) string {
-	if len(text) > 256 || strings.ContainsFunc(text, control) {
+	if len(text) > 256 || strings.ContainsFunc(text, unicode.IsControl) {
 		return ""
 	}
 	return strings.ToValidUTF8(text, "")
@@ -300,7 +301,7 @@ const maxKey = 300
 // keyFor is an id as it is kept: itself where that is a short text, and else its hash.
 func keyFor(kind, id string) string {
 	key := kind + " " + id
-	if len(key) > maxKey || !utf8.ValidString(id) || strings.ContainsFunc(id, control) {
+	if len(key) > maxKey || !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
 		sum := sha256.Sum256([]byte(id))
 		return kind + " sha256 " + base64.RawURLEncoding.EncodeToString(sum[:])
 	}
