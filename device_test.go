@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aditdev/adit/internal/agent"
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -26,9 +27,9 @@ type site struct {
 	echo    wire.Target
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T, environ ...string) *site {
 	t.Helper()
-	s := &site{environ: []string{"ADIT_DATA=" + filepath.Join(t.TempDir(), "data")}}
+	s := &site{environ: append([]string{"ADIT_DATA=" + filepath.Join(t.TempDir(), "data")}, environ...)}
 	s.running = serve(t, s.environ, "--dev")
 	s.owner = token(t, s.environ, "owner")
 	echo, err := net.Listen("tcp", "127.0.0.1:0")
@@ -144,18 +145,14 @@ func echoes(conn net.Conn) error {
 // A stream outlives the hub that carried it: the next one on the same data and port takes it up.
 func TestStreamOutlivesTheHub(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newSite(t, fmt.Sprintf("PORT=%d", porttest.Free(t))) // nobody else gets it while there is no hub
 	s.device(map[string]any{"name": "kitchen"})
 	within(t, patience, "online", func() bool { return s.online("kitchen") })
 	conn := s.open(s.owner)
 	if status := s.stop(); status != 0 {
 		t.Fatal(s.stderr)
 	}
-	u, err := url.Parse(s.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.running = serve(t, append(s.environ, "PORT="+u.Port()), "--dev")
+	s.running = serve(t, s.environ, "--dev")
 	s.echoes(conn)
 	within(t, patience, "online again", func() bool { return s.online("kitchen") })
 }

@@ -360,7 +360,7 @@ func TestExternalBrokerKnowsWhoIsAway(t *testing.T) {
 		t.Errorf("%d while it is there and says nothing", status)
 	}
 	_ = device.Close()
-	within(t, 10*time.Second, "the device is away again", func() bool { return b.status().Clients == 1 })
+	within(t, patience, "the device is away again", func() bool { return b.status().Clients == 1 })
 	if status := hook("20s"); status != 503 {
 		t.Errorf("%d when it has gone", status)
 	}

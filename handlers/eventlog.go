@@ -21,7 +21,7 @@ func (a *api) GetRetention(ctx context.Context, _ GetRetentionRequestObject) (Ge
 	return GetRetention200JSONResponse(apiRetention(r)), err
 }
 
-// PutRetention sets that. The sweep within ten minutes goes by it.
+// PutRetention sets that. The next sweep goes by it: of events within ten minutes, of requests and deliveries within one.
 func (a *api) PutRetention(ctx context.Context, r PutRetentionRequestObject) (PutRetentionResponseObject, error) {
 	p, b := principalOf(ctx), r.Body
 	wanted := events.Retention{EventsDays: b.EventsDays, DeliveriesDays: b.DeliveriesDays, DeadDays: b.DeadDays,

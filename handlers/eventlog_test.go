@@ -175,7 +175,10 @@ func TestEventTypesAndRetention(t *testing.T) {
 func TestWhatPeopleDecideIsLogged(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	to := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }))
+	to := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "3600") // nothing is tried again but by hand
+		w.WriteHeader(http.StatusInternalServerError)
+	}))
 	t.Cleanup(to.Close)
 	var made NewHookEndpoint
 	r.call("admin", "POST", v1("hooks/endpoints"), object{"name": "here", "url": to.URL}, 201, &made)

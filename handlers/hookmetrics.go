@@ -49,6 +49,6 @@ func (m *hookMetrics) Collect(to chan<- prometheus.Metric) {
 	}
 	counter(hookAttempts, s.Delivered, "delivered")
 	counter(hookAttempts, s.Failed, "failed")
-	counter(hookAttempts, s.Exhausted, "dead")
-	counter(hookRefused, s.Full)
+	counter(hookAttempts, s.GaveUp, "dead")
+	counter(hookRefused, s.Refused)
 }

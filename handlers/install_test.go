@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/labstack/echo/v4"
@@ -148,7 +149,8 @@ func TestScriptWithCode(t *testing.T) {
 // Whoever reads the install script over and over is sent away, and nobody else is.
 func TestScriptsAreLimited(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	at := time.Now() // no read comes back by time
+	r := newRig(t, func(o *Options) { o.Now = func() time.Time { return at } })
 	answered := func(from, path string) (n int) {
 		for ; n < 600; n++ {
 			req, w := httptest.NewRequest(http.MethodGet, path, nil), httptest.NewRecorder()

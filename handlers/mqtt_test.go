@@ -381,7 +381,7 @@ func TestMQTTTap(t *testing.T) {
 func TestMQTTRequest(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	ask := object{"topic": "cmds/kitchen/reboot", "payload": "now", "qos": 1, "wait_seconds": 5}
+	ask := object{"topic": "cmds/kitchen/reboot", "payload": "now", "qos": 1, "wait_seconds": 30}
 	if got := r.do("admin", "POST", v1("mqtt/publish"), ask); got.status != 503 || got.problem(t).Code != "offline" {
 		t.Errorf("nobody listens: %d %s", got.status, got.body)
 	}

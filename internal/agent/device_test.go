@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aditdev/adit/internal/agent/sshserver"
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/sshdtest"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -134,21 +135,14 @@ func TestDropbear(t *testing.T) {
 	if out, err := exec.Command("dropbearkey", "-t", "ed25519", "-f", key).CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := porttest.Address(t)
 	cmd := exec.Command("/usr/sbin/dropbear", "-F", "-E", "-r", key, "-p", address, "-P", filepath.Join(dir, "pid"))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
 	var own []socket
-	err = await(t.Context(), func() bool {
+	err := await(t.Context(), func() bool {
 		own = slices.DeleteFunc(listeningSockets(), func(s socket) bool { return s.pid != cmd.Process.Pid })
 		return len(own) > 0
 	})

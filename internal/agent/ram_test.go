@@ -22,6 +22,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/sshdtest"
 )
 
@@ -119,8 +120,8 @@ func TestLauncherFetchesUntilItHasTheProgram(t *testing.T) {
 				_, _ = w.Write(good)
 			}
 		}))
-		address := server.Listener.Addr().String()
-		_ = server.Listener.Close() // nobody answers yet
+		_ = server.Listener.Close()
+		address := porttest.Address(t) // where nobody answers yet
 		r.installs("http://"+address+"/dl/adit-linux-mipsle.gz", good)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()

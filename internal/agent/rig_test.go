@@ -19,6 +19,7 @@ import (
 
 	"github.com/aditdev/adit/internal/command"
 	"github.com/aditdev/adit/internal/leaktest"
+	"github.com/aditdev/adit/internal/porttest"
 )
 
 const testDevice = "dev_01JD0000000000000000000000"
@@ -101,15 +102,8 @@ func startSSHD(t *testing.T, settings ...string) *realSSHD {
 	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.address = l.Addr().String()
+	r.address = porttest.Address(t)
 	_, port, _ := net.SplitHostPort(r.address)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
 	text := fmt.Sprintf("Include %s/sshd_config.d/*.conf\nPort %s\nListenAddress 127.0.0.1\nHostKey %s\nPidFile %s/pid\n",
 		dir, port, key, dir) + "UsePAM no\nAuthorizedKeysFile " + dir + "/authorized_keys\nStrictModes no\n" + strings.Join(settings, "\n") + "\n"
 	if err := os.WriteFile(r.config, []byte(text), 0o600); err != nil {

@@ -1582,7 +1582,7 @@ type HookAction struct {
 	Qos    *int           `json:"qos,omitempty"`
 	Retain *bool          `json:"retain,omitempty"`
 
-	// Topic publish: a topic, with jq in {{ }} over {body, headers, query, path, method, source, id}
+	// Topic publish: a topic, with jq in {{ }} over {body, headers, query, path, method, source, id}; what comes out has at most 256 bytes
 	Topic *string `json:"topic,omitempty"`
 
 	// TopicPrefix publish: the topic must lie below it; the part before the first {{ where absent

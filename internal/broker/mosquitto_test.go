@@ -15,6 +15,7 @@ import (
 
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/mqtt"
+	"github.com/aditdev/adit/internal/porttest"
 )
 
 // tool runs one of Mosquitto's programs.
@@ -38,7 +39,7 @@ func (r *rig) listen(t *testing.T, n int, flags []string) func() string {
 	t.Helper()
 	id := rand.Text()
 	var out, problem bytes.Buffer
-	cmd := tool(t, "mosquitto_sub", append(flags, "-i", id, "-C", fmt.Sprint(n), "-W", "20")...)
+	cmd := tool(t, "mosquitto_sub", append(flags, "-i", id, "-C", fmt.Sprint(n), "-W", "60")...)
 	cmd.Stdout, cmd.Stderr = &out, &problem
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -74,7 +75,7 @@ func TestMosquittoClients(t *testing.T) {
 			}
 		}
 		r.pub(t, r.flags("oven", version, "-t", "devices/oven/kept", "-q", "1", "-r", "-m", "still here"))
-		got, err := tool(t, "mosquitto_sub", r.flags("admin", version, "-t", "devices/+/kept", "-C", "1", "-W", "20")...).Output()
+		got, err := tool(t, "mosquitto_sub", r.flags("admin", version, "-t", "devices/+/kept", "-C", "1", "-W", "60")...).Output()
 		if err != nil || string(got) != "still here\n" {
 			t.Errorf("%s retained: %q %v", version, got, err)
 		}
@@ -115,14 +116,9 @@ func TestMosquittoSharesAndWills(t *testing.T) {
 // address of its own listener.
 func (r *rig) bridge(t *testing.T, lines ...string) *rig {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().(*net.TCPAddr)
-	_ = l.Close()
+	port := porttest.Free(t)
 	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\nuser root\nconnection home\naddress %s\nremote_username oven\nremote_password secret\n%s\n",
-		address.Port, r.addr, strings.Join(lines, "\n"))
+		port, r.addr, strings.Join(lines, "\n"))
 	file := filepath.Join(t.TempDir(), "mosquitto.conf")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
@@ -141,7 +137,7 @@ func (r *rig) bridge(t *testing.T, lines ...string) *rig {
 			t.Logf("mosquitto: %s", log.String())
 		}
 	})
-	return &rig{addr: address.String()}
+	return &rig{addr: fmt.Sprintf("127.0.0.1:%d", port)}
 }
 
 // Defect 1 with the real thing: whatever version a bridge speaks, it comes in at its first try, and each message is on each

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -96,6 +97,31 @@ func (a account) call(ctx context.Context, method, path string, body, result any
 		return refusal(reply.StatusCode, nil)
 	}
 	return nil
+}
+
+// stream opens a stream of events of the hub's API, behind the one whose id is given, if any; whoever has it closes it. What ends it is ctx alone.
+func (a account) stream(ctx context.Context, path, lastEventID string) (io.ReadCloser, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, a.Hub+"/api/v1/"+path, nil)
+	if err != nil {
+		return nil, wire.Wrap(err, wire.Invalid, "%q is no URL of a hub.", a.Hub)
+	}
+	r.Header.Set("Authorization", "Bearer "+a.Token)
+	r.Header.Set("Accept", "text/event-stream")
+	if lastEventID != "" {
+		r.Header.Set("Last-Event-ID", lastEventID)
+	}
+	client := newHTTPClient()
+	client.Timeout = 0
+	reply, err := client.Do(r)
+	if err != nil {
+		return nil, wire.Wrap(err, wire.Offline, "the hub cannot be reached")
+	}
+	if reply.StatusCode == http.StatusOK {
+		return reply.Body, nil
+	}
+	defer reply.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(reply.Body, 64<<10))
+	return nil, errors.Join(err, refusal(reply.StatusCode, text))
 }
 
 // refusal is the error that an answer stands for which is not the wanted one.

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -94,23 +93,22 @@ func (q *eventQuery) begin(since string, now time.Time) (err error) {
 		return nil
 	}
 	q.after = 0
-	at, err := timeAgo(since, now)
+	at, err := timeAgo("since", since, now)
 	if err != nil {
-		return err
+		return wire.Wrap(err, wire.Invalid, "This is neither the number of an event nor a time")
 	}
 	q.filter.Set("since", at.UTC().Format(time.RFC3339))
 	return nil
 }
 
-// timeAgo reads a duration before now, a day or a time.
-func timeAgo(text string, now time.Time) (time.Time, error) {
-	long := text
+// timeAgo reads how long before now, as 90m, 2h or 7d, a day, or a time, which is this machine's where it names no zone.
+func timeAgo(flag, text string, now time.Time) (time.Time, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.Atoi(days); err == nil {
-			long = strconv.Itoa(24*n) + "h"
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return now.AddDate(0, 0, -int(n)), nil
 		}
 	}
-	if d, err := time.ParseDuration(long); err == nil && d >= 0 {
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
 		return now.Add(-d), nil
 	}
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", time.DateTime, "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly} {
@@ -118,8 +116,7 @@ func timeAgo(text string, now time.Time) (time.Time, error) {
 			return at, nil
 		}
 	}
-	return now, wire.Errorf(wire.Invalid, "--since takes the number of an event, how long ago (1h, 2d), or a time (2026-01-31, 2026-01-31T18:00:00Z); %q is none.",
-		wire.Printable(text, 40))
+	return now, command.Usagef("--%s takes how long ago, as 2h or 7d, or a time, as 2026-01-31 or 2026-01-31T18:00:00Z, not %q.", flag, wire.Printable(text, 40))
 }
 
 // pastEvents shows what is in the log, oldest first, and gives the number of the last that it showed, or q.after.
@@ -219,7 +216,7 @@ const eventsSilence = 40 * time.Second
 func (a account) events(ctx context.Context, filter url.Values, since *int64, show func(api.Event) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	body, err := a.eventStream(ctx, filter, *since)
+	body, err := a.stream(ctx, "events?"+filter.Encode(), strconv.FormatInt(*since, 10))
 	if err != nil {
 		return err
 	}
@@ -247,28 +244,6 @@ func (a account) events(ctx context.Context, filter url.Values, since *int64, sh
 		}
 	}
 	return wire.Wrap(lines.Err(), wire.Offline, "The hub's events ended")
-}
-
-func (a account) eventStream(ctx context.Context, filter url.Values, since int64) (io.ReadCloser, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, a.Hub+"/api/v1/events?"+filter.Encode(), nil)
-	if err != nil {
-		return nil, fmt.Errorf("events: %w", err)
-	}
-	r.Header.Set("Authorization", "Bearer "+a.Token)
-	r.Header.Set("Accept", "text/event-stream")
-	r.Header.Set("Last-Event-ID", strconv.FormatInt(since, 10))
-	client := newHTTPClient()
-	client.Timeout = 0
-	reply, err := client.Do(r)
-	if err != nil {
-		return nil, wire.Wrap(err, wire.Offline, "The hub cannot be reached")
-	}
-	if reply.StatusCode == http.StatusOK {
-		return reply.Body, nil
-	}
-	defer reply.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(reply.Body, 64<<10))
-	return nil, errors.Join(err, refusal(reply.StatusCode, text))
 }
 
 func printEventJSON(w io.Writer, e api.Event) error {

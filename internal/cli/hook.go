@@ -13,7 +13,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/aditdev/adit/internal/api"
 	"github.com/aditdev/adit/internal/command"
@@ -289,30 +288,6 @@ func rotate(ctx context.Context, name, usage, path string, args []string, stdio 
 func (f *hookFlags) showSecret(secret string) {
 	f.say("%s", secret)
 	f.note("This is the secret. It is shown once.")
-}
-
-// moment reads a time: how long ago, as 90m, 2h or 7d, a date, or RFC 3339; "" is none.
-func moment(flag, text string, now time.Time) (string, error) {
-	if text == "" {
-		return "", nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		at, err = time.ParseInLocation(time.DateOnly, text, time.Local)
-	}
-	if days, isDays := strings.CutSuffix(text, "d"); err != nil && isDays {
-		if n, wrong := strconv.ParseUint(days, 10, 16); wrong == nil {
-			at, err = now.AddDate(0, 0, -int(n)), nil
-		}
-	}
-	if err != nil {
-		ago, wrong := time.ParseDuration(text)
-		if wrong != nil || ago < 0 {
-			return "", command.Usagef("--%s takes how long ago, as 2h or 7d, or a time, as 2026-11-28 or 2026-11-28T12:00:00Z.", flag)
-		}
-		at = now.Add(-ago)
-	}
-	return at.UTC().Format(time.RFC3339Nano), nil
 }
 
 // or is the text behind p, or - for none.

@@ -67,11 +67,12 @@ func (f *hookFlags) filters(names ...string) func() (map[string]string, error) {
 		out := map[string]string{}
 		for _, name := range names {
 			value := f.Lookup(name).Value.String()
-			if name == "since" || name == "until" {
-				var err error
-				if value, err = moment(name, value, time.Now()); err != nil {
+			if value != "" && (name == "since" || name == "until") {
+				at, err := timeAgo(name, value, time.Now())
+				if err != nil {
 					return nil, err
 				}
+				value = at.UTC().Format(time.RFC3339Nano)
 			}
 			if value != "" {
 				out[name] = value

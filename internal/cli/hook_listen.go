@@ -101,7 +101,7 @@ func (l *listener) read(ctx context.Context) error {
 	defer cancel()
 	silence := time.AfterFunc(eventsSilence, cancel)
 	defer silence.Stop()
-	body, err := l.open(ctx)
+	body, err := l.a.stream(ctx, "hooks/sources/"+url.PathEscape(l.source)+"/listen", l.last)
 	if err != nil {
 		return err
 	}
@@ -127,29 +127,6 @@ func (l *listener) read(ctx context.Context) error {
 		silence.Reset(eventsSilence)
 	}
 	return wire.Wrap(lines.Err(), wire.Offline, "the stream of requests ended")
-}
-
-func (l *listener) open(ctx context.Context) (io.ReadCloser, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, l.a.Hub+"/api/v1/hooks/sources/"+url.PathEscape(l.source)+"/listen", nil)
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	r.Header.Set("Authorization", "Bearer "+l.a.Token)
-	if l.last != "" {
-		r.Header.Set("Last-Event-ID", l.last)
-	}
-	client := newHTTPClient()
-	client.Timeout = 0
-	reply, err := client.Do(r)
-	if err != nil {
-		return nil, wire.Wrap(err, wire.Offline, "the hub cannot be reached")
-	}
-	if reply.StatusCode == http.StatusOK {
-		return reply.Body, nil
-	}
-	defer reply.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(reply.Body, 64<<10))
-	return nil, errors.Join(err, refusal(reply.StatusCode, text))
 }
 
 // listened is a line of --json: what the hub gave, and what the program answered.

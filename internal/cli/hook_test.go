@@ -154,24 +154,6 @@ func TestListenForwards(t *testing.T) {
 	}
 }
 
-func TestMoment(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
-	for text, want := range map[string]string{
-		"": "", "2h": "2026-11-28T10:00:00Z", "90m": "2026-11-28T10:30:00Z", "7d": "2026-11-21T12:00:00Z", "2026-01-02T03:04:05+01:00": "2026-01-02T02:04:05Z",
-		"2026-01-02": time.Date(2026, 1, 2, 0, 0, 0, 0, time.Local).UTC().Format(time.RFC3339),
-	} {
-		if got, err := moment("since", text, now); err != nil || got != want {
-			t.Errorf("%q: %q, %v", text, got, err)
-		}
-	}
-	for _, text := range []string{"yesterday", "-2h", "d", "2026-13-01", "5"} {
-		if got, err := moment("since", text, now); err == nil {
-			t.Errorf("%q: %q", text, got)
-		}
-	}
-}
-
 // A list of more than a page is read to its end, and no further than what is asked for.
 func TestPagesAreReadToTheEnd(t *testing.T) {
 	t.Parallel()

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/sshdtest"
 )
 
@@ -28,10 +29,8 @@ func (m *machine) ownSSHD(settings string) *sshdtest.Server {
 	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
 		m.t.Fatalf("%v %s", err, out)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(m.t, err)
-	s := &sshdtest.Server{Address: l.Addr().String(), Login: "root", Home: m.home}
-	must(m.t, l.Close())
+	s := &sshdtest.Server{Address: porttest.Address(m.t), Login: "root", Home: m.home}
+	var err error
 	s.HostKey, _, _, _, err = ssh.ParseAuthorizedKey(must2(os.ReadFile(key + ".pub")))
 	must(m.t, err)
 	_, port, _ := net.SplitHostPort(s.Address)

@@ -33,8 +33,8 @@ const (
 	minMessages      = 1000
 )
 
-// ReadRetention is what the settings say, in a transaction or outside of one.
-func ReadRetention(ctx context.Context, q *store.Queries) (Retention, error) {
+// readRetention is what the settings say, in a transaction or outside of one.
+func readRetention(ctx context.Context, q *store.Queries) (Retention, error) {
 	r := DefaultRetention()
 	text, err := q.GetSetting(ctx, retentionSetting)
 	if errors.Is(err, store.ErrNotFound) {
@@ -51,7 +51,7 @@ func ReadRetention(ctx context.Context, q *store.Queries) (Retention, error) {
 
 // Retention is what the settings say.
 func (l *Log) Retention(ctx context.Context) (Retention, error) {
-	return ReadRetention(ctx, l.store.Read())
+	return readRetention(ctx, l.store.Read())
 }
 
 // SetRetention keeps what user wants, by that handle, and logs it. It fails with wire.Invalid where a number is out of bounds.
@@ -113,7 +113,7 @@ func (l *Log) Sweep(ctx context.Context) error {
 }
 
 func (l *Log) sweepSome(ctx context.Context, q *store.Queries) (more bool, err error) {
-	r, err := ReadRetention(ctx, q)
+	r, err := readRetention(ctx, q)
 	if err != nil {
 		return false, err
 	}

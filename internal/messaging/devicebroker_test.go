@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aditdev/adit/internal/mqtt"
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/sshdtest"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
@@ -25,7 +26,7 @@ import (
 func mosquitto(t *testing.T, lines ...string) string {
 	t.Helper()
 	sshdtest.NeedTools(t, "mosquitto")
-	address := freeAddress(t)
+	address := porttest.Address(t)
 	_, port, _ := net.SplitHostPort(address)
 	file := filepath.Join(t.TempDir(), "mosquitto.conf")
 	conf := append([]string{"user root", "listener " + port + " 127.0.0.1", "allow_anonymous true"}, lines...)
@@ -53,16 +54,6 @@ func mosquitto(t *testing.T, lines ...string) string {
 		return err == nil
 	})
 	return address
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // plainStream is a stream that is a TCP connection.

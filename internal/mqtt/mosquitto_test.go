@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/aditdev/adit/internal/porttest"
 )
 
 // mosquitto runs a real broker and gives its address.
@@ -18,14 +20,10 @@ func mosquitto(t *testing.T) string {
 	if err != nil {
 		t.Fatalf("mosquitto is missing; `.ci/install-tools` names the package: %v", err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().(*net.TCPAddr)
-	_ = l.Close()
+	port := porttest.Free(t)
+	address := fmt.Sprintf("127.0.0.1:%d", port)
 	file := filepath.Join(t.TempDir(), "mosquitto.conf")
-	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\nuser root\n", address.Port)
+	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\nuser root\n", port)
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -35,10 +33,10 @@ func mosquitto(t *testing.T) string {
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	for deadline := time.Now().Add(time.Minute); ; {
-		conn, err := net.Dial("tcp", address.String())
+		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			_ = conn.Close()
-			return address.String()
+			return address
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("mosquitto does not listen")

@@ -295,25 +295,6 @@ func (q *Queries) FirstEventSince(ctx context.Context, arg FirstEventSinceParams
 	return id, err
 }
 
-const getEvent = `-- name: GetEvent :one
-SELECT id, type, at, device_id, user_id, data, hash FROM events WHERE id = ?1
-`
-
-func (q *Queries) GetEvent(ctx context.Context, id int64) (Event, error) {
-	row := q.db.QueryRowContext(ctx, getEvent, id)
-	var i Event
-	err := row.Scan(
-		&i.ID,
-		&i.Type,
-		&i.At,
-		&i.DeviceID,
-		&i.UserID,
-		&i.Data,
-		&i.Hash,
-	)
-	return i, err
-}
-
 const getEventChain = `-- name: GetEventChain :one
 SELECT id, anchor_id, anchor_hash, head_id, head_hash FROM event_chain WHERE id = 1
 `

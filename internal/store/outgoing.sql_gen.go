@@ -2050,17 +2050,14 @@ func (q *Queries) ReleaseHookDelivery(ctx context.Context, arg ReleaseHookDelive
 	return result.RowsAffected()
 }
 
-const removeHookEndpoint = `-- name: RemoveHookEndpoint :execrows
+const removeHookEndpoint = `-- name: RemoveHookEndpoint :exec
 UPDATE hook_endpoints SET state = 'removed', name = id, headers = '', url = '' WHERE id = ?1 AND state <> 'removed'
 `
 
 // A removed one leaves its name to others.
-func (q *Queries) RemoveHookEndpoint(ctx context.Context, id string) (int64, error) {
-	result, err := q.db.ExecContext(ctx, removeHookEndpoint, id)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+func (q *Queries) RemoveHookEndpoint(ctx context.Context, id string) error {
+	_, err := q.db.ExecContext(ctx, removeHookEndpoint, id)
+	return err
 }
 
 const removedHookEndpoints = `-- name: RemovedHookEndpoints :many
@@ -2173,7 +2170,7 @@ func (q *Queries) TellHookRefused(ctx context.Context, arg TellHookRefusedParams
 	return refused, err
 }
 
-const tryHookDelivery = `-- name: TryHookDelivery :execrows
+const tryHookDelivery = `-- name: TryHookDelivery :exec
 UPDATE hook_deliveries SET next_at = (
     SELECT min(CAST(?1 AS BIGINT), coalesce(min(d.next_at) - 1, CAST(?1 AS BIGINT))) FROM hook_deliveries AS d
     WHERE d.endpoint_id = ?2 AND d.state = 'waiting' AND d.next_at <= CAST(?1 AS BIGINT))
@@ -2187,10 +2184,7 @@ type TryHookDeliveryParams struct {
 }
 
 // It goes before those of its endpoint that are due already.
-func (q *Queries) TryHookDelivery(ctx context.Context, arg TryHookDeliveryParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, tryHookDelivery, arg.Now, arg.EndpointID, arg.ID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+func (q *Queries) TryHookDelivery(ctx context.Context, arg TryHookDeliveryParams) error {
+	_, err := q.db.ExecContext(ctx, tryHookDelivery, arg.Now, arg.EndpointID, arg.ID)
+	return err
 }

@@ -39,9 +39,6 @@ SELECT CAST(coalesce(max(id), 0) AS BIGINT) AS last_id FROM events;
 -- The oldest that is to be kept. One from the future, written while the clock was wrong, keeps nothing.
 SELECT id FROM events WHERE at >= sqlc.arg(since) AND at <= sqlc.arg(now) ORDER BY id LIMIT 1;
 
--- name: GetEvent :one
-SELECT * FROM events WHERE id = sqlc.arg(id);
-
 -- name: RemoveEventsTo :exec
 DELETE FROM events WHERE id <= sqlc.arg(last);
 

@@ -19,7 +19,7 @@ WHERE id = sqlc.arg(id);
 UPDATE hook_endpoints SET state = 'disabled', disabled_reason = sqlc.arg(disabled_reason) WHERE id = sqlc.arg(id) AND state <> 'removed';
 
 -- A removed one leaves its name to others.
--- name: RemoveHookEndpoint :execrows
+-- name: RemoveHookEndpoint :exec
 UPDATE hook_endpoints SET state = 'removed', name = id, headers = '', url = '' WHERE id = sqlc.arg(id) AND state <> 'removed';
 
 -- name: DropHookEndpoint :exec
@@ -105,7 +105,7 @@ WHERE id = (SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = sqlc.arg
 RETURNING *;
 
 -- It goes before those of its endpoint that are due already.
--- name: TryHookDelivery :execrows
+-- name: TryHookDelivery :exec
 UPDATE hook_deliveries SET next_at = (
     SELECT min(CAST(sqlc.arg(now) AS BIGINT), coalesce(min(d.next_at) - 1, CAST(sqlc.arg(now) AS BIGINT))) FROM hook_deliveries AS d
     WHERE d.endpoint_id = sqlc.arg(endpoint_id) AND d.state = 'waiting' AND d.next_at <= CAST(sqlc.arg(now) AS BIGINT))
@@ -259,11 +259,6 @@ WHERE d.position > sqlc.arg(after) AND d.position <= sqlc.arg(up_to) AND e.state
         AND (x.finished_at IS NULL OR (d.state = 'dead' AND x.state = 'delivered' AND x.position > d.position)))
 ORDER BY d.position LIMIT sqlc.arg(at_most);
 
--- Whether a message waits for an endpoint, or was queued for it behind a position.
--- name: HookQueuedAgain :one
-SELECT count(*) > 0 AS queued FROM hook_deliveries AS x
-WHERE x.message_id = sqlc.arg(message_id) AND +x.endpoint_id = sqlc.arg(endpoint_id) AND (x.finished_at IS NULL OR x.position > sqlc.arg(after));
-
 -- The same in one state.
 -- name: HookDeliveriesToReplayIn :many
 SELECT d.id, d.position, d.message_id, d.endpoint_id
@@ -276,6 +271,11 @@ WHERE d.position > sqlc.arg(after) AND d.position <= sqlc.arg(up_to) AND e.state
     AND NOT EXISTS (SELECT 1 FROM hook_deliveries AS x WHERE x.message_id = d.message_id AND +x.endpoint_id = d.endpoint_id
         AND (x.finished_at IS NULL OR (d.state = 'dead' AND x.state = 'delivered' AND x.position > d.position)))
 ORDER BY d.position LIMIT sqlc.arg(at_most);
+
+-- Whether a message waits for an endpoint, or was queued for it behind a position.
+-- name: HookQueuedAgain :one
+SELECT count(*) > 0 AS queued FROM hook_deliveries AS x
+WHERE x.message_id = sqlc.arg(message_id) AND +x.endpoint_id = sqlc.arg(endpoint_id) AND (x.finished_at IS NULL OR x.position > sqlc.arg(after));
 
 -- name: HookPositions :one
 SELECT CAST(coalesce((SELECT min(f.position) FROM hook_deliveries AS f), 0) AS BIGINT) AS first_position,

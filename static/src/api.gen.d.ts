@@ -2717,7 +2717,7 @@ export interface components {
              * @enum {string}
              */
             kind: "publish" | "command" | "store";
-            /** @description publish: a topic, with jq in {{ }} over {body, headers, query, path, method, source, id} */
+            /** @description publish: a topic, with jq in {{ }} over {body, headers, query, path, method, source, id}; what comes out has at most 256 bytes */
             topic?: string;
             /** @description publish: the topic must lie below it; the part before the first {{ where absent */
             topic_prefix?: string;

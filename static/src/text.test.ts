@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { announcement, ago, bytes, clockError, isDeviceName, left, plain, shellWord, span, tagsOf } from './text';
+import { announcement, ago, bytes, clock, clockError, isDeviceName, left, plain, shellWord, span, tagsOf } from './text';
 
 test.each([
   [0, '0 s'], [59, '59 s'], [60, '1 min'], [3599, '59 min'], [3600, '1 h'], [86400, '24 h'], [172800, '2 d'], [41 * 86400, '41 d'], [-5, '0 s'],
@@ -22,6 +22,12 @@ test('a countdown speaks at five minutes, at one, and at the end', () => {
   expect(announcement(300_000)).toMatch(/five/);
   expect(announcement(60_000)).toMatch(/one/);
   expect(announcement(0)).toMatch(/expired/);
+});
+
+test('clock', () => {
+  const early = new Date(2026, 6, 14, 0, 5, 9);
+  expect(clock(early.toISOString())).toBe('00:05');
+  expect(clock(early.getTime(), true)).toBe('00:05:09');
 });
 
 describe('plain', () => {

@@ -31,8 +31,8 @@ export function absolute(time: string | undefined): string {
   return new Date(time).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 }
 
-export function clock(time: string | number): string {
-  return new Date(time).toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+export function clock(time: string | number, seconds = false): string {
+  return new Date(time).toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit', second: seconds ? '2-digit' : undefined, hourCycle: 'h23' });
 }
 
 /** What is left: "14 min", then "0:59" in the last minute. The page's clock is up to a second old: that rounds no minute up. */

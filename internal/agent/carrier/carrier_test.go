@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/aditdev/adit/internal/leaktest"
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/stream"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -117,11 +118,7 @@ func TestCauses(t *testing.T) {
 }
 
 func TestCausesBelowHTTP(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
+	closed := porttest.Address(t)
 	secure := httptest.NewTLSServer(hub(hubKey, nil))
 	defer secure.Close()
 	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
@@ -137,7 +134,7 @@ func TestCausesBelowHTTP(t *testing.T) {
 		want Cause
 	}{
 		"no such name":    {func(c *Config) { c.URL = "http://hub.invalid" }, CauseDNS},
-		"nobody listens":  {func(c *Config) { c.URL = "http://" + closed.Addr().String() }, CauseTCP},
+		"nobody listens":  {func(c *Config) { c.URL = "http://" + closed }, CauseTCP},
 		"unknown issuer":  {func(*Config) {}, CauseTLSUntrusted},
 		"trusted by file": {func(c *Config) { c.Dialer.CAFile = roots }, CauseNone},
 		"file is missing": {func(c *Config) { c.Dialer.CAFile = roots + "x" }, CauseTLSUntrusted},

@@ -17,6 +17,7 @@ import (
 
 	"github.com/aditdev/adit/internal/leaktest"
 	"github.com/aditdev/adit/internal/mqtt"
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -278,16 +279,11 @@ func TestListenersBindAndAnswer(t *testing.T) {
 	r := newRig(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	// Port 0 is for tests: the address is then not known, so take a free one.
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.address = free.Addr().String()
-	_ = free.Close()
+	r.address = porttest.Address(t)
 	go func() { r.Run(ctx); close(ended) }()
 	var conn net.Conn
 	for deadline := time.Now().Add(time.Minute); conn == nil; {
+		var err error
 		if conn, err = net.Dial("tcp", r.address); err != nil && time.Now().After(deadline) {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aditdev/adit/internal/porttest"
 	"github.com/aditdev/adit/internal/sshdtest"
 )
 
@@ -21,14 +22,7 @@ func TestLocalAndDynamicForwarding(t *testing.T) {
 	r := newRig(t)
 	sshdtest.NeedTools(t, "ssh")
 	port := echoServer(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	socks := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	socks := porttest.Address(t)
 	socket := filepath.Join(r.dir, "local")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -177,7 +177,7 @@ func (r *rig) pub(t *testing.T, user string, args ...string) (string, error) {
 // sub runs mosquitto_sub until it has n lines; it returns when that is subscribed.
 func (r *rig) sub(t *testing.T, user string, n int, args ...string) (lines func() []string) {
 	t.Helper()
-	cmd := r.client(t, "mosquitto_sub", user, append([]string{"-d", "-F", "%t %q %r %p", "-W", "10", "-C", fmt.Sprint(n)}, args...)...)
+	cmd := r.client(t, "mosquitto_sub", user, append([]string{"-d", "-F", "%t %q %r %p", "-W", "60", "-C", fmt.Sprint(n)}, args...)...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -20,16 +20,14 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
-// Setting is what lets the guard pass more. Every refusal names it.
-const Setting = "ADIT_WEBHOOK_ALLOW"
+// setting is what lets the guard pass more. Every refusal names it.
+const setting = "ADIT_WEBHOOK_ALLOW"
 
 // Limits of a Client.
 const (
 	defaultTimeout = 15 * time.Second
-	defaultConnect = 5 * time.Second // connecting, and TLS
+	connectTimeout = 5 * time.Second // of the connection, and of the TLS handshake
 	maxHeader      = 16 << 10        // bytes of a response's header
-	maxIdle        = 64              // connections kept, in all
-	maxIdleHost    = 4               // and for one host
 	idleFor        = time.Minute
 	maxURL         = 2048
 )
@@ -56,10 +54,10 @@ func New(allow []netip.Prefix) *Guard {
 	return g
 }
 
-// ClientOptions are the limits of a client; zero values stand for 15 s and 5 s.
+// ClientOptions are the limits of a client.
 type ClientOptions struct {
-	Timeout        time.Duration // of a request in all, reading the response's body included
-	ConnectTimeout time.Duration // of the connection, and of the TLS handshake
+	Timeout           time.Duration // of a request in all, reading the response's body included; zero stands for 15 s
+	Idle, IdlePerHost int           // connections kept for the next request, in all and to one host; zero stands for any number, and for 2
 }
 
 // Client makes an HTTP client behind the guard. It never follows a redirect: a response of 3xx is given as it came. It knows no
@@ -67,8 +65,11 @@ type ClientOptions struct {
 // How much of a body is read is for the caller to bound. What is refused at connecting is a wire.Forbidden in the error's chain.
 // Whoever has a client calls CloseIdleConnections at its end.
 func (g *Guard) Client(o ClientOptions) *http.Client {
-	timeout, connect := or(o.Timeout, defaultTimeout), or(o.ConnectTimeout, defaultConnect)
-	dialer := &net.Dialer{Timeout: connect, ControlContext: g.control, Resolver: g.resolver}
+	timeout := o.Timeout
+	if timeout <= 0 {
+		timeout = defaultTimeout
+	}
+	dialer := &net.Dialer{Timeout: connectTimeout, ControlContext: g.control, Resolver: g.resolver}
 	return &http.Client{
 		Timeout:       timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -76,24 +77,17 @@ func (g *Guard) Client(o ClientOptions) *http.Client {
 			Proxy:                  nil, // said, since http.DefaultTransport has the environment's
 			DialContext:            dialer.DialContext,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout:    connect,
+			TLSHandshakeTimeout:    connectTimeout,
 			ForceAttemptHTTP2:      true,
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: maxHeader,
-			MaxIdleConns:           maxIdle,
-			MaxIdleConnsPerHost:    maxIdleHost,
+			MaxIdleConns:           o.Idle,
+			MaxIdleConnsPerHost:    o.IdlePerHost,
 			IdleConnTimeout:        idleFor,
 			ResponseHeaderTimeout:  timeout,
 			ExpectContinueTimeout:  time.Second,
 		},
 	}
-}
-
-func or(d, fallback time.Duration) time.Duration {
-	if d <= 0 {
-		return fallback
-	}
-	return d
 }
 
 // control is called by the dialer with the address that it is about to connect to, behind every name and every try.
@@ -170,7 +164,7 @@ func refusal(seen, addr netip.Addr, k kind) error {
 	case k.loopback:
 		words += " or the word loopback"
 	}
-	return wire.Errorf(wire.Forbidden, "%s is %s. The hub sends there only where its setting %s names it: %s.", what, k.name, Setting, words)
+	return wire.Errorf(wire.Forbidden, "%s is %s. The hub sends there only where its setting %s names it: %s.", what, k.name, setting, words)
 }
 
 // CheckURL looks at a URL before it is kept, so that a mistake is said to whoever makes it: http or https, a host, nobody's

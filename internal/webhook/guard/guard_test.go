@@ -50,7 +50,7 @@ func TestEveryKindOfAddress(t *testing.T) {
 			}
 			continue
 		}
-		if wire.CodeOf(err) != wire.Forbidden || !strings.Contains(wire.MessageOf(err), test.says) || !strings.Contains(wire.MessageOf(err), Setting) {
+		if wire.CodeOf(err) != wire.Forbidden || !strings.Contains(wire.MessageOf(err), test.says) || !strings.Contains(wire.MessageOf(err), setting) {
 			t.Errorf("%s: %v, not %s", test.addr, err, test.says)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -50,7 +51,7 @@ func (h *Hooks) message(j *job) mqtt.Message {
 	m := mqtt.Message{Topic: p.topic, Payload: j.payload(), QoS: byte(p.QoS), Retain: p.Retain, ContentType: p.ContentType,
 		UserProperties: []mqtt.UserProperty{{Name: propertyID, Value: j.id}, {Name: propertySource, Value: j.sourceName}}}
 	if p.Hops > 0 {
-		m.UserProperties = append(m.UserProperties, mqtt.UserProperty{Name: HeaderHops, Value: strconv.Itoa(p.Hops)})
+		m.UserProperties = append(m.UserProperties, mqtt.UserProperty{Name: header.Hops, Value: strconv.Itoa(p.Hops)})
 	}
 	if p.Encoding != "" {
 		m.UserProperties = append(m.UserProperties, mqtt.UserProperty{Name: "content-encoding", Value: wire.Printable(p.Encoding, 100)})

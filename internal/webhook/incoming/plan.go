@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/aditdev/adit/internal/messaging"
+	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -47,11 +48,10 @@ type Header struct {
 	Value string `json:"value"`
 }
 
-// secretHeader reports whether a field's value is nobody's to read later. An Idempotency-Key only tells repeats.
+// secretHeader reports whether a field's value is nobody's to read later. An Idempotency-Key only tells repeats. A signature is kept: who listens
+// to a source can verify it still.
 func secretHeader(name string) bool {
-	name = strings.ToLower(name)
-	words := []string{"auth", "token", "secret", "passw", "key", "cookie", "credential", "session", "jwt"}
-	return name != "idempotency-key" && slices.ContainsFunc(words, func(word string) bool { return strings.Contains(name, word) })
+	return header.Secret(name) && !strings.EqualFold(name, "idempotency-key")
 }
 
 // keptHeaders are a request's fields in the order of their names, secrets masked.
@@ -65,7 +65,7 @@ func keptHeaders(h http.Header, host string) []Header {
 	for _, name := range names {
 		for _, v := range h[name] {
 			if secretHeader(name) {
-				v = masked
+				v = header.Masked
 			}
 			list = append(list, Header{name, strings.ToValidUTF8(v, "\uFFFD")})
 		}

@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/aditdev/adit/internal/messaging"
+	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -50,10 +51,8 @@ type Refusal struct {
 func (r *Refusal) Error() string { return r.Cause.Error() }
 func (r *Refusal) Unwrap() error { return r.Cause }
 
-// HeaderHops counts how often a message has left a hub as a webhook: a circle of hooks ends at maxHops. headerDuplicate
-// says that the request came before.
+// headerDuplicate says that the request came before. A circle of hooks ends at maxHops.
 const (
-	HeaderHops      = "adit-hops"
 	headerDuplicate = "adit-duplicate"
 	maxHops         = 8
 )
@@ -161,13 +160,13 @@ func busy(after time.Duration, format string, args ...any) error {
 
 // hopsOf reads how often what is behind a request has left a hub. One that goes in a circle ends here.
 func hopsOf(h http.Header) (int, error) {
-	text := h.Get(HeaderHops)
+	text := h.Get(header.Hops)
 	if text == "" {
 		return 0, nil
 	}
 	hops, err := strconv.Atoi(text)
-	if err != nil || hops < 0 || len(h.Values(HeaderHops)) > 1 {
-		return 0, wire.Errorf(wire.Invalid, "The header %s is not a number.", HeaderHops)
+	if err != nil || hops < 0 || len(h.Values(header.Hops)) > 1 {
+		return 0, wire.Errorf(wire.Invalid, "The header %s is not a number.", header.Hops)
 	}
 	if hops > maxHops {
 		return 0, &Refusal{Cause: wire.Errorf(wire.Conflict, "This request has passed %d hubs: it goes in a circle. Look which endpoint sends to which source.", hops),

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aditdev/adit/internal/storetest"
+	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/webhook/sign"
 )
 
@@ -84,13 +85,13 @@ func TestReplayKeepsHops(t *testing.T) {
 	b := newBench(t, storetest.Dir(t))
 	s := b.publishing(nil)
 	b.run()
-	if _, err := b.send(s, "x", HeaderHops, "3"); err != nil {
+	if _, err := b.send(s, "x", header.Hops, "3"); err != nil {
 		t.Fatal(err)
 	}
 	for _, turn := range []string{"at first", "again", "a third time"} {
 		hops := ""
 		for _, u := range b.message().UserProperties {
-			if u.Name == HeaderHops {
+			if u.Name == header.Hops {
 				hops = u.Value
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -45,9 +46,6 @@ type Reply struct {
 	ExitCode    *int
 }
 
-// masked stands for what is nobody's to read later.
-const masked = "***"
-
 func (h *Hooks) entry(r store.ListHookRequestsRow) Entry {
 	e := Entry{Number: r.Number, ID: r.ID, SourceID: r.SourceID, At: store.Time(r.At), Method: r.Method, Path: r.Path, Address: r.Address,
 		ContentType: r.ContentType, Key: r.Key, State: r.State, Bytes: r.Bytes, Repeats: r.Repeats, Attempts: r.Attempts, Error: r.Error,
@@ -55,7 +53,7 @@ func (h *Hooks) entry(r store.ListHookRequestsRow) Entry {
 	if s := h.source(r.SourceID); s != nil {
 		e.SourceSlug, e.SourceName = s.Slug, s.Name
 		if s.Verify.Kind == VerifyNone { // whoever knows it can send
-			e.SourceSlug = masked
+			e.SourceSlug = header.Masked
 		}
 	}
 	if r.State == stateWaiting && r.Owner == "" {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/mqtt"
+	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -188,7 +189,7 @@ func (s *Settings) check() error {
 		return invalidField("offline", "Say refuse or queue.")
 	case *s.Dedupe.Hours < 0 || *s.Dedupe.Hours > 168:
 		return invalidField("dedupe", "Repeats are known for 1 to 168 hours; 0 takes them.")
-	case s.Dedupe.Header != "" && !validHeader(s.Dedupe.Header):
+	case s.Dedupe.Header != "" && !header.ValidName(s.Dedupe.Header):
 		return invalidField("dedupe", "This is no name of a header.")
 	}
 	if err := s.Verify.check(); err != nil {
@@ -210,9 +211,9 @@ func (v Verification) check() error {
 		return invalidField("verify", "A tolerance is 1 to 3,600 seconds.")
 	case v.Kind != VerifyHMAC:
 		return nil
-	case !validHeader(v.Header):
+	case !header.ValidName(v.Header):
 		return invalidField("verify", "Say the name of the header that carries the signature.")
-	case v.TimestampHeader != "" && !validHeader(v.TimestampHeader), v.IDHeader != "" && !validHeader(v.IDHeader):
+	case v.TimestampHeader != "" && !header.ValidName(v.TimestampHeader), v.IDHeader != "" && !header.ValidName(v.IDHeader):
 		return invalidField("verify", "This is no name of a header.")
 	case len(v.Prefix) > 50:
 		return invalidField("verify", "What stands before a signature has at most 50 bytes.")
@@ -223,11 +224,6 @@ func (v Verification) check() error {
 	}
 	_, err := v.parts()
 	return err
-}
-
-// validHeader reports whether a text is a field name (RFC 9110 §5.1).
-func validHeader(name string) bool {
-	return name != "" && len(name) <= 100 && wire.IsWord(name, "!#$%&'*+-.^_`|~")
 }
 
 func (a Action) check() error {

@@ -7,16 +7,16 @@ func TestUnwrap(t *testing.T) {
 	t.Parallel()
 	const text, bytes = "text/plain; charset=utf-8", "application/octet-stream"
 	for body, want := range map[string]answer{
-		`{"id":"req_1","payload":{"a":1}}`:                                           {200, "application/json", []byte(`{"a":1}`), nil},
-		`{"id":"req_1","payload":"on","status":418}`:                                 {418, text, []byte("on"), nil},
-		`{"id":"req_1","payload":null}`:                                              {200, "application/json", []byte("null"), nil},
-		`{"id":"req_1","payload_base64":"/w=="}`:                                     {200, bytes, []byte("\xff"), nil},
-		`{"id":"req_1","payload_base64":"","content_type":"image/png","status":201}`: {201, "image/png", []byte{}, nil},
-		`{"id":"req_1","payload":"on","payload_base64":"/w=="}`:                      {200, text, []byte("on"), nil},
-		`{"id":"req_1","payload_base64":"no base64"}`:                                {200, "", []byte(`{"id":"req_1","payload_base64":"no base64"}`), nil},
-		`{"id":"req_2","payload":"on"}`:                                              {200, "", []byte(`{"id":"req_2","payload":"on"}`), nil},
-		`{"id":"req_1","payload":"on","status":42}`:                                  {200, text, []byte("on"), nil},
-		"on": {200, "", []byte("on"), nil},
+		`{"id":"req_1","payload":{"a":1}}`:                                           {Status: 200, ContentType: "application/json", Body: []byte(`{"a":1}`)},
+		`{"id":"req_1","payload":"on","status":418}`:                                 {Status: 418, ContentType: text, Body: []byte("on")},
+		`{"id":"req_1","payload":null}`:                                              {Status: 200, ContentType: "application/json", Body: []byte("null")},
+		`{"id":"req_1","payload_base64":"/w=="}`:                                     {Status: 200, ContentType: bytes, Body: []byte("\xff")},
+		`{"id":"req_1","payload_base64":"","content_type":"image/png","status":201}`: {Status: 201, ContentType: "image/png", Body: []byte{}},
+		`{"id":"req_1","payload":"on","payload_base64":"/w=="}`:                      {Status: 200, ContentType: text, Body: []byte("on")},
+		`{"id":"req_1","payload_base64":"no base64"}`:                                {Status: 200, Body: []byte(`{"id":"req_1","payload_base64":"no base64"}`)},
+		`{"id":"req_2","payload":"on"}`:                                              {Status: 200, Body: []byte(`{"id":"req_2","payload":"on"}`)},
+		`{"id":"req_1","payload":"on","status":42}`:                                  {Status: 200, ContentType: text, Body: []byte("on")},
+		"on": {Status: 200, Body: []byte("on")},
 	} {
 		got := answer{Status: 200, Body: []byte(body)}
 		got.unwrap("req_1")

@@ -91,7 +91,7 @@ func (o *Outbox) TryNow(ctx context.Context, id string) (Delivery, error) {
 	if err != nil {
 		return d, err
 	}
-	o.poke(map[string]string{d.EndpointID: id})
+	o.poke(map[string]int{d.EndpointID: 1})
 	return o.Delivery(ctx, id)
 }
 
@@ -111,7 +111,7 @@ func (o *Outbox) tryNow(ctx context.Context, q *store.Queries, id string) error 
 		return wire.Errorf(wire.Conflict, "The endpoint is %s: set it active first.", row.EndpointState)
 	}
 	now := o.millis()
-	_, err = q.TryHookDelivery(ctx, store.TryHookDeliveryParams{ID: id, EndpointID: row.HookDelivery.EndpointID, Now: now})
+	err = q.TryHookDelivery(ctx, store.TryHookDeliveryParams{ID: id, EndpointID: row.HookDelivery.EndpointID, Now: now})
 	if err != nil {
 		return fmt.Errorf("try delivery: %w", err)
 	}
@@ -131,7 +131,7 @@ func (o *Outbox) Cancel(ctx context.Context, id string) (Delivery, error) {
 	if err != nil {
 		return d, err
 	}
-	o.poke(map[string]string{d.EndpointID: id})
+	o.poke(map[string]int{d.EndpointID: 1})
 	return o.Delivery(ctx, id)
 }
 
@@ -166,16 +166,16 @@ func (o *Outbox) Test(ctx context.Context, by *auth.Principal, ref string) (Deli
 	if e.State != StateActive {
 		return Delivery{}, wire.Errorf(wire.Conflict, "The endpoint is %s: set it active first.", e.State)
 	}
-	var added map[string]string
+	var ids map[string]string
 	err = o.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {
-		added, err = o.enqueue(ctx, q, ofTest(e.ID, by.User.Handle, o.Now()), []*endpoint{{row: e.HookEndpoint}})
+		ids, err = o.enqueue(ctx, q, ofTest(e.ID, by.User.Handle, o.Now()), []*endpoint{{row: e.HookEndpoint}})
 		return err
 	})
 	if err != nil {
 		return Delivery{}, err
 	}
-	o.poke(added)
-	return o.Delivery(ctx, added[e.ID])
+	o.poke(map[string]int{e.ID: 1})
+	return o.Delivery(ctx, ids[e.ID])
 }
 
 // Replay delivers a finished delivery's message again, as a new delivery. Errors: not_found, conflict.
@@ -188,9 +188,8 @@ func (o *Outbox) Replay(ctx context.Context, id string) (Delivery, error) {
 		return d, wire.Errorf(wire.Conflict, "This delivery is not finished: it is tried again by itself. To send it at once, try it now.")
 	}
 	var made string
-	added := map[string]string{}
 	err = o.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {
-		made, err = o.again(ctx, q, d.ID, math.MaxInt64, added)
+		made, err = o.again(ctx, q, d.ID, math.MaxInt64)
 		return err
 	})
 	if err != nil {
@@ -199,13 +198,13 @@ func (o *Outbox) Replay(ctx context.Context, id string) (Delivery, error) {
 	if made == "" {
 		return d, wire.Errorf(wire.Conflict, "Its message waits for the endpoint already, the endpoint's queue is full, or it is not there any more.")
 	}
-	o.poke(added)
+	o.poke(map[string]int{d.EndpointID: 1})
 	return o.Delivery(ctx, made)
 }
 
 // again queues a delivery anew, in a transaction under way; "" where there is no endpoint or no room, and where its message waits for the endpoint or
 // was queued for it behind a position: another replay that runs at the same time did that.
-func (o *Outbox) again(ctx context.Context, q *store.Queries, id string, after int64, added map[string]string) (string, error) {
+func (o *Outbox) again(ctx context.Context, q *store.Queries, id string, after int64) (string, error) {
 	row, err := q.GetHookDelivery(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return "", nil
@@ -226,15 +225,11 @@ func (o *Outbox) again(ctx context.Context, q *store.Queries, id string, after i
 		return "", fmt.Errorf("replay delivery: %w", err)
 	}
 	n := store.AddHookDeliveryParams{MessageID: d.MessageID, EndpointID: d.EndpointID, Type: d.Type, DeviceID: d.DeviceID, Topic: d.Topic, ReplayOf: &d.ID,
-		OrderKey: orderKey(row.EndpointMode, d.Type, d.DeviceID), Bytes: int64(len(m.Payload) + len(m.Details) + len(m.Topic) + 256)}
-	if !o.room(&endpoint{row: store.HookEndpoint{ID: d.EndpointID}}, n.Bytes) {
+		OrderKey: orderKey(row.EndpointMode, d.Type, d.DeviceID), Bytes: sizeOf(m.Payload, m.Details, m.Topic)}
+	if !o.room(d.EndpointID, n.Bytes) {
 		return "", nil
 	}
-	made, err := o.add(ctx, q, n)
-	if made != "" {
-		added[d.EndpointID] = made
-	}
-	return made, err
+	return o.add(ctx, q, n)
 }
 
 const replayStep = 200
@@ -270,24 +265,25 @@ func (o *Outbox) ReplayAll(ctx context.Context, f Filter, dry bool) (count int64
 
 // replayStep replays some that were found when the queue ended at a position.
 func (o *Outbox) replayStep(ctx context.Context, rows []store.HookDeliveriesToReplayRow, last int64, seen map[[2]string]bool, dry bool) (count int64, err error) {
-	var ids []string
+	var fresh []store.HookDeliveriesToReplayRow
 	for _, row := range rows {
 		if pair := [2]string{row.MessageID, row.EndpointID}; !seen[pair] {
 			seen[pair] = true
-			ids = append(ids, row.ID)
+			fresh = append(fresh, row)
 		}
 	}
-	if dry || len(ids) == 0 {
-		return int64(len(ids)), nil
+	if dry || len(fresh) == 0 {
+		return int64(len(fresh)), nil
 	}
-	added := map[string]string{}
+	added := map[string]int{}
 	err = o.Store.WriteQuietly(ctx, func(q *store.Queries) error {
-		for _, id := range ids {
-			made, err := o.again(ctx, q, id, last, added)
+		for _, row := range fresh {
+			made, err := o.again(ctx, q, row.ID, last)
 			if err != nil {
 				return err
 			}
 			if made != "" {
+				added[row.EndpointID]++
 				count++
 			}
 		}
@@ -296,8 +292,6 @@ func (o *Outbox) replayStep(ctx context.Context, rows []store.HookDeliveriesToRe
 	if err != nil {
 		return 0, err
 	}
-	for range count {
-		o.poke(added)
-	}
+	o.poke(added)
 	return count, nil
 }

@@ -53,15 +53,15 @@ func (o *Outbox) follow(t *table) {
 	signal(o.unseen)
 }
 
-// poke says that an endpoint has more that is due.
-func (o *Outbox) poke(added map[string]string) {
+// poke says how many deliveries of each endpoint became due.
+func (o *Outbox) poke(added map[string]int) {
 	if len(added) == 0 {
 		return
 	}
 	o.mu.Lock()
-	for id := range added {
+	for id, n := range added {
 		if l := o.lines[id]; l != nil {
-			l.ready++
+			l.ready += n
 			l.pokes++
 		}
 	}
@@ -315,10 +315,10 @@ func (o *Outbox) saw(h store.HookEndpointHealth, due bool, concurrency int) {
 }
 
 // room reserves a place in an endpoint's queue, and reports whether there was one.
-func (o *Outbox) room(e *endpoint, bytes int64) bool {
+func (o *Outbox) room(endpoint string, bytes int64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	l := o.lines[e.row.ID]
+	l := o.lines[endpoint]
 	if l == nil {
 		return true
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/storetest"
@@ -109,4 +110,20 @@ func TestFailingDatabaseIsNotAskedAtOnce(t *testing.T) {
 	r.begin(t.Context(), t.Context())
 	r.working.Wait()
 	to.await(t, 3)
+}
+
+// Events that come together are delivered side by side, as far as the endpoint lets them, and not by the one worker that the first of them began.
+func TestEventsTogetherAreSentTogether(t *testing.T) {
+	t.Parallel()
+	to, r := holding(t, 8), newRig(t, seldom)
+	r.endpoint(to.URL, func(s *Spec) { s.Events = &[]string{"app.*"} }) // 8 at once
+	must(t, r.Store.WriteTogether(t.Context(), func(q *store.Queries) error {
+		for i := range 8 {
+			if err := r.Events.Write(t.Context(), q, events.Event{Type: "app.test", Data: events.Data{"n": i}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	to.await(t, 8)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/webhook/sign"
 	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
@@ -109,8 +110,8 @@ func noEndpoint(ref string) error {
 func (o *Outbox) shown(e *endpoint) Endpoint {
 	s := Endpoint{HookEndpoint: e.row, Events: e.events, Topics: e.topics, Devices: e.devices, Headers: map[string]string{}}
 	for name, value := range e.headers {
-		if s.Headers[name] = value; speaksOfSecret(name) {
-			s.Headers[name] = masked
+		if s.Headers[name] = value; secretHeader(name) {
+			s.Headers[name] = header.Masked
 		}
 	}
 	for _, secret := range e.secrets {
@@ -198,7 +199,7 @@ func (o *Outbox) change(ctx context.Context, fn func(*store.Queries) error) erro
 }
 
 func (o *Outbox) changeOnce(ctx context.Context, fn func(*store.Queries) error) (more bool, err error) {
-	added := map[string]string{}
+	added := map[string]int{}
 	err = o.Store.Write(ctx, func(q *store.Queries) (err error) {
 		if _, more, err = o.catchUp(ctx, q, eventsAtOnce, added); err != nil || more {
 			return err
@@ -267,8 +268,7 @@ func (o *Outbox) Remove(ctx context.Context, by *auth.Principal, ref string) err
 			return fmt.Errorf("find endpoint: %w", err)
 		}
 		row := found.HookEndpoint
-		_, err = q.RemoveHookEndpoint(ctx, row.ID)
-		return errors.Join(err, q.DropHookEndpointSecrets(ctx, row.ID), o.Events.Write(ctx, q, events.Event{Type: events.HookEndpointRemoved,
+		return errors.Join(q.RemoveHookEndpoint(ctx, row.ID), q.DropHookEndpointSecrets(ctx, row.ID), o.Events.Write(ctx, q, events.Event{Type: events.HookEndpointRemoved,
 			User: by.User.ID, Data: events.Data{"endpoint": row.ID, "name": row.Name}}))
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/webhook/transform"
 )
 
@@ -52,7 +53,7 @@ func (o *Outbox) format(ctx context.Context, e *endpoint, m store.HookMessage) (
 	}
 	switch e.row.Format {
 	case FormatEvents:
-		return o.structured(base, m, data, dataType)
+		return o.structured(m, data, dataType)
 	case FormatBinary:
 		return o.binary(m, data, dataType), nil
 	case FormatRaw:
@@ -73,7 +74,7 @@ func (o *Outbox) transformed(ctx context.Context, t transform.Transform, base en
 // plainData is a message's data alone: its payload as it came, with the type that it says it has or seems to have.
 func plainData(m store.HookMessage) ([]byte, string) {
 	if m.ContentType != "" {
-		if kind, _, err := mime.ParseMediaType(m.ContentType); err == nil && strings.Contains(kind, "/") && validValue(m.ContentType) {
+		if kind, _, err := mime.ParseMediaType(m.ContentType); err == nil && strings.Contains(kind, "/") && header.ValidValue(m.ContentType) {
 			return m.Payload, m.ContentType
 		}
 	}
@@ -108,7 +109,7 @@ func (o *Outbox) attributes(m store.HookMessage) map[string]string {
 }
 
 // structured is the JSON format (CloudEvents 1.0.2 JSON §3): data that is JSON as such, text as a string, the rest in base64.
-func (o *Outbox) structured(_ envelope, m store.HookMessage, data []byte, dataType string) (content, error) {
+func (o *Outbox) structured(m store.HookMessage, data []byte, dataType string) (content, error) {
 	event := map[string]any{"datacontenttype": dataType}
 	for name, value := range o.attributes(m) {
 		event[name] = value
@@ -144,7 +145,7 @@ func (o *Outbox) binary(m store.HookMessage, data []byte, dataType string) conte
 	return c
 }
 
-// escapeAttribute writes what a header cannot hold, per cent-encoded (CloudEvents 1.0.2 HTTP §3.1.3.2).
+// escapeAttribute writes what a header cannot hold, percent-encoded (CloudEvents 1.0.2 HTTP §3.1.3.2).
 func escapeAttribute(value string) string {
 	var b strings.Builder
 	for i := range len(value) {

@@ -1,7 +1,6 @@
 package outgoing
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -63,13 +62,13 @@ func TestQueueHasIndexes(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	for name, ask := range map[string]func(q *store.Queries) error{
-		"due": func(q *store.Queries) error { _, err := q.NextHookDue(ctx, "ep_1"); return ignoreNone(err) },
+		"due": func(q *store.Queries) error { _, err := q.NextHookDue(ctx, "ep_1"); return err },
 		"claim": func(q *store.Queries) error {
 			_, err := q.ClaimHookDelivery(ctx, store.ClaimHookDeliveryParams{})
-			return ignoreNone(err)
+			return err
 		},
-		"delivered": func(q *store.Queries) error { _, err := q.LastDeliveredHook(ctx, "ep_1"); return ignoreNone(err) },
-		"times":     func(q *store.Queries) error { _, err := q.HookDeliveryTime(ctx, 1); return ignoreNone(err) },
+		"delivered": func(q *store.Queries) error { _, err := q.LastDeliveredHook(ctx, "ep_1"); return err },
+		"times":     func(q *store.Queries) error { _, err := q.HookDeliveryTime(ctx, 1); return err },
 		"ends":      func(q *store.Queries) error { _, err := q.HookPositions(ctx); return err },
 		"oldest":    func(q *store.Queries) error { _, err := q.OldestOpenHook(ctx); return err },
 		"finished": func(q *store.Queries) error {
@@ -91,11 +90,4 @@ func TestQueueHasIndexes(t *testing.T) {
 			}
 		})
 	}
-}
-
-func ignoreNone(err error) error {
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	return err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/webhook/transform"
 )
 
@@ -21,10 +22,6 @@ const (
 	TypeMQTT = "mqtt.message"
 	TypeTest = events.HookTest
 )
-
-// hopsName is the header of a delivery, and the user property of an MQTT message, that counts how often something went through a
-// hub: hooks that feed each other come to an end.
-const hopsName = "adit-hops"
 
 // details are what an MQTT message has beside topic and payload, as the database keeps it.
 type details struct {
@@ -67,7 +64,7 @@ func ofMQTT(r messaging.Received, policy *access.Policy) store.AddHookMessagePar
 	}
 	for _, u := range r.UserProperties {
 		d.Properties = append(d.Properties, [2]string{u.Name, u.Value})
-		if n, err := strconv.Atoi(u.Value); err == nil && strings.EqualFold(u.Name, hopsName) {
+		if n, err := strconv.Atoi(u.Value); err == nil && strings.EqualFold(u.Name, header.Hops) {
 			m.Hops = int64(n)
 		}
 	}

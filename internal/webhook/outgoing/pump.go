@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/events"
-	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/store"
 )
 
@@ -40,7 +38,7 @@ func (o *Outbox) pump(ctx context.Context) {
 func (o *Outbox) queueUnread(ctx context.Context) error {
 	for more := true; more; {
 		err := o.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {
-			_, more, err = o.catchUp(ctx, q, eventsAtOnce, map[string]string{})
+			_, more, err = o.catchUp(ctx, q, eventsAtOnce, map[string]int{})
 			return err
 		})
 		if err != nil {
@@ -88,9 +86,9 @@ func (o *Outbox) wanted(e events.Event) bool {
 
 // advance queues what has come, some of it where it is much, and gives the cursor.
 func (o *Outbox) advance(ctx context.Context) (cursor int64, err error) {
-	var added map[string]string
+	var added map[string]int
 	err = o.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {
-		added = map[string]string{}
+		added = map[string]int{}
 		cursor, _, err = o.catchUp(ctx, q, eventsAtOnce, added)
 		return err
 	})
@@ -98,9 +96,10 @@ func (o *Outbox) advance(ctx context.Context) (cursor int64, err error) {
 	return cursor, err
 }
 
-// catchUp queues the events behind the cursor in a transaction under way, at most so many, and moves it. more says that there are others.
+// catchUp queues the events behind the cursor in a transaction under way, at most so many, and moves it. more says that there are others, and added
+// how many each endpoint got.
 // Where nothing was read yet it begins at the end of the log.
-func (o *Outbox) catchUp(ctx context.Context, q *store.Queries, atMost int, added map[string]string) (cursor int64, more bool, err error) {
+func (o *Outbox) catchUp(ctx context.Context, q *store.Queries, atMost int, added map[string]int) (cursor int64, more bool, err error) {
 	state, err := q.HookOutgoing(ctx)
 	if err != nil {
 		return 0, false, fmt.Errorf("read cursor: %w", err)
@@ -137,20 +136,20 @@ func (o *Outbox) catchUp(ctx context.Context, q *store.Queries, atMost int, adde
 
 // queueEvent queues one event. An endpoint whose queue is full does not get it: what happened cannot be refused, so that is counted, and told by an
 // event of its own.
-func (o *Outbox) queueEvent(ctx context.Context, q *store.Queries, t *table, row store.Event, added map[string]string) error {
+func (o *Outbox) queueEvent(ctx context.Context, q *store.Queries, t *table, row store.Event, added map[string]int) error {
 	policy := o.Gate.Policy()
 	m := ofEvent(row, policy)
 	var to []*endpoint
 	for _, e := range t.matching(subjectOf(row), policy) {
-		if o.room(e, sizeOf(m)) {
+		if o.room(e.row.ID, sizeOf(m.Payload, m.Details, m.Topic)) {
 			to = append(to, e)
 		} else if err := o.refuse(ctx, q, e); err != nil {
 			return err
 		}
 	}
 	ids, err := o.enqueue(ctx, q, m, to)
-	for endpoint, id := range ids {
-		added[endpoint] = id
+	for endpoint := range ids {
+		added[endpoint]++
 	}
 	return err
 }
@@ -182,67 +181,4 @@ func (o *Outbox) refuse(ctx context.Context, q *store.Queries, e *endpoint) erro
 	}
 	o.Log.Warn("webhooks: the queue of an endpoint is full, and takes no events", "endpoint", e.row.ID, "refused", count)
 	return o.Events.Write(ctx, q, events.Event{Type: events.HookOverflow, Data: events.Data{"endpoint": e.row.ID, "refused": count}})
-}
-
-var _ messaging.Taker = (*Outbox)(nil)
-
-// Wanting implements messaging.Taker.
-func (o *Outbox) Wanting() bool { return o.table.Load().topics }
-
-// Wants implements messaging.Taker.
-func (o *Outbox) Wants(m messaging.Received) (wanted, room bool) {
-	t := o.table.Load()
-	if !t.topics {
-		return false, true
-	}
-	room = true
-	policy := o.Gate.Policy()
-	bytes := int64(len(m.Payload)+len(m.Topic)) + 512
-	for _, e := range t.matching(ofTopic(m, policy), policy) {
-		wanted = true
-		room = o.room(e, bytes) && room
-	}
-	if !room {
-		o.counts.refused.Add(1)
-	}
-	return wanted, room
-}
-
-func ofTopic(m messaging.Received, policy *access.Policy) subject {
-	return subject{kind: TypeMQTT, topic: m.Topic, device: deviceOf(m, policy)}
-}
-
-// Take implements messaging.Taker.
-func (o *Outbox) Take(ctx context.Context, q *store.Queries, list []messaging.Received) error {
-	state, err := q.HookOutgoing(ctx)
-	if err != nil {
-		return fmt.Errorf("queue messages: %w", err)
-	}
-	t, err := o.tableIn(ctx, q, state.Version)
-	if err != nil {
-		return err
-	}
-	policy := o.Gate.Policy()
-	for _, r := range list {
-		if _, err := o.enqueue(ctx, q, ofMQTT(r, policy), t.matching(ofTopic(r, policy), policy)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Taken implements messaging.Taker.
-func (o *Outbox) Taken(list []messaging.Received) {
-	policy, t := o.Gate.Policy(), o.table.Load()
-	o.mu.Lock()
-	for _, r := range list {
-		for _, e := range t.matching(ofTopic(r, policy), policy) {
-			if l := o.lines[e.row.ID]; l != nil {
-				l.ready++
-				l.pokes++
-			}
-		}
-	}
-	o.mu.Unlock()
-	o.wakeUp()
 }

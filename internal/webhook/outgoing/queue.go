@@ -44,7 +44,7 @@ func (o *Outbox) enqueue(ctx context.Context, q *store.Queries, m store.AddHookM
 	added := map[string]string{}
 	for _, e := range to {
 		d := store.AddHookDeliveryParams{MessageID: m.ID, EndpointID: e.row.ID, Type: m.Type, DeviceID: m.DeviceID, Topic: m.Topic,
-			OrderKey: orderKey(e.row.Mode, m.Type, m.DeviceID), Bytes: sizeOf(m)}
+			OrderKey: orderKey(e.row.Mode, m.Type, m.DeviceID), Bytes: sizeOf(m.Payload, m.Details, m.Topic)}
 		id, err := o.add(ctx, q, d)
 		if err != nil {
 			return nil, err
@@ -83,8 +83,9 @@ func (o *Outbox) add(ctx context.Context, q *store.Queries, d store.AddHookDeliv
 	return d.ID, nil
 }
 
-func sizeOf(m store.AddHookMessageParams) int64 {
-	return int64(len(m.Payload) + len(m.Details) + len(m.Topic) + 256)
+// sizeOf is what a delivery counts as until it was tried, in bytes.
+func sizeOf(payload []byte, details, topic string) int64 {
+	return int64(len(payload) + len(details) + len(topic) + 256)
 }
 
 // job is a delivery that is ours until its lease ends.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/webhook/guard"
+	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/webhook/sign"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -33,11 +34,7 @@ const (
 
 // newClient is the guard's, with connections for as many attempts at once as one endpoint may have.
 func newClient(g *guard.Guard) *http.Client {
-	c := g.Client(guard.ClientOptions{Timeout: maxTimeout + time.Second}) // each attempt has its own, shorter one
-	if t, ok := c.Transport.(*http.Transport); ok {
-		t.MaxIdleConns, t.MaxIdleConnsPerHost = 4*sharedSlots, sharedSlots
-	}
-	return c
+	return g.Client(guard.ClientOptions{Timeout: maxTimeout + time.Second, Idle: 4 * sharedSlots, IdlePerHost: sharedSlots}) // each attempt has its own, shorter timeout
 }
 
 // attempt sends a delivery once. It never fails: what went wrong is what it gives.
@@ -125,7 +122,7 @@ func (o *Outbox) setHeaders(req *http.Request, e *endpoint, j *job, body []byte,
 		}
 	}
 	h.Set(sign.HeaderSignature, strings.Join(signatures, " "))
-	h.Set(hopsName, strconv.FormatInt(j.message.Hops+1, 10))
+	h.Set(header.Hops, strconv.FormatInt(j.message.Hops+1, 10))
 	if j.delivery.ReplayOf != nil {
 		h.Set("adit-replay", "1")
 	}
@@ -231,7 +228,7 @@ func (s *sent) trace() *httptrace.ClientTrace {
 			defer s.mu.Unlock()
 			for _, value := range values {
 				if s.secret[textproto.CanonicalMIMEHeaderKey(name)] {
-					value = masked
+					value = header.Masked
 				}
 				s.headers = append(s.headers, [2]string{name, value})
 			}
@@ -262,7 +259,7 @@ func headerList(h http.Header) string {
 	for name, values := range h {
 		for _, value := range values {
 			if name == "Set-Cookie" {
-				value = masked
+				value = header.Masked
 			}
 			list = append(list, [2]string{name, value})
 		}
@@ -275,7 +272,7 @@ func headerList(h http.Header) string {
 func (e *endpoint) secretHeaders() map[string]bool {
 	out := map[string]bool{}
 	for name := range e.headers {
-		if secretName := speaksOfSecret(name); secretName {
+		if secretHeader(name) {
 			out[textproto.CanonicalMIMEHeaderKey(name)] = true
 		}
 	}

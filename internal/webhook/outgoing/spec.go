@@ -11,30 +11,27 @@ import (
 	"github.com/aditdev/adit/internal/devices"
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/webhook/transform"
 	"github.com/aditdev/adit/internal/wire"
 )
 
 const (
-	masked     = "***" // in place of a value that is not shown
 	maxHeaders = 20
 	maxValue   = 1024
 	maxList    = 50
 )
 
 var (
-	validName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
-	notInName  = regexp.MustCompile(`[^a-z0-9.-]+`)
-	validType  = regexp.MustCompile(`^(\*|[a-z0-9_]+(\.[a-z0-9_]+)*(\.\*|\*)?)$`)
-	validField = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$") // RFC 9110 §5.1
+	validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+	notInName = regexp.MustCompile(`[^a-z0-9.-]+`)
+	validType = regexp.MustCompile(`^(\*|[a-z0-9_]+(\.[a-z0-9_]+)*(\.\*|\*)?)$`)
 )
 
-// secretWords in the name of a header say that its value is one.
-var secretWords = []string{"authorization", "token", "key", "secret", "cookie", "password", "passwd", "credential", "signature", "session", "jwt", "auth"}
-
-func speaksOfSecret(header string) bool {
-	header = strings.ToLower(header)
-	return slices.ContainsFunc(secretWords, func(w string) bool { return strings.Contains(header, w) })
+// secretHeader reports whether a value is not shown. Unlike those that come in, which are kept so that somebody can verify them later, a signature is:
+// one that stands the same in every request is a secret.
+func secretHeader(name string) bool {
+	return header.Secret(name) || strings.Contains(strings.ToLower(name), "signature")
 }
 
 // ownHeaders are the hub's or the connection's to set.
@@ -196,26 +193,21 @@ func (e *endpoint) setHeaders(given *map[string]string) error {
 	headers := map[string]string{}
 	for name, value := range *given {
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
-		if kept, ok := e.headers[canonical]; ok && value == masked && speaksOfSecret(name) {
+		if kept, ok := e.headers[canonical]; ok && value == header.Masked && secretHeader(name) {
 			value = kept
 		}
 		switch {
-		case !validField.MatchString(name):
+		case !header.ValidName(name):
 			return invalid("headers", "A header's name has no spaces and no colon.")
 		case slices.Contains(ownHeaders, canonical) || slices.ContainsFunc(ownPrefixes, func(p string) bool { return strings.HasPrefix(canonical, p) }):
 			return invalid("headers", "The hub sets "+canonical+" itself.")
-		case len(value) > maxValue || !validValue(value):
+		case len(value) > maxValue || !header.ValidValue(value):
 			return invalid("headers", "The value of "+canonical+" has more than 1024 bytes, or line breaks or other control characters.")
 		}
 		headers[canonical] = value
 	}
 	e.headers = headers
 	return nil
-}
-
-// validValue is a header's (RFC 9110 §5.5).
-func validValue(value string) bool {
-	return strings.TrimSpace(value) == value && !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
 // Overlap reads a duration as the API has it; "" is none.

@@ -144,25 +144,6 @@ func (o *Outbox) refresh(ctx context.Context) error {
 	return nil
 }
 
-// Filters implements messaging.Taker.
-func (o *Outbox) Filters() []string {
-	var all []string
-	for _, e := range o.table.Load().list {
-		if e.takes() {
-			all = append(all, e.topics...)
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
-// FiltersChanged implements messaging.Taker.
-func (o *Outbox) FiltersChanged() <-chan struct{} {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.changed
-}
-
 // tableIn is the table as a transaction sees it.
 func (o *Outbox) tableIn(ctx context.Context, q *store.Queries, version int64) (*table, error) {
 	if t := o.table.Load(); t.version == version {

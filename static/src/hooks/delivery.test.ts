@@ -1,5 +1,5 @@
 import { describe as group, expect, test } from 'vitest';
-import { askOf, describe, filterOf, nextOf, renewed, took, triesOf } from './delivery';
+import { askOf, describe, filterOf, nextOf, renewed, rowTime, took, triesOf } from './delivery';
 
 const now = Date.parse('2026-01-02T03:04:05Z');
 
@@ -30,6 +30,13 @@ test('tries and times', () => {
   expect(triesOf({ attempts: 1, max_attempts: 10, state: 'delivered' })).toBe('1');
   expect(triesOf({ attempts: 3, max_attempts: 10, state: 'waiting' })).toBe('3/10');
   expect([took(84), took(2100), took(undefined)]).toEqual(['84 ms', '2.1 s', '']);
+});
+
+test('a row of today has its time, another its day', () => {
+  const today = new Date(2026, 6, 14).toDateString();
+  expect(rowTime(new Date(2026, 6, 14, 0, 5, 9).toISOString(), today)).toBe('00:05:09');
+  expect(rowTime(new Date(2026, 6, 13, 23, 59).toISOString(), today)).toMatch(/^[^:]*13[^:]*$/);
+  expect(rowTime(new Date(2025, 6, 14, 12).toISOString(), today)).toMatch(/^[^:]*14[^:]*$/);
 });
 
 group('renewed', () => {

@@ -1,7 +1,7 @@
 // Deliveries: their states in words, which of them a page shows, and how a list that is read again keeps what was loaded.
 
 import type { HookDelivery, HookDeliveryState, HookReplay } from '../api';
-import { span } from '../text';
+import { clock, span } from '../text';
 
 export const stateWords: Record<HookDeliveryState, string> = {
   waiting: 'Waits', sending: 'On its way', delivered: 'Delivered', dead: 'Given up', cancelled: 'Cancelled',
@@ -29,6 +29,12 @@ export function nextOf(delivery: Pick<HookDelivery, 'state' | 'held_by' | 'next_
 /** "1", or "3/10" once it was tried again. */
 export function triesOf({ attempts, max_attempts, state }: Pick<HookDelivery, 'attempts' | 'max_attempts' | 'state'>): string {
   return max_attempts && (attempts > 1 || !isFinal(state)) ? `${attempts}/${max_attempts}` : String(attempts);
+}
+
+/** When a row was: the time where that was `today` (of the page's clock), else the day. */
+export function rowTime(time: string, today: string): string {
+  const date = new Date(time);
+  return date.toDateString() === today ? clock(time, true) : date.toLocaleDateString(undefined, { day: 'numeric', month: 'short' });
 }
 
 /** "84 ms", "2.1 s". */

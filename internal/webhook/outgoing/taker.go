@@ -1,0 +1,92 @@
+package outgoing
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/messaging"
+	"github.com/aditdev/adit/internal/store"
+)
+
+var _ messaging.Taker = (*Outbox)(nil)
+
+// Filters implements messaging.Taker.
+func (o *Outbox) Filters() []string {
+	var all []string
+	for _, e := range o.table.Load().list {
+		if e.takes() {
+			all = append(all, e.topics...)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// FiltersChanged implements messaging.Taker.
+func (o *Outbox) FiltersChanged() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.changed
+}
+
+// Wanting implements messaging.Taker.
+func (o *Outbox) Wanting() bool { return o.table.Load().topics }
+
+// detailsAbout is what the details of an MQTT message have, in bytes, as a rule: they are made where it is taken, and the next look has what they came to.
+const detailsAbout = 256
+
+// Wants implements messaging.Taker.
+func (o *Outbox) Wants(m messaging.Received) (wanted, room bool) {
+	t := o.table.Load()
+	if !t.topics {
+		return false, true
+	}
+	room = true
+	policy := o.Gate.Policy()
+	bytes := sizeOf(m.Payload, "", m.Topic) + detailsAbout
+	for _, e := range t.matching(ofTopic(m, policy), policy) {
+		wanted = true
+		room = o.room(e.row.ID, bytes) && room
+	}
+	if !room {
+		o.counts.refused.Add(1)
+	}
+	return wanted, room
+}
+
+func ofTopic(m messaging.Received, policy *access.Policy) subject {
+	return subject{kind: TypeMQTT, topic: m.Topic, device: deviceOf(m, policy)}
+}
+
+// Take implements messaging.Taker.
+func (o *Outbox) Take(ctx context.Context, q *store.Queries, list []messaging.Received) error {
+	state, err := q.HookOutgoing(ctx)
+	if err != nil {
+		return fmt.Errorf("queue messages: %w", err)
+	}
+	t, err := o.tableIn(ctx, q, state.Version)
+	if err != nil {
+		return err
+	}
+	policy := o.Gate.Policy()
+	for _, r := range list {
+		if _, err := o.enqueue(ctx, q, ofMQTT(r, policy), t.matching(ofTopic(r, policy), policy)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Taken implements messaging.Taker.
+func (o *Outbox) Taken(list []messaging.Received) {
+	policy, t := o.Gate.Policy(), o.table.Load()
+	added := map[string]int{}
+	for _, r := range list {
+		for _, e := range t.matching(ofTopic(r, policy), policy) {
+			added[e.row.ID]++
+		}
+	}
+	o.poke(added)
+}
