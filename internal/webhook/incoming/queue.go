@@ -14,6 +14,16 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
+// The states of a request.
+const (
+	stateWaiting = "waiting"
+	stateDone    = "done"
+	stateFailed  = "failed"
+)
+
+// lease is how long a claimed request belongs to its owner, who renews it while working.
+const lease = 15 * time.Second
+
 // job is a request that this process works on.
 type job struct {
 	id, source, sourceName, owner string

@@ -16,7 +16,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -324,18 +323,4 @@ func (v *visit) idInBody() string {
 // remembered is how long a key counts: longer than a signature is good.
 func (v *visit) remembered() time.Duration {
 	return max(time.Duration(*v.Dedupe.Hours)*time.Hour, 3*v.Verify.tolerance())
-}
-
-// listening reports whether somebody is there who can answer.
-func (v *visit) listening() bool {
-	switch p := v.plan; p.Kind {
-	case ActionStore:
-		return v.crowds.has(v.ID)
-	case ActionCommand:
-		return v.Devices.Online(p.device)
-	default:
-		return v.Broker.Listens(p.topic, func(who messaging.Principal) bool {
-			return p.device == "" || who.Device == p.device || v.Action.Device == "" && who.Kind == messaging.KindApplication
-		})
-	}
 }

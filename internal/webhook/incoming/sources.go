@@ -30,13 +30,6 @@ type Source struct {
 	Figures
 }
 
-// Figures are what a source counts since the hub began.
-type Figures struct {
-	Refused       int64
-	LastRefused   string
-	LastRefusedAt *time.Time
-}
-
 // Secret is one, without itself.
 type Secret struct {
 	ID, Hint  string

@@ -117,6 +117,20 @@ func (p *plan) lane(source string) string {
 	return source
 }
 
+// listening reports whether somebody is there who can answer.
+func (v *visit) listening() bool {
+	switch p := v.plan; p.Kind {
+	case ActionStore:
+		return v.crowds.has(v.ID)
+	case ActionCommand:
+		return v.Devices.Online(p.device)
+	default:
+		return v.Broker.Listens(p.topic, func(who messaging.Principal) bool {
+			return p.device == "" || who.Device == p.device || v.Action.Device == "" && who.Kind == messaging.KindApplication
+		})
+	}
+}
+
 // acceptAndWait keeps the request, has it done, and waits for the answer.
 func (v *visit) acceptAndWait(ctx context.Context) (Answer, error) {
 	if !v.listening() {
