@@ -131,7 +131,7 @@ func (h *Hooks) command(ctx context.Context, j *job) outcome {
 }
 
 // commandAnswer is the JSON that a sender gets for a command.
-func commandAnswer(r wire.RunResult) *answer {
+func commandAnswer(r wire.RunResult) *Reply {
 	body, err := json.Marshal(struct {
 		ExitCode int    `json:"exit_code"`
 		Stdout   string `json:"stdout"`
@@ -142,5 +142,5 @@ func commandAnswer(r wire.RunResult) *answer {
 	if err != nil {
 		panic(err) // texts always marshal
 	}
-	return &answer{Status: http.StatusOK, ContentType: "application/json", Body: body, ExitCode: &r.ExitCode}
+	return &Reply{Status: http.StatusOK, ContentType: "application/json", Body: body, ExitCode: &r.ExitCode}
 }

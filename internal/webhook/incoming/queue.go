@@ -221,7 +221,7 @@ type outcome struct {
 	again  time.Duration // it is tried again after this; 0: it is not
 	free   bool          // the try did not count
 	absent bool          // its device was not connected
-	answer *answer       // of a command
+	answer *Reply        // of a command
 }
 
 // backoff is how long after each try the next comes; the last goes on.

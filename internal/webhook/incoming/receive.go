@@ -114,7 +114,7 @@ func (h *Hooks) receive(ctx context.Context, s *source, r Request) (Answer, erro
 	if a, ok := v.challenge(); ok {
 		return a, nil
 	}
-	v.name(replay)
+	v.findKeys(replay)
 	if id, err := v.seen(ctx); err != nil || id != "" {
 		return v.again(ctx, id, err)
 	}
@@ -272,9 +272,9 @@ func (s *source) allow(h http.Header) Answer {
 // Fields that name a request at its sender, in the order in which they are asked.
 var idHeaders = []string{"webhook-id", "X-GitHub-Delivery", "X-Gitlab-Event-UUID", "X-Shopify-Webhook-Id", "ce-id", "Idempotency-Key"}
 
-// name finds by what a repeat of the request would be told: its id at the sender, and, where it was signed with a time, all that
+// findKeys finds by what a repeat of the request would be told: its id at the sender, and, where it was signed with a time, all that
 // was signed, which nobody can vary. The latter counts also where repeats are taken.
-func (v *visit) name(replay string) {
+func (v *visit) findKeys(replay string) {
 	key := v.idInBody()
 	names := idHeaders
 	if v.Dedupe.Header != "" {
