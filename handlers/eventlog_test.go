@@ -97,17 +97,23 @@ func TestWhatPeopleDecideIsLogged(t *testing.T) {
 		events.HookRequestReplayed:   {{"source": source.Source.ID, "request_id": request.ID}},
 		events.LoginDenied:           {{"address": "192.0.2.1", "host": "laptop"}},
 	} {
-		all, _ := r.pages("admin", "type="+kind)
-		if len(all) != len(want) {
-			t.Errorf("%s: %+v", kind, all)
-			continue
-		}
-		for i, members := range want {
-			for name, member := range members {
-				if all[i].Data[name] != member || value(all[i].UserHandle) != r.users["admin"].Handle ||
-					(members["endpoint"] != nil && value(all[i].HookName) != "here") {
-					t.Errorf("%s: %+v, want %s %v", kind, all[i], name, member)
-				}
+		r.logged(kind, want)
+	}
+}
+
+// logged expects the events of a kind to be these, by their members, the newest first, and of admin.
+func (r *rig) logged(kind string, want []map[string]any) {
+	r.t.Helper()
+	all, _ := r.pages("admin", "type="+kind)
+	if len(all) != len(want) {
+		r.t.Errorf("%s: %+v", kind, all)
+		return
+	}
+	for i, members := range want {
+		for name, member := range members {
+			if all[i].Data[name] != member || value(all[i].UserHandle) != r.users["admin"].Handle ||
+				(members["endpoint"] != nil && value(all[i].HookName) != "here") {
+				r.t.Errorf("%s: %+v, want %s %v", kind, all[i], name, member)
 			}
 		}
 	}
