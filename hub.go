@@ -136,7 +136,7 @@ func (h *hub) wire(ctx context.Context) (err error) {
 	h.ports = ports.New(ports.Options{Log: h.log, Range: h.config.TCPPorts, Store: h.store, Gate: h.gate, Events: h.events,
 		Now: time.Now, Dial: h.tunnel.Dial})
 	h.transforms = transform.NewPool(transform.Options{Log: h.log})
-	if err := h.newOutgoing(ctx, sealer, name); err != nil {
+	if h.outgoing, err = h.newOutgoing(ctx, sealer, name); err != nil {
 		return err
 	}
 	if h.mqtt, err = h.newMQTT(ctx, keys); err != nil {

@@ -13,17 +13,9 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/wire"
-)
-
-const (
-	// eventsBeat keeps proxies from closing a stream on which nothing happens.
-	eventsBeat = 15 * time.Second
-	// eventsWrite is how long a browser may take to take one event.
-	eventsWrite = 10 * time.Second
 )
 
 // listEvents is GET /api/v1/events: a page of JSON, newest first, or with Accept: text/event-stream the live events.
@@ -48,10 +40,7 @@ func (a *api) listEvents(c echo.Context) error {
 	for _, e := range list {
 		out.Events = append(out.Events, a.apiEvent(principalOf(c.Request().Context()), e))
 	}
-	if next > 0 {
-		text := strconv.FormatInt(next, 10)
-		out.Next = &text
-	}
+	out.Next = nextPage(next)
 	return c.JSON(http.StatusOK, out)
 }
 
@@ -138,62 +127,47 @@ func (a *api) eventUser(ctx context.Context, p *auth.Principal, ref string) (str
 	return u.ID, err
 }
 
-// streamEvents sends server-sent events (WHATWG HTML §9.2). It ends with the hub, with the sign-in that it runs by, or when the
-// browser no longer reads.
+// streamEvents sends events as they come, until its reader goes away.
 func (a *api) streamEvents(c echo.Context, f events.Filter) error {
-	p := principalOf(c.Request().Context())
-	ctx, release, err := a.Gate.Hold(c.Request().Context(), access.Use{User: p.User.ID, Credential: p.Credential})
+	ctx, release, err := a.holdStream(c)
 	if err != nil {
 		return err
 	}
 	defer release()
-	defer context.AfterFunc(a.Stopping, release)()
 	after, err := a.eventsFrom(c)
 	if err != nil {
 		return err
 	}
-	h := c.Response().Header()
-	h.Set(echo.HeaderContentType, "text/event-stream")
-	h.Set("X-Accel-Buffering", "no") // nginx would hold events back otherwise
-	c.Response().WriteHeader(http.StatusOK)
-	s := eventStream{api: a, w: c.Response(), control: http.NewResponseController(c.Response()), reader: p, filter: f}
+	s := liveEvents{eventStream: newEventStream(c.Response()), api: a, reader: principalOf(c.Request().Context()), filter: f}
 	return s.run(ctx, after)
 }
 
 func (a *api) eventsFrom(c echo.Context) (int64, error) {
-	last, err := a.Events.Last(c.Request().Context())
+	after, given, err := lastEventID(c)
 	if err != nil {
 		return 0, err
 	}
-	id := c.Request().Header.Get("Last-Event-ID")
-	if id == "" {
-		id = c.QueryParam("last_event_id")
-	}
-	if id == "" {
-		return last, nil
-	}
-	after, err := strconv.ParseInt(id, 10, 64)
-	if err != nil || after < 0 {
-		return 0, wire.Errorf(wire.Invalid, "Last-Event-ID is the number of an event.")
+	last, err := a.Events.Last(c.Request().Context())
+	if err != nil || !given {
+		return last, err
 	}
 	return min(after, last), nil // a page may know events of a hub that was since restored from a backup
 }
 
-type eventStream struct {
-	api     *api
-	w       http.ResponseWriter
-	control *http.ResponseController
-	reader  *auth.Principal
-	filter  events.Filter
+type liveEvents struct {
+	*eventStream
+	api    *api
+	reader *auth.Principal
+	filter events.Filter
 }
 
 // run writes events as they come and a comment where none does. The pull goroutine of the sequence ends with it.
-func (s *eventStream) run(ctx context.Context, after int64) error {
+func (s *liveEvents) run(ctx context.Context, after int64) error {
 	if err := s.write(": live\n\n"); err != nil {
 		return nil
 	}
 	for {
-		beat, cancel := context.WithTimeout(ctx, eventsBeat)
+		beat, cancel := context.WithTimeout(ctx, streamBeat)
 		last, err := s.forward(s.api.Events.Stream(beat, after))
 		cancel()
 		if ctx.Err() != nil || errors.Is(err, errReader) {
@@ -211,7 +185,7 @@ func (s *eventStream) run(ctx context.Context, after int64) error {
 
 var errReader = errors.New("reader went away")
 
-func (s *eventStream) forward(stream iter.Seq2[events.Event, error]) (last int64, err error) {
+func (s *liveEvents) forward(stream iter.Seq2[events.Event, error]) (last int64, err error) {
 	for e, err := range stream {
 		if err != nil {
 			return last, err
@@ -229,15 +203,6 @@ func (s *eventStream) forward(stream iter.Seq2[events.Event, error]) (last int64
 		}
 	}
 	return last, nil
-}
-
-func (s *eventStream) write(text string) error {
-	// Not every writer of a test knows deadlines; the server's does.
-	_ = s.control.SetWriteDeadline(time.Now().Add(eventsWrite))
-	if _, err := s.w.Write([]byte(text)); err != nil {
-		return err
-	}
-	return s.control.Flush()
 }
 
 // sees: managers see every event, others their own and what becomes of the devices in their view. Who else signs in

@@ -148,6 +148,9 @@ func TestHookSourceLife(t *testing.T) {
 		t.Errorf("with overlap: %+v", rotated.Source.Secrets)
 	}
 	rotated = NewHookSource{}
+	for _, overlap := range []string{"721h", "-1s", "a day"} {
+		r.call("admin", "POST", v1("hooks/sources/garage/rotate"), object{"overlap": overlap}, 400, nil)
+	}
 	r.call("admin", "POST", v1("hooks/sources/garage/rotate"), object{"overlap": "0s", "secret": "my own secret"}, 200, &rotated)
 	if send(old) != 401 || send("my own secret") != 202 || rotated.Secret != nil {
 		t.Error("an old secret opens behind an overlap of 0s")

@@ -3,7 +3,6 @@ package handlers
 import (
 	"context"
 	"encoding/json"
-	"strconv"
 
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
@@ -14,18 +13,9 @@ import (
 // ListHookDeliveries lists deliveries, the newest first.
 func (a *api) ListHookDeliveries(ctx context.Context, r ListHookDeliveriesRequestObject) (ListHookDeliveriesResponseObject, error) {
 	p := r.Params
-	limit, before := 50, int64(0)
-	if p.Limit != nil {
-		limit = *p.Limit
-	}
-	if limit < 1 || limit > 200 {
-		return nil, wire.Errorf(wire.Invalid, "A limit is 1 to 200.")
-	}
-	if p.Before != nil {
-		var err error
-		if before, err = strconv.ParseInt(*p.Before, 10, 64); err != nil || before < 1 {
-			return nil, wire.Errorf(wire.Invalid, "`before` is the `next` of the page before.")
-		}
+	limit, before, err := hookPage(p.Limit, p.Before)
+	if err != nil {
+		return nil, err
 	}
 	f := outgoing.Filter{Endpoint: value(p.Endpoint), State: value(textOf(p.State)), Type: value(p.Type), Device: a.hookDevice(value(p.Device)),
 		Since: value(p.Since), Until: value(p.Until)}
@@ -36,13 +26,9 @@ func (a *api) ListHookDeliveries(ctx context.Context, r ListHookDeliveriesReques
 	if err != nil {
 		return nil, err
 	}
-	out := ListHookDeliveries200JSONResponse{Deliveries: []HookDelivery{}}
+	out := ListHookDeliveries200JSONResponse{Deliveries: []HookDelivery{}, Next: nextPage(next)}
 	for _, d := range list {
 		out.Deliveries = append(out.Deliveries, apiHookDelivery(d))
-	}
-	if next > 0 {
-		text := strconv.FormatInt(next, 10)
-		out.Next = &text
 	}
 	return out, nil
 }

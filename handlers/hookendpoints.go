@@ -57,7 +57,7 @@ func (a *api) RemoveHookEndpoint(ctx context.Context, r RemoveHookEndpointReques
 // RotateHookEndpoint gives it a new secret.
 func (a *api) RotateHookEndpoint(ctx context.Context, r RotateHookEndpointRequestObject) (RotateHookEndpointResponseObject, error) {
 	b := value(r.Body)
-	overlap, err := outgoing.Overlap(value(b.Overlap))
+	overlap, err := overlapOf(b.Overlap)
 	if err != nil {
 		return nil, err
 	}

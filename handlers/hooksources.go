@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/aditdev/adit/internal/webhook/incoming"
 )
@@ -79,17 +78,10 @@ func (a *api) RemoveHookSource(ctx context.Context, r RemoveHookSourceRequestObj
 
 // RotateHookSource adds a secret; the old one ends after a while.
 func (a *api) RotateHookSource(ctx context.Context, r RotateHookSourceRequestObject) (RotateHookSourceResponseObject, error) {
-	var b HookRotation
-	if r.Body != nil {
-		b = *r.Body
-	}
-	var overlap *time.Duration
-	if b.Overlap != nil {
-		d, err := time.ParseDuration(*b.Overlap)
-		if err != nil {
-			d = -1 // which Rotate refuses
-		}
-		overlap = &d
+	b := value(r.Body)
+	overlap, err := overlapOf(b.Overlap)
+	if err != nil {
+		return nil, err
 	}
 	s, secret, err := a.HooksIn.Rotate(ctx, principalOf(ctx).User.ID, r.HookSource, value(b.Secret), overlap)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"sync"
 	"time"
 
@@ -33,7 +32,7 @@ func (a *api) tapMQTT(c echo.Context) error {
 	if device != "" {
 		may = nil // whoever may open the target mqtt reads all of it
 	}
-	s := &tapStream{w: c.Response(), control: http.NewResponseController(c.Response())}
+	s := &tapStream{response: c.Response()}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var beating sync.WaitGroup
@@ -49,11 +48,10 @@ func (a *api) tapMQTT(c echo.Context) error {
 
 // tapStream writes frames, and a comment now and then where there are none.
 type tapStream struct {
-	control *http.ResponseController
+	response *echo.Response
 
-	mu      sync.Mutex
-	w       *echo.Response
-	started bool
+	mu     sync.Mutex
+	stream *eventStream // nil before start
 }
 
 // tapProblem says why a device's broker cannot be reached. The hub tries again by itself.
@@ -65,19 +63,15 @@ type tapProblem struct {
 func (s *tapStream) begun() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.started
+	return s.stream != nil
 }
 
-// start answers the request: nothing can be refused any more.
+// start answers the request.
 func (s *tapStream) start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.started = true
-	h := s.w.Header()
-	h.Set(echo.HeaderContentType, "text/event-stream")
-	h.Set("X-Accel-Buffering", "no") // nginx would hold events back otherwise
-	s.w.WriteHeader(http.StatusOK)
-	return s.writeLocked(": live\n\n")
+	s.stream = newEventStream(s.response)
+	return s.stream.write(": live\n\n")
 }
 
 func (s *tapStream) frame(f messaging.Frame) error {
@@ -103,21 +97,12 @@ func (s *tapStream) eventLocked(kind string, data any) error {
 	if err != nil {
 		return fmt.Errorf("write frame: %w", err)
 	}
-	return s.writeLocked(fmt.Sprintf("event: %s\ndata: %s\n\n", kind, text))
-}
-
-func (s *tapStream) writeLocked(text string) error {
-	// Not every writer of a test knows deadlines; the server's does.
-	_ = s.control.SetWriteDeadline(time.Now().Add(eventsWrite))
-	if _, err := s.w.Write([]byte(text)); err != nil {
-		return err
-	}
-	return s.control.Flush()
+	return s.stream.write(fmt.Sprintf("event: %s\ndata: %s\n\n", kind, text))
 }
 
 // beat keeps proxies from closing a stream on which nothing happens, and finds out who no longer reads.
 func (s *tapStream) beat(ctx context.Context, gone context.CancelCauseFunc) {
-	tick := time.NewTicker(eventsBeat)
+	tick := time.NewTicker(streamBeat)
 	defer tick.Stop()
 	for {
 		select {
@@ -127,8 +112,8 @@ func (s *tapStream) beat(ctx context.Context, gone context.CancelCauseFunc) {
 		}
 		s.mu.Lock()
 		var err error
-		if s.started {
-			err = s.writeLocked(": beat\n\n")
+		if s.stream != nil {
+			err = s.stream.write(": beat\n\n")
 		}
 		s.mu.Unlock()
 		if err != nil {

@@ -65,7 +65,7 @@ const (
 	MQTTRefused           = "mqtt.refused" // somebody did not come in
 
 	HookReceived          = "hook.received"
-	HookRefused           = "hook.refused" // at most one a minute for each source and reason
+	HookRefused           = "hook.refused" // at most one a minute for each source
 	HookFailed            = "hook.failed"
 	HookDeliveryDead      = "hook.delivery_dead"
 	HookOverflow          = "hook.overflow" // an endpoint's queue is full

@@ -162,7 +162,7 @@ type ClaimHookRequestsRow struct {
 	Bytes int64
 }
 
-// What is due becomes the caller's until the lease ends.
+// What is due becomes the caller's until the lease ends: of a request with an owner next_at is the end of its lease.
 func (q *Queries) ClaimHookRequests(ctx context.Context, arg ClaimHookRequestsParams) ([]ClaimHookRequestsRow, error) {
 	rows, err := q.db.QueryContext(ctx, claimHookRequests,
 		arg.Owner,
@@ -613,7 +613,7 @@ func (q *Queries) HookSources(ctx context.Context) ([]HookSource, error) {
 	return items, nil
 }
 
-const keepHookLease = `-- name: KeepHookLease :execrows
+const keepHookLease = `-- name: KeepHookLease :exec
 UPDATE hook_requests SET next_at = ?1
 WHERE id = ?2 AND state = 'waiting' AND owner = ?3
 `
@@ -624,12 +624,10 @@ type KeepHookLeaseParams struct {
 	Owner      string
 }
 
-func (q *Queries) KeepHookLease(ctx context.Context, arg KeepHookLeaseParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, keepHookLease, arg.LeaseUntil, arg.ID, arg.Owner)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+// Of a request with an owner next_at is the end of its lease.
+func (q *Queries) KeepHookLease(ctx context.Context, arg KeepHookLeaseParams) error {
+	_, err := q.db.ExecContext(ctx, keepHookLease, arg.LeaseUntil, arg.ID, arg.Owner)
+	return err
 }
 
 const lastHookRequest = `-- name: LastHookRequest :one
@@ -1043,15 +1041,14 @@ func (q *Queries) RemoveHookSource(ctx context.Context, id string) (int64, error
 }
 
 const replayHookRequest = `-- name: ReplayHookRequest :execrows
-UPDATE hook_requests SET state = 'waiting', attempts = 0, error = '', owner = ?1, next_at = ?2,
-                         expires_at = ?3, topic = ?4, device_id = ?5,
-                         plan = ?6, payload = ?7, status = NULL, answer_type = '', answer = NULL,
+UPDATE hook_requests SET state = 'waiting', attempts = 0, error = '', owner = '', next_at = ?1,
+                         expires_at = ?2, topic = ?3, device_id = ?4,
+                         plan = ?5, payload = ?6, status = NULL, answer_type = '', answer = NULL,
                          exit_code = NULL, took_ms = NULL
-WHERE id = ?8 AND state <> 'waiting'
+WHERE id = ?7 AND state <> 'waiting'
 `
 
 type ReplayHookRequestParams struct {
-	Owner     string
 	NextAt    int64
 	ExpiresAt *int64
 	Topic     string
@@ -1063,7 +1060,6 @@ type ReplayHookRequestParams struct {
 
 func (q *Queries) ReplayHookRequest(ctx context.Context, arg ReplayHookRequestParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, replayHookRequest,
-		arg.Owner,
 		arg.NextAt,
 		arg.ExpiresAt,
 		arg.Topic,
@@ -1078,7 +1074,7 @@ func (q *Queries) ReplayHookRequest(ctx context.Context, arg ReplayHookRequestPa
 	return result.RowsAffected()
 }
 
-const retryHookRequest = `-- name: RetryHookRequest :execrows
+const retryHookRequest = `-- name: RetryHookRequest :exec
 UPDATE hook_requests SET attempts = attempts + ?1, next_at = ?2, error = ?3, owner = ''
 WHERE id = ?4 AND state = 'waiting' AND owner = ?5
 `
@@ -1091,18 +1087,15 @@ type RetryHookRequestParams struct {
 	Owner  string
 }
 
-func (q *Queries) RetryHookRequest(ctx context.Context, arg RetryHookRequestParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, retryHookRequest,
+func (q *Queries) RetryHookRequest(ctx context.Context, arg RetryHookRequestParams) error {
+	_, err := q.db.ExecContext(ctx, retryHookRequest,
 		arg.Tried,
 		arg.NextAt,
 		arg.Error,
 		arg.ID,
 		arg.Owner,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+	return err
 }
 
 const seeHookKey = `-- name: SeeHookKey :execrows
@@ -1198,7 +1191,7 @@ func (q *Queries) SweepHookSourceSecrets(ctx context.Context, before *int64) err
 	return err
 }
 
-const wakeHookRequests = `-- name: WakeHookRequests :execrows
+const wakeHookRequests = `-- name: WakeHookRequests :exec
 UPDATE hook_requests SET next_at = ?1
 WHERE device_id = ?2 AND device_id <> '' AND state = 'waiting' AND owner = ''
 `
@@ -1209,10 +1202,7 @@ type WakeHookRequestsParams struct {
 }
 
 // A device came: what waits for it is due.
-func (q *Queries) WakeHookRequests(ctx context.Context, arg WakeHookRequestsParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, wakeHookRequests, arg.Now, arg.DeviceID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+func (q *Queries) WakeHookRequests(ctx context.Context, arg WakeHookRequestsParams) error {
+	_, err := q.db.ExecContext(ctx, wakeHookRequests, arg.Now, arg.DeviceID)
+	return err
 }

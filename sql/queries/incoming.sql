@@ -124,7 +124,7 @@ SELECT * FROM hook_requests WHERE source_id = sqlc.arg(source_id) AND number > s
 -- name: LastHookRequest :one
 SELECT CAST(coalesce(max(number), 0) AS BIGINT) AS last_number FROM hook_requests WHERE source_id = sqlc.arg(source_id);
 
--- What is due becomes the caller's until the lease ends.
+-- What is due becomes the caller's until the lease ends: of a request with an owner next_at is the end of its lease.
 -- name: ClaimHookRequests :many
 UPDATE hook_requests SET owner = sqlc.arg(owner), next_at = sqlc.arg(lease_until)
 WHERE number IN (SELECT w.number FROM hook_requests AS w WHERE w.state = 'waiting' AND w.next_at <= sqlc.arg(now)
@@ -134,7 +134,8 @@ RETURNING id, bytes;
 -- name: NextHookRequest :one
 SELECT next_at FROM hook_requests WHERE state = 'waiting' ORDER BY next_at LIMIT 1;
 
--- name: KeepHookLease :execrows
+-- Of a request with an owner next_at is the end of its lease.
+-- name: KeepHookLease :exec
 UPDATE hook_requests SET next_at = sqlc.arg(lease_until)
 WHERE id = sqlc.arg(id) AND state = 'waiting' AND owner = sqlc.arg(owner);
 
@@ -142,7 +143,7 @@ WHERE id = sqlc.arg(id) AND state = 'waiting' AND owner = sqlc.arg(owner);
 UPDATE hook_requests SET state = sqlc.arg(state), attempts = attempts + 1, error = sqlc.arg(error), owner = ''
 WHERE id = sqlc.arg(id) AND state = 'waiting' AND owner = sqlc.arg(owner);
 
--- name: RetryHookRequest :execrows
+-- name: RetryHookRequest :exec
 UPDATE hook_requests SET attempts = attempts + sqlc.arg(tried), next_at = sqlc.arg(next_at), error = sqlc.arg(error), owner = ''
 WHERE id = sqlc.arg(id) AND state = 'waiting' AND owner = sqlc.arg(owner);
 
@@ -153,14 +154,14 @@ UPDATE hook_requests SET status = sqlc.arg(status), answer_type = sqlc.arg(answe
 WHERE id = sqlc.arg(id) AND status IS NULL;
 
 -- name: ReplayHookRequest :execrows
-UPDATE hook_requests SET state = 'waiting', attempts = 0, error = '', owner = sqlc.arg(owner), next_at = sqlc.arg(next_at),
+UPDATE hook_requests SET state = 'waiting', attempts = 0, error = '', owner = '', next_at = sqlc.arg(next_at),
                          expires_at = sqlc.narg(expires_at), topic = sqlc.arg(topic), device_id = sqlc.arg(device_id),
                          plan = sqlc.arg(plan), payload = sqlc.narg(payload), status = NULL, answer_type = '', answer = NULL,
                          exit_code = NULL, took_ms = NULL
 WHERE id = sqlc.arg(id) AND state <> 'waiting';
 
 -- A device came: what waits for it is due.
--- name: WakeHookRequests :execrows
+-- name: WakeHookRequests :exec
 UPDATE hook_requests SET next_at = sqlc.arg(now)
 WHERE device_id = sqlc.arg(device_id) AND device_id <> '' AND state = 'waiting' AND owner = '';
 

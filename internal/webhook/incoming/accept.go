@@ -21,7 +21,7 @@ const (
 	stateFailed  = "failed"
 )
 
-// lease is how long what somebody works on is theirs; they prolong it while they do.
+// lease is how long a claimed request belongs to its owner, who renews it while working.
 const lease = 15 * time.Second
 
 // seen finds the request that this one repeats, before anything is made of it; "" where it is new. Two that come at once both
@@ -160,12 +160,6 @@ func (v *visit) job(owner string) *job {
 	return j
 }
 
-// Accepted is the body of 202, and of 504.
-type Accepted struct {
-	ID     string `json:"id"`
-	Queued bool   `json:"queued"`
-}
-
 func (h *Hooks) accepted(id string) Answer {
 	return Answer{Status: http.StatusAccepted, ContentType: "application/json", Body: []byte(`{"id":"` + id + `","queued":true}` + "\n"),
 		Header: h.located(id)}
@@ -198,9 +192,9 @@ func (v *visit) again(ctx context.Context, id string, err error) (Answer, error)
 	if a.Header == nil {
 		a.Header = map[string]string{}
 	}
-	a.Header[HeaderDuplicate] = "true"
+	a.Header[headerDuplicate] = "true"
 	if r, ok := errors.AsType[*Refusal](err); ok && r.Header != nil {
-		r.Header[HeaderDuplicate] = "true"
+		r.Header[headerDuplicate] = "true"
 	}
 	return a, err
 }

@@ -3,7 +3,6 @@ package incoming
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -186,8 +185,7 @@ func (h *Hooks) arrived(device string) {
 		return
 	}
 	err := h.Store.WriteTogether(context.Background(), func(q *store.Queries) error {
-		_, err := q.WakeHookRequests(context.Background(), store.WakeHookRequestsParams{DeviceID: device, Now: h.millis()})
-		return err
+		return q.WakeHookRequests(context.Background(), store.WakeHookRequestsParams{DeviceID: device, Now: h.millis()})
 	})
 	if err != nil {
 		h.Log.Error("what waits for a device was not woken", "device", device, "cause", err)
@@ -224,5 +222,3 @@ func (l *lanes) give(key string) {
 		delete(l.by, key)
 	}
 }
-
-var errSilent = errors.New("no answer came")

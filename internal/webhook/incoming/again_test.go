@@ -35,7 +35,7 @@ func TestRepeatsOfFailedAtOnce(t *testing.T) {
 	b.broker.set(nil)
 	repeat := func() {
 		a, err := b.send(s, "x", "Idempotency-Key", "k")
-		if err != nil || a.Status != http.StatusAccepted || a.Header[HeaderDuplicate] != "true" {
+		if err != nil || a.Status != http.StatusAccepted || a.Header[headerDuplicate] != "true" {
 			t.Errorf("%+v, %v", a, err)
 		}
 	}
@@ -92,13 +92,13 @@ func TestRepeatJoinsWhatIsAwaited(t *testing.T) {
 	if err := <-gone; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	if _, err := b.ask(context.Background(), s, "wait=1ms", "x", "Idempotency-Key", "k"); !kept(err) || err.(*Refusal).Status != http.StatusGatewayTimeout || err.(*Refusal).Header[HeaderDuplicate] != "true" {
+	if _, err := b.ask(context.Background(), s, "wait=1ms", "x", "Idempotency-Key", "k"); !kept(err) || err.(*Refusal).Status != http.StatusGatewayTimeout || err.(*Refusal).Header[headerDuplicate] != "true" {
 		t.Errorf("in vain: %v", err)
 	}
 	one, other := b.repeats(s, "wait=30s", "k"), b.repeats(s, "wait=30s", "k")
 	b.broker.answers("late")
 	for _, got := range []told{<-one, <-other, <-b.repeats(s, "wait=30s", "k")} {
-		if got.err != nil || got.Status != http.StatusOK || string(got.Body) != "late" || got.Header[HeaderDuplicate] != "true" {
+		if got.err != nil || got.Status != http.StatusOK || string(got.Body) != "late" || got.Header[headerDuplicate] != "true" {
 			t.Errorf("%+v", got)
 		}
 	}
@@ -147,7 +147,7 @@ func TestRepeatOfWhatNobodyAnswers(t *testing.T) {
 	}
 	b.until("it is done", func() bool { return b.only().State == stateDone })
 	a, err := b.ask(context.Background(), s, "wait=30s", "x", "Idempotency-Key", "k")
-	if err != nil || a.Status != http.StatusAccepted || a.Header[HeaderDuplicate] != "true" {
+	if err != nil || a.Status != http.StatusAccepted || a.Header[headerDuplicate] != "true" {
 		t.Errorf("%+v, %v", a, err)
 	}
 }
@@ -182,7 +182,7 @@ func TestRepeatJoinsCommand(t *testing.T) {
 	}
 	waits := b.repeats(s, "wait=30s", "k")
 	close(device.let)
-	if got := <-waits; got.err != nil || got.Status != http.StatusOK || got.Header[HeaderDuplicate] != "true" {
+	if got := <-waits; got.err != nil || got.Status != http.StatusOK || got.Header[headerDuplicate] != "true" {
 		t.Errorf("%+v", got)
 	}
 }
@@ -214,7 +214,7 @@ func TestRepeatOfFailedCommandIsAnswered(t *testing.T) {
 	}
 	b.until("it has failed", func() bool { return b.only().State == stateFailed })
 	a, err := b.ask(context.Background(), s, "wait=30s", "x", "Idempotency-Key", "k")
-	if err != nil || a.Status != http.StatusOK || a.Header[HeaderDuplicate] != "true" {
+	if err != nil || a.Status != http.StatusOK || a.Header[headerDuplicate] != "true" {
 		t.Errorf("%+v, %v", a, err)
 	}
 }

@@ -16,7 +16,8 @@ var (
 // hold is a share of the memory for bodies. It grows with what really comes: a sender that says much and sends nothing holds
 // nothing.
 //
-// Until the sender is verified it counts as the source's too, whose part of the memory is bounded: who knows one address takes no other's.
+// Until the sender is verified it counts as the source's too, whose part of the memory is bounded, so that knowing one
+// address does not use up the memory of others.
 type hold struct {
 	budget *semaphore.Weighted
 	bytes  int64

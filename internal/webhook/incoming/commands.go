@@ -18,8 +18,8 @@ type Commands struct {
 	Names []string // those of agent.toml
 }
 
-// CommandsOf reads them out of a device's facts, as they are kept; agent is false for one that is here by its own OpenSSH, which runs none.
-func CommandsOf(facts string, agent bool) Commands {
+// commandsOf reads them out of a device's facts, as they are kept; agent is false for one that is here by its own OpenSSH, which runs none.
+func commandsOf(facts string, agent bool) Commands {
 	var f struct {
 		Policy   *struct{ Run bool }
 		Commands []struct{ Name string }

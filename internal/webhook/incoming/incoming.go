@@ -40,12 +40,12 @@ type Transforms interface {
 	Apply(ctx context.Context, t transform.Transform, input any) ([]byte, error)
 }
 
-// Devices is the tunnel and the register, as far as hooks need them.
+// Devices is the tunnel and the register, as far as hooks need them: Register makes one.
 type Devices interface {
 	// Find gives id and name of the device of that id or name, or fails with wire.NotFound.
 	Find(ctx context.Context, ref string) (id, name string, err error)
 	Online(id string) bool
-	// Commands gives what the device of that id or name has told of its commands: CommandsOf. It fails with wire.NotFound.
+	// Commands gives what the device of that id or name has told of its commands. It fails with wire.NotFound.
 	Commands(ctx context.Context, ref string) (Commands, error)
 	// Run has a device run a command. Errors are those of wire.MethodRun.
 	Run(ctx context.Context, id string, run wire.Run) (wire.RunResult, error)
@@ -64,7 +64,6 @@ type Options struct {
 	Broker     Broker
 	Transforms Transforms
 	Devices    Devices
-	Retention  func(ctx context.Context) Retention
 }
 
 // Hooks are the sources and their requests. It is safe for concurrent use.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strconv"
 	"time"
 
 	"github.com/aditdev/adit/internal/store"
@@ -14,12 +13,12 @@ import (
 type Filter struct {
 	Source, State string
 	Since, Until  *time.Time
-	Before        string // the Next of the page before
+	Before        int64 // the next of the page before
 	Limit         int
 }
 
-// Requests gives a page of them, the newest first, and what the next begins with; "" where there is none.
-func (h *Hooks) Requests(ctx context.Context, f Filter) (entries []Entry, next string, err error) {
+// Requests gives a page of them, the newest first, and what the next begins with; 0 where there is none.
+func (h *Hooks) Requests(ctx context.Context, f Filter) (entries []Entry, next int64, err error) {
 	w := store.Window{Before: math.MaxInt64, Until: math.MaxInt64, AtMost: int64(f.Limit) + 1}
 	if f.Since != nil {
 		w.Since = store.Millis(*f.Since)
@@ -27,31 +26,29 @@ func (h *Hooks) Requests(ctx context.Context, f Filter) (entries []Entry, next s
 	if f.Until != nil {
 		w.Until = store.Millis(*f.Until)
 	}
-	if f.Before != "" {
-		if w.Before, err = strconv.ParseInt(f.Before, 10, 64); err != nil || w.Before < 1 {
-			return nil, "", invalidField("before", "before is the next of another page.")
-		}
+	if f.Before > 0 {
+		w.Before = f.Before
 	}
 	q, id := h.Store.Read(), ""
 	if f.Source != "" {
 		s, err := find(ctx, q, f.Source)
 		if err != nil {
-			return nil, "", err
+			return nil, 0, err
 		}
 		id = s.ID
 	}
 	if err := narrow(ctx, q, &w); err != nil {
-		return nil, "", fmt.Errorf("list requests: %w", err)
+		return nil, 0, fmt.Errorf("list requests: %w", err)
 	}
 	rows, err := rowsOf(ctx, q, id, f.State, w)
 	if err != nil {
-		return nil, "", fmt.Errorf("list requests: %w", err)
+		return nil, 0, fmt.Errorf("list requests: %w", err)
 	}
 	for _, row := range rows[:min(len(rows), f.Limit)] {
 		entries = append(entries, h.entry(row))
 	}
 	if len(rows) > f.Limit {
-		next = strconv.FormatInt(rows[f.Limit-1].Number, 10)
+		next = rows[f.Limit-1].Number
 	}
 	return entries, next, nil
 }

@@ -79,38 +79,25 @@ const (
 	listenPoll = time.Second
 )
 
-// LastNumber is that of the newest request to a source, 0 for none: where who begins to listen now goes on, whatever happens to the
-// connection before the first one comes. It fails with not_found.
-func (h *Hooks) LastNumber(ctx context.Context, ref string) (int64, error) {
+// Listen yields the requests to a source after the one of that number, in order, as they come, until ctx ends. It begins at from:
+// after, or the newest where after is negative or beyond it, as of who knows requests of a hub that was since restored from a backup.
+// Errors: not_found, rate_limited.
+func (h *Hooks) Listen(ctx context.Context, ref string, after int64) (from int64, requests iter.Seq2[Detail, error], err error) {
 	s, err := find(ctx, h.Store.Read(), ref)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	last, err := h.Store.Read().LastHookRequest(ctx, s.ID)
 	if err != nil {
-		return 0, fmt.Errorf("listen: %w", err)
+		return 0, nil, fmt.Errorf("listen: %w", err)
 	}
-	return last, nil
-}
-
-// Listen yields the requests to a source after the one of that number, or after now where it is negative, in order, as they come,
-// until ctx ends. Errors: not_found, rate_limited.
-func (h *Hooks) Listen(ctx context.Context, ref string, after int64) (iter.Seq2[Detail, error], error) {
-	s, err := find(ctx, h.Store.Read(), ref)
-	if err != nil {
-		return nil, err
-	}
-	last, err := h.Store.Read().LastHookRequest(ctx, s.ID)
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	if after < 0 || after > last { // it may know requests of a hub that was since restored from a backup
+	if after < 0 || after > last {
 		after = last
 	}
 	if !h.crowds.join(s.ID) {
-		return nil, busy(time.Minute, "%d listen to this source already.", maxListeners)
+		return 0, nil, busy(time.Minute, "%d listen to this source already.", maxListeners)
 	}
-	return func(yield func(Detail, error) bool) {
+	return after, func(yield func(Detail, error) bool) {
 		defer h.crowds.leave(s.ID)
 		h.listen(ctx, s.ID, after, yield)
 	}, nil

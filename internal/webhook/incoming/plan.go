@@ -261,55 +261,10 @@ func (a Action) checkMade(topic string) error {
 	if prefix, _ := a.prefix(); !strings.HasPrefix(topic, prefix) || len(topic) == len(prefix) {
 		return wire.Errorf(wire.Invalid, "The topic %s is not below %s.", wire.Printable(topic, 100), prefix)
 	}
-	if emptyLevels(topic) > emptyLevels(skeleton(a.Topic)) {
+	if emptyLevels(topic) > emptyLevels(transform.Outline(a.Topic)) {
 		return wire.Errorf(wire.Invalid, "The topic %s has an empty level.", wire.Printable(topic, 100))
 	}
 	return nil
-}
-
-// skeleton is a template with one character for each program.
-func skeleton(template string) string {
-	var b strings.Builder
-	for {
-		before, rest, found := strings.Cut(template, "{{")
-		b.WriteString(before)
-		if !found {
-			return b.String()
-		}
-		b.WriteByte('x')
-		end := programEnd(rest)
-		template = rest[end:]
-	}
-}
-
-// programEnd is where text goes on behind the }} of a program: those within its strings are its own.
-func programEnd(text string) int {
-	var open []byte
-	top := func() byte {
-		if len(open) == 0 {
-			return 0
-		}
-		return open[len(open)-1]
-	}
-	for i := 0; i < len(text); i++ {
-		c := text[i]
-		switch {
-		case top() == '"' && c == '\\':
-			if i++; i < len(text) && text[i] == '(' {
-				open = append(open, '(')
-			}
-		case top() == '"' && c != '"':
-		case c == '"' && top() == '"':
-			open = open[:len(open)-1]
-		case c == '"' || c == '(' || c == '{' || c == '[':
-			open = append(open, c)
-		case len(open) == 0 && strings.HasPrefix(text[i:], "}}"):
-			return i + 2
-		case (c == ')' || c == '}' || c == ']') && len(open) > 0:
-			open = open[:len(open)-1]
-		}
-	}
-	return len(text)
 }
 
 func emptyLevels(topic string) (n int) {
@@ -378,11 +333,7 @@ func (h *Hooks) planCommand(ctx context.Context, s *source, r *subject, p *plan,
 		}
 		p.Arguments[name] = value
 	}
-	input := p.payload
-	if input == nil {
-		input = r.Body
-	}
-	if len(input) > wire.MaxRunStdin {
+	if input := r.payload(p); len(input) > wire.MaxRunStdin {
 		return wire.Errorf(wire.TooLarge, "A command reads at most %d bytes of input, and this has %d. A transform can make less of it.", wire.MaxRunStdin, len(input))
 	}
 	return errors.Join(errs...)

@@ -270,9 +270,8 @@ func (h *Hooks) finish(ctx context.Context, j *job, o outcome) {
 	}
 	err := h.Store.WriteTogether(ctx, func(q *store.Queries) error {
 		if o.again > 0 {
-			_, err := q.RetryHookRequest(ctx, store.RetryHookRequestParams{ID: j.id, Owner: j.owner, Error: message, Tried: tried(o),
+			return q.RetryHookRequest(ctx, store.RetryHookRequestParams{ID: j.id, Owner: j.owner, Error: message, Tried: tried(o),
 				NextAt: store.Millis(h.Now().Add(o.again))})
-			return err
 		}
 		state := stateDone
 		if o.err != nil {
@@ -329,7 +328,7 @@ func (h *Hooks) keepLeases(ctx context.Context) {
 		}
 		err := h.Store.WriteTogether(ctx, func(q *store.Queries) error {
 			for id, owner := range jobs {
-				if _, err := q.KeepHookLease(ctx, store.KeepHookLeaseParams{ID: id, Owner: owner, LeaseUntil: until}); err != nil {
+				if err := q.KeepHookLease(ctx, store.KeepHookLeaseParams{ID: id, Owner: owner, LeaseUntil: until}); err != nil {
 					return err
 				}
 			}

@@ -117,8 +117,7 @@ func newBench(t testing.TB, dir string) *bench {
 	}
 	b := &bench{t: t, store: st, broker: &broker{got: make(chan mqtt.Message, 10_000)}}
 	b.Hooks, err = New(t.Context(), Options{Log: slog.New(slog.DiscardHandler), Now: b.now, Store: st, Sealer: sealer, Events: events.New(st, b.now), URL: "http://hub",
-		Broker: b.broker, Transforms: transform.NewPool(transform.Options{}), Devices: noDevices{},
-		Retention: func(context.Context) Retention { return DefaultRetention }})
+		Broker: b.broker, Transforms: transform.NewPool(transform.Options{}), Devices: noDevices{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,6 +171,15 @@ func (b *bench) publishing(change func(*Settings)) Source {
 		b.t.Fatal(err)
 	}
 	return s
+}
+
+func (b *bench) setting(name, value string) {
+	b.t.Helper()
+	if err := b.store.Write(b.t.Context(), func(q *store.Queries) error {
+		return q.PutSetting(b.t.Context(), store.PutSettingParams{Name: name, Value: value})
+	}); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 func (b *bench) send(s Source, body string, headers ...string) (Answer, error) {
@@ -276,7 +284,7 @@ func TestRepeatOfFailedIsDoneAgain(t *testing.T) {
 	b.until("it has failed", func() bool { return b.only().State == stateFailed })
 	b.broker.set(nil)
 	a, err := b.send(s, "x", "Idempotency-Key", "k")
-	if err != nil || a.Header[HeaderDuplicate] != "true" {
+	if err != nil || a.Header[headerDuplicate] != "true" {
 		t.Fatal(a, err)
 	}
 	if m := b.message(); m.UserProperties[0].Value != b.only().ID {
@@ -297,11 +305,11 @@ func TestRepeatsAreForgotten(t *testing.T) {
 		same  bool
 	}{{0, false}, {time.Hour, true}, {59 * time.Minute, true}, {2 * time.Minute, false}, {time.Minute, true}} {
 		b.forward(row.after)
-		if err := b.Sweep(t.Context(), DefaultRetention); err != nil {
+		if err := b.Sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		a, err := b.send(s, "x", "X-Id", "1")
-		if err != nil || (a.Header[HeaderDuplicate] == "true") != row.same {
+		if err != nil || (a.Header[headerDuplicate] == "true") != row.same {
 			t.Errorf("after %v: %v, %v", row.after, a.Header, err)
 		}
 	}
@@ -327,13 +335,18 @@ func TestSweepKeepsWhatWaits(t *testing.T) {
 		return f.Count
 	}
 	for _, row := range []struct {
-		keep Retention
+		keep string // less than the settings take
 		want int64
-	}{{Retention{time.Hour, 1 << 20, 10}, 11}, {Retention{time.Hour, 60, 100}, 6}, {Retention{0, 1 << 20, 100}, 1}} {
+	}{{`{"max_messages":10}`, 11}, {`{"max_bytes":60}`, 6}, {`{"requests_days":0}`, 1}} {
 		b.forward(time.Second)
-		if err := b.Sweep(t.Context(), row.keep); err != nil || count() > row.want || count() < 1 {
+		b.setting("retention", row.keep)
+		if err := b.Sweep(t.Context()); err != nil || count() > row.want || count() < 1 {
 			t.Errorf("%+v: %d are left, want %d, %v", row.keep, count(), row.want, err)
 		}
+	}
+	b.setting("retention", "no JSON")
+	if err := b.Sweep(t.Context()); err == nil || count() != 1 {
+		t.Errorf("by settings that cannot be read: %d are left, %v", count(), err)
 	}
 }
 

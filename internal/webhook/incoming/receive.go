@@ -50,10 +50,10 @@ type Refusal struct {
 func (r *Refusal) Error() string { return r.Cause.Error() }
 func (r *Refusal) Unwrap() error { return r.Cause }
 
-// HeaderDuplicate says that the request came before. A circle of hooks ends at MaxHops.
+// headerDuplicate says that the request came before. A circle of hooks ends at maxHops.
 const (
-	HeaderDuplicate = "adit-duplicate"
-	MaxHops         = 8
+	headerDuplicate = "adit-duplicate"
+	maxHops         = 8
 )
 
 // errNoSource is the same for what does not exist and what is disabled.
@@ -134,7 +134,7 @@ func (h *Hooks) receive(ctx context.Context, s *source, r Request) (Answer, erro
 // admit looks at all that is not the body.
 func (v *visit) admit() error {
 	var err error
-	if !contains(v.Methods, v.request.Method) {
+	if !slices.Contains(v.Methods, v.request.Method) {
 		return &Refusal{Cause: wire.Errorf(wire.Invalid, "This address takes %s.", strings.Join(v.Methods, ", ")), Status: http.StatusMethodNotAllowed,
 			Header: map[string]string{"Allow": strings.Join(append([]string{http.MethodOptions}, v.Methods...), ", ")}}
 	}
@@ -153,15 +153,6 @@ func (v *visit) admit() error {
 	return err
 }
 
-func contains(list []string, s string) bool {
-	for _, one := range list {
-		if one == s {
-			return true
-		}
-	}
-	return false
-}
-
 func busy(after time.Duration, format string, args ...any) error {
 	return &Refusal{Cause: wire.Errorf(wire.RateLimited, format, args...), RetryAfter: after}
 }
@@ -176,7 +167,7 @@ func hopsOf(h http.Header) (int, error) {
 	if err != nil || hops < 0 || len(h.Values(header.Hops)) > 1 {
 		return 0, wire.Errorf(wire.Invalid, "The header %s is not a number.", header.Hops)
 	}
-	if hops > MaxHops {
+	if hops > maxHops {
 		return 0, &Refusal{Cause: wire.Errorf(wire.Conflict, "This request has passed %d hubs: it goes in a circle. Look which endpoint sends to which source.", hops),
 			Status: http.StatusLoopDetected}
 	}

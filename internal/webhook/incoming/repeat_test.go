@@ -18,7 +18,7 @@ func (b *bench) duplicate(s Source, body string, headers ...string) bool {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return a.Header[HeaderDuplicate] == "true"
+	return a.Header[headerDuplicate] == "true"
 }
 
 // Where no repeats are to be known, a signed request still comes once: who saw it cannot send it again. By Standard Webhooks it could.

@@ -115,7 +115,6 @@ const (
 	defaultTolerance  = 300
 	defaultExpires    = 3600
 	defaultDedupe     = 24
-	maxTemplate       = 8 << 10
 	defaultRate       = 20
 	defaultBurst      = 50
 	maxExpiresSeconds = 7 * 24 * 3600
@@ -244,7 +243,7 @@ func (a Action) checkPublish() error {
 		return invalidField("action", "QoS is 0, 1 or 2.")
 	case !slices.Contains([]string{CorrelateV5, CorrelateEnvelope, CorrelateTopic}, a.Correlation):
 		return invalidField("action", "An answer is found by v5, envelope or topic.")
-	case a.Topic == "" || len(a.Topic) > maxTemplate:
+	case a.Topic == "" || len(a.Topic) > transform.MaxText:
 		return invalidField("action", "Say the topic to publish to.")
 	}
 	if !isTemplate(a.Topic) {

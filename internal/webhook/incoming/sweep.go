@@ -6,18 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
 )
-
-// Retention is what is kept of requests that are done. What waits is never removed.
-type Retention struct {
-	Age      time.Duration
-	Bytes    int64
-	Requests int64
-}
-
-// DefaultRetention holds until somebody sets another.
-var DefaultRetention = Retention{Age: 7 * 24 * time.Hour, Bytes: 256 << 20, Requests: 100_000}
 
 const (
 	sweepEvery  = time.Minute
@@ -28,7 +19,7 @@ func (h *Hooks) sweepNowAndThen(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
-		if err := h.Sweep(ctx, h.Retention(ctx)); err != nil && ctx.Err() == nil {
+		if err := h.Sweep(ctx); err != nil && ctx.Err() == nil {
 			h.Log.Error("requests of hooks not swept", "cause", err)
 		}
 		select {
@@ -39,43 +30,52 @@ func (h *Hooks) sweepNowAndThen(ctx context.Context) {
 	}
 }
 
-// Sweep removes what is too old, and the oldest that is done where there is too much.
-func (h *Hooks) Sweep(ctx context.Context, keep Retention) error {
+// Sweep removes of what is done all that is too old, and the oldest where there is too much. What waits is never removed.
+func (h *Hooks) Sweep(ctx context.Context) error {
+	keep, err := h.Events.Retention(ctx)
+	if err != nil {
+		return err
+	}
 	now := h.Now()
-	err := errors.Join(
+	old := now.Add(-time.Duration(keep.RequestsDays) * 24 * time.Hour)
+	err = errors.Join(
 		h.inSteps(ctx, func(q *store.Queries) (int64, error) {
-			return q.SweepHookRequests(ctx, store.SweepHookRequestsParams{Before: store.Millis(now.Add(-keep.Age)), AtMost: sweepAtOnce})
+			return q.SweepHookRequests(ctx, store.SweepHookRequestsParams{Before: store.Millis(old), AtMost: sweepAtOnce})
 		}),
 		h.inSteps(ctx, func(q *store.Queries) (int64, error) {
 			return q.SweepHookSeen(ctx, store.SweepHookSeenParams{Before: store.Millis(now), AtMost: sweepAtOnce})
 		}),
 		h.Store.WriteTogether(ctx, func(q *store.Queries) error { return q.SweepHookSourceSecrets(ctx, new(store.Millis(now))) }))
 	for err == nil && ctx.Err() == nil {
-		f, err := h.Store.Read().HookRequestFigures(ctx)
-		if err != nil {
-			return fmt.Errorf("count requests: %w", err)
+		var left int64
+		if left, err = h.surplus(ctx, keep); left <= 0 {
+			break
 		}
-		h.full.Store(f.Waiting >= maxQueued)
-		surplus := f.Count - f.Waiting - keep.Requests
-		if f.Bytes > keep.Bytes && f.Count > f.Waiting {
-			surplus = max(surplus, 1+(f.Count-f.Waiting)*(f.Bytes-keep.Bytes)/f.Bytes)
-		}
-		if surplus <= 0 {
-			return nil
-		}
-		left := surplus
-		if err := h.inSteps(ctx, func(q *store.Queries) (int64, error) {
+		err = h.inSteps(ctx, func(q *store.Queries) (int64, error) {
 			n, err := q.DropOldestHookRequests(ctx, min(left, sweepAtOnce))
 			left -= n
 			if left <= 0 {
 				return 0, err
 			}
 			return n, err
-		}); err != nil {
-			return err
-		}
+		})
 	}
 	return err
+}
+
+// surplus is how many requests that are done are too many, as far as can be told without reading them all. It also notes whether too many wait.
+func (h *Hooks) surplus(ctx context.Context, keep events.Retention) (int64, error) {
+	f, err := h.Store.Read().HookRequestFigures(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("count requests: %w", err)
+	}
+	h.full.Store(f.Waiting >= maxQueued)
+	done := f.Count - f.Waiting
+	surplus := done - keep.MaxMessages
+	if f.Bytes > keep.MaxBytes && done > 0 {
+		surplus = max(surplus, 1+done*(f.Bytes-keep.MaxBytes)/f.Bytes)
+	}
+	return surplus, nil
 }
 
 // inSteps repeats a removal while it is as large as a step may be.

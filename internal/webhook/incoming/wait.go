@@ -106,7 +106,7 @@ func (h *Hooks) answerOf(row store.HookRequest) Answer {
 	return Answer{Status: int(*row.Status), ContentType: row.AnswerType, Body: row.Answer, Header: h.located(row.ID)}
 }
 
-// laneOf is by what waiting senders are counted.
+// lane is by what waiting senders are counted.
 func (p *plan) lane(source string) string {
 	switch {
 	case p.device != "":
@@ -223,7 +223,7 @@ func (v *visit) await(ctx context.Context, id string, w *waiter) (Answer, error)
 	select {
 	case <-w.done:
 	case <-patience.C:
-		return Answer{}, &Refusal{Cause: wire.Wrap(errSilent, wire.Offline, "The request %s was kept, and no answer came in time. One that comes later is at Location.", id),
+		return Answer{}, &Refusal{Cause: wire.Errorf(wire.Offline, "The request %s was kept, and no answer came in time. One that comes later is at Location.", id),
 			Status: http.StatusGatewayTimeout, Header: v.located(id), Kept: true}
 	case <-ctx.Done():
 		return Answer{}, ctx.Err()
@@ -288,7 +288,7 @@ func (q *question) ask(ctx context.Context, m mqtt.Message) error {
 	return nil
 }
 
-// take is given what comes on the response topic. It is nobody else's, so that older devices need no correlation data.
+// take is given what comes on the response topic. The topic belongs to this request alone, so that older devices need no correlation data.
 func (q *question) take(r messaging.Received) {
 	if len(r.Correlation) > 0 && string(r.Correlation) != q.id {
 		return

@@ -12,12 +12,14 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
-// Whatever is written as a template either compiles, into pieces that make it up again, or is refused with a message.
+// Whatever is written as a template either compiles, into pieces that make it up again and whose text is in its outline, or is refused with a message.
 func FuzzTemplate(f *testing.F) {
-	for _, text := range []string{"a", "{{.}}", `x{{ "}}" }}y`, "{{ {a:{b:1}}}}", "{{", "}}", "{{ # }}", `{{ "\(1 + "}}") }}`, "{{}}", "{{ (} }}", "{{ \"\\", "{{{{}}}}"} {
+	for _, text := range []string{"a", "{{.}}", `x{{ "}}" }}y`, "{{ {a:{b:1}}}}", "{{", "}}", "{{ # }}", `{{ "\(1 + "}}") }}`, "{{}}", "{{ (} }}", "{{ \"\\", "{{{{}}}}", "a/{{ .x # \"\n}}//b",
+		`a/{{.body}}/b{{"\({a: "}}"})"}}`} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
+		outline := Outline(text) // of whatever there is
 		all, err := compile(Transform{Template, text})
 		if err != nil {
 			if wire.CodeOf(err) != wire.Invalid || wire.MessageOf(err) == "" {
@@ -25,15 +27,17 @@ func FuzzTemplate(f *testing.F) {
 			}
 			return
 		}
-		at := 0
+		at, own := 0, ""
 		for _, s := range all {
 			if s.code == nil {
+				own += s.literal
 				if s.literal == "" || !strings.HasPrefix(text[at:], s.literal) {
 					t.Fatalf("%q: text %q at %d", text, s.literal, at)
 				}
 				at += len(s.literal)
 				continue
 			}
+			own += "x"
 			if !strings.HasPrefix(text[at:], "{{") {
 				t.Fatalf("%q: a program at %d", text, at)
 			}
@@ -45,6 +49,9 @@ func FuzzTemplate(f *testing.F) {
 		}
 		if at != len(text) {
 			t.Errorf("%q: the pieces end at %d", text, at)
+		}
+		if outline != own {
+			t.Errorf("%q: the outline is %q, its author wrote %q", text, outline, own)
 		}
 	})
 }

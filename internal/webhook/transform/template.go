@@ -34,6 +34,25 @@ func compileTemplate(text string) (all compiled, err error) {
 	return all, nil
 }
 
+// Outline is a template with one byte in the place of each program: what of its result its author wrote. What opens and does not end,
+// which Check refuses, counts as a program.
+func Outline(text string) string {
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(text, "{{")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		b.WriteByte('x')
+		end := programEnd(rest, 0)
+		if end < 0 {
+			return b.String()
+		}
+		text = rest[end+len("}}"):]
+	}
+}
+
 // programEnd finds the }} behind the jq program that begins at from, or gives -1. Those inside strings, and those that close the
 // program's own braces, are the program's. Where braces do not match, the next }} ends it, so that the parser says what is wrong.
 func programEnd(text string, from int) int {

@@ -6,19 +6,18 @@ import (
 	"unicode/utf8"
 )
 
-// MaxLevels is how deep JSON from outside is nested that is carried as JSON: within another value most receivers still read it, whose
-// own bounds begin at 512.
-const MaxLevels = 500
+// maxLevels is how deeply JSON from outside may be nested to go on as JSON; many receivers stop at 512.
+const maxLevels = 500
 
 // IsJSON reports whether a text can stand as a value within other JSON, for whoever reads that: it is JSON in UTF-8 (RFC 8259 §8.1), which encoding/json
-// does not ask for within strings, and not nested deeper than MaxLevels.
+// does not ask for within strings, and not nested deeper than maxLevels.
 func IsJSON(text []byte) bool {
 	return json.Valid(text) && utf8.Valid(text) && !tooDeep(text)
 }
 
 // tooDeep looks at text that is JSON.
 func tooDeep(text []byte) bool {
-	if bytes.Count(text, []byte("["))+bytes.Count(text, []byte("{")) <= MaxLevels {
+	if bytes.Count(text, []byte("["))+bytes.Count(text, []byte("{")) <= maxLevels {
 		return false
 	}
 	levels, quoted := 0, false
@@ -30,7 +29,7 @@ func tooDeep(text []byte) bool {
 			quoted = !quoted
 		case quoted:
 		case c == '[' || c == '{':
-			if levels++; levels > MaxLevels {
+			if levels++; levels > maxLevels {
 				return true
 			}
 		case c == ']' || c == '}':

@@ -12,12 +12,12 @@ func TestIsJSON(t *testing.T) {
 	for text, want := range map[string]bool{
 		`{"a":[1,"x"]}`: true, "1": true, `"ü"`: true, "": false, `{"a":`: false, "on": false, "{} {}": false,
 		"\"\xff\"": false, "{\"\xc3\":1}": false,
-		nested("[", "]", MaxLevels): true, nested("[", "]", MaxLevels+1): false,
-		nested(`{"a":[`, "]}", MaxLevels/2)[:6*MaxLevels/2] + "1" + strings.Repeat("]}", MaxLevels/2):         true,
-		nested(`{"a":[`, "]}", MaxLevels/2+1)[:6*(MaxLevels/2+1)] + "1" + strings.Repeat("]}", MaxLevels/2+1): false,
-		"[" + strings.Repeat("[],", MaxLevels) + "{}]":                                                        true, // wide, not deep
-		`"` + strings.Repeat(`\"[{`, MaxLevels) + `"`:                                                         true,
-		`["` + strings.Repeat("]", 10) + `",` + nested("[", "]", MaxLevels) + "]":                             false,
+		nested("[", "]", maxLevels): true, nested("[", "]", maxLevels+1): false,
+		nested(`{"a":[`, "]}", maxLevels/2)[:6*maxLevels/2] + "1" + strings.Repeat("]}", maxLevels/2):         true,
+		nested(`{"a":[`, "]}", maxLevels/2+1)[:6*(maxLevels/2+1)] + "1" + strings.Repeat("]}", maxLevels/2+1): false,
+		"[" + strings.Repeat("[],", maxLevels) + "{}]":                                                        true, // wide, not deep
+		`"` + strings.Repeat(`\"[{`, maxLevels) + `"`:                                                         true,
+		`["` + strings.Repeat("]", 10) + `",` + nested("[", "]", maxLevels) + "]":                             false,
 	} {
 		if IsJSON([]byte(text)) != want {
 			t.Errorf("%.60q: not %v", text, want)
