@@ -44,6 +44,15 @@ test('Node verifies v1a by itself', async () => {
   expect(isOurs({ ...headers, 'webhook-timestamp': String(Number(timestamp) - 301) }, Buffer.from(body))).toBe(false);
 });
 
+// What is not signed is refused, and no error of the receiver's.
+test('Python verifies v1 by itself', () => {
+  writeFileSync(join(dir, 'verify.py'), snippetOf('python', { signature: 'v1', secrets: [] }, secret));
+  const fits = { 'webhook-id': id, 'webhook-timestamp': timestamp, 'webhook-signature': `v1,x v1,${v1}` };
+  const all = [fits, {}, { ...fits, 'webhook-id': 'msg_2' }, { ...fits, 'webhook-timestamp': 'now' }, { ...fits, 'webhook-signature': '' }];
+  const script = 'import json, sys, verify; print([verify.is_ours(each, open("body", "rb").read()) for each in json.loads(sys.argv[1])])';
+  expect(execFileSync('python3', ['-c', script, JSON.stringify(all)], { cwd: dir, encoding: 'utf8' }).trim()).toBe('[True, False, False, False, False]');
+});
+
 test('every language has the secret or the public key in it, and says where to put one that is not known', () => {
   const endpoint = { secrets: [{ id: 's1', hint: 'old!', created_at: '', expires_at: '2026-01-02T03:04:05Z' }, { id: 's2', hint: 'Ab9=', created_at: '' }], public_key };
   for (const [language] of languages) {
