@@ -8,7 +8,7 @@ export const stateWords: Record<HookDeliveryState, string> = {
 };
 
 const held: Record<NonNullable<HookDelivery['held_by']>, string> = {
-  breaker: 'The endpoint does not answer; this goes out when it does, and no try is counted meanwhile',
+  breaker: 'The endpoint fails; this goes out when it takes one again, and no try is counted meanwhile',
   order: 'An earlier one of the same device has to arrive first',
   paused: 'The endpoint is paused',
   rate: 'The endpoint’s rate is used up',
