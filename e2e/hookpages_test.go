@@ -112,6 +112,7 @@ func TestHookPages(t *testing.T) {
 		{"retry", (*hookPages).retries},
 		{"replay", (*hookPages).replays},
 		{"rotate", (*hookPages).rotates},
+		{"breaker", (*hookPages).breaks},
 		{"keyboard alone", (*hookPages).keyboard},
 		{"pause, edit, remove", (*hookPages).changes},
 	} {
@@ -332,6 +333,30 @@ func (p *hookPages) rotates() {
 	p.wait("main", "signs too for")
 	p.wait("[data-testid=hook-verify]", "YOUR_SECRET_ENDING_IN")
 	p.inspectBoth("hooks-endpoint")
+}
+
+// breaks shows an endpoint behind its breaker, and lets what waits go as soon as the receiver is mended.
+func (p *hookPages) breaks() {
+	p.receiver.answers(http.StatusServiceUnavailable)
+	body := ask{"url": receiverURL, "name": "broken", "events": []string{"hook.none"}}
+	if err := p.call(http.MethodPost, "/api/v1/hooks/endpoints", body, nil); err != nil {
+		p.t.Fatal(err)
+	}
+	for range 12 { // ten failures in a row open it
+		if err := p.call(http.MethodPost, "/api/v1/hooks/endpoints/broken/test", nil, nil); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	p.open(hooksURL + "/endpoints/broken")
+	p.wait("[data-testid=hook-state][data-condition=resting]", "It fails.")
+	p.inspectEverySize("hooks-breaker")
+	p.receiver.answers(http.StatusOK)
+	p.click("[data-testid=hook-try-oldest]") // and not in minutes
+	p.wait("[data-testid=hook-detail][data-state=delivered]", "Delivered")
+	p.gone("[data-testid=hook-state]")
+	if err := p.call(http.MethodDelete, "/api/v1/hooks/endpoints/broken", nil, nil); err != nil {
+		p.t.Error(err)
+	}
 }
 
 // keyboard reaches a delivery and folds its body without a pointer; whatever has the focus shows it.

@@ -26,6 +26,11 @@ export function nextOf(delivery: Pick<HookDelivery, 'state' | 'held_by' | 'next_
   return wait > 500 ? `Next try in ${span(Math.ceil(wait / 1000))}` : 'Next try now';
 }
 
+/** Of a page of them, newest first, the oldest that may be tried now: of those of one device in order only the first may. */
+export function oldestToTry<D extends Pick<HookDelivery, 'state' | 'held_by'>>(page: readonly D[]): D | undefined {
+  return page.findLast(({ state, held_by }) => state === 'waiting' && held_by !== 'order');
+}
+
 /** "1", or "3/10" once it was tried again. */
 export function triesOf({ attempts, max_attempts, state }: Pick<HookDelivery, 'attempts' | 'max_attempts' | 'state'>): string {
   return max_attempts && (attempts > 1 || !isFinal(state)) ? `${attempts}/${max_attempts}` : String(attempts);
