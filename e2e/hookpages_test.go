@@ -307,6 +307,14 @@ func (p *hookPages) replays() {
 	p.becomes("document.querySelectorAll('[data-testid=hook-delivery]').length", "5")
 	p.do("choose", ask{"on": "[data-testid=hook-filter-state]", "value": "dead"}, nil)
 	p.wait("main", "No delivery matches")
+	p.click("button:has-text('Clear the filter')")
+	p.click("[data-testid=hook-replay-many]")
+	p.wait("[data-testid=hook-replay-count]", "Nothing matches") // what arrived is not meant, until somebody says so
+	p.inspectBoth("hooks-replay-any")
+	p.click("[data-testid=hook-replay-all]")
+	p.wait("[data-testid=hook-replay-count]", "2 messages")
+	p.press("Escape")
+	p.gone("[data-testid=hook-replay]")
 }
 
 // rotates the secret: what comes after that verifies with either.
