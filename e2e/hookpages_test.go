@@ -389,10 +389,18 @@ func (p *hookPages) keyboard() {
 	p.press("ArrowDown")
 	p.press("Enter")
 	p.wait("[data-testid=hook-detail]", "webhook-id")
-	p.wait("[data-testid=hook-delivery].chosen:focus", "") // and j goes on from here
+	p.wait("section[aria-label=Delivery]:focus", "")
+	p.press("j") // goes on from the one that is open
+	p.wait("[data-testid=hook-delivery]:not(.chosen):focus", "")
+	p.press("Enter")
+	p.wait("section[aria-label=Delivery]:focus", "")
 	p.tabTo("#hook-request-json")
 	p.press("ArrowRight")
 	p.wait("#hook-request-text:focus", "")
+	p.press("Escape")
+	p.wait("[data-testid=hook-delivery]:focus", "")
+	p.press("Enter")
+	p.wait("section[aria-label=Delivery]:focus", "")
 	p.click("button:has-text('Close')")
 	p.wait("[data-testid=hook-delivery]:focus", "")
 }
