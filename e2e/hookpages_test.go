@@ -171,6 +171,8 @@ func (p *hookPages) create() {
 	p.fill("#hook-name", "receiver")
 	p.click("[data-testid=hook-save]")
 	p.wait("[data-testid=hook-secret]", "not shown again")
+	p.wait("h2:focus", "receiver is ready")
+	p.becomes("document.title.startsWith('receiver is ready')", "true")
 	p.keepSecret()
 	p.inspectEverySize("hooks-made")
 	p.click("[data-testid=hook-test]")
