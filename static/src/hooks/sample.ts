@@ -87,8 +87,8 @@ export const formats: [HookFormat, string, string][] = [
 
 /** Ways to begin a transform, for receivers that want a form of their own. */
 export const recipes: { name: string; kind: 'jq' | 'template'; program: string }[] = [
-  { name: 'Slack, Mattermost, Rocket.Chat', kind: 'jq', program: '{text: "\\(.type) \\(.device.name // "")"}' },
-  { name: 'Discord', kind: 'jq', program: '{content: "\\(.type) \\(.device.name // "")"}' },
-  { name: 'ntfy, plain text', kind: 'template', program: '{{ .type }} {{ .device.name // "" }}' },
+  { name: 'Slack, Mattermost, Rocket.Chat', kind: 'jq', program: '{text: "\\(.topic // .type) \\(if .topic then .data.payload else .device.name // "" end)"}' },
+  { name: 'Discord', kind: 'jq', program: '{content: "\\(.topic // .type) \\(if .topic then .data.payload else .device.name // "" end)"}' },
+  { name: 'ntfy, plain text', kind: 'template', program: '{{ .topic // .type }} {{ if .topic then "\\(.data.payload)" else .device.name // "" end }}' },
   { name: 'The data with the device’s name', kind: 'jq', program: '.data + {device: .device.name, at: .timestamp}' },
 ];
