@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { languages, secretOf, snippetOf } from './snippets';
+import { languages, placeOf, secretOf, snippetOf } from './snippets';
 
 const body = `{"it's":"a body"}\n`;
 const id = 'msg_1';
@@ -61,4 +61,16 @@ test('every language has the secret or the public key in it, and says where to p
     expect(snippetOf(language, { ...endpoint, signature: 'v1' })).toContain('YOUR_SECRET_ENDING_IN_Ab9=');
   }
   expect(secretOf({ secrets: [] }, undefined)).toMatch(/^whsec_YOUR/);
+});
+
+test('a receiver listens where its URL leads', () => {
+  expect(placeOf('http://localhost:3000/in/hook?x=1')).toEqual({ path: '/in/hook', port: 3000 });
+  expect(placeOf('http://192.168.1.5/hook')).toEqual({ path: '/hook', port: 80 });
+  expect(placeOf('https://shop.example/in')).toEqual({ path: '/in', port: 8000 }); // something that ends TLS stands before it
+  for (const odd of ['', 'https://shop.example', "https://shop.example/it's/:id", 'https://shop.example/a%7Bb', 'https://shop.example/a//b']) expect(placeOf(odd).path).toBe('/hook');
+  for (const signature of ['v1', 'v1a']) {
+    const endpoint = { signature, secrets: [], public_key, url: 'http://localhost:3000/in' };
+    expect(snippetOf('js', endpoint, secret)).toMatch(/post\('\/in'[^]*listen\(3000\)/);
+    expect(snippetOf('go', endpoint, secret)).toMatch(/"POST \/in"[^]*":3000"/);
+  }
 });
