@@ -129,7 +129,7 @@ func (a *api) eventUser(ctx context.Context, p *auth.Principal, ref string) (str
 
 // streamEvents sends events as they come, until its reader goes away.
 func (a *api) streamEvents(c echo.Context, f events.Filter) error {
-	ctx, release, err := a.holdStream(c)
+	ctx, release, err := a.holdStream(c, false) // what is seen is asked of each event
 	if err != nil {
 		return err
 	}

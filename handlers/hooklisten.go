@@ -15,7 +15,7 @@ import (
 // listenHook is GET /api/v1/hooks/sources/{hook_source}/listen: server-sent events, whose ids are the numbers of requests. The first id comes
 // before any request, and is where the stream begins.
 func (a *api) listenHook(c echo.Context) error {
-	ctx, release, err := a.holdStream(c)
+	ctx, release, err := a.holdStream(c, true)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (s *eventStream) listen(ctx context.Context, from int64, requests func(func
 		case text = <-lines:
 		case <-beat.C:
 		}
-		if s.write(text) != nil {
+		if ctx.Err() != nil || s.write(text) != nil { // a request that was read before is not for who may not listen any more
 			stop()
 			<-ended
 			return nil
