@@ -1,6 +1,8 @@
 package incoming
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"strconv"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/webhook/sign"
+	"github.com/aditdev/adit/internal/wire"
 )
 
 // duplicate sends, and reports whether that came before.
@@ -49,6 +52,41 @@ func TestSignedRequestComesOnceWithoutDedupe(t *testing.T) {
 	b.forward(3*defaultTolerance*time.Second + time.Second)
 	if b.duplicate(s, "x", signed("msg_1")...) {
 		t.Error("the id is known beyond the time for which signatures are good")
+	}
+}
+
+// What was signed tells a repeat whose id, which was not signed, is another: it is answered by the first, and done again where that failed.
+// It was told an id that does not exist, and was not done.
+func TestRepeatByWhatWasSigned(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, storetest.Dir(t))
+	b.broker.set(wire.Errorf(wire.Forbidden, "no"))
+	b.run()
+	s, secret, err := b.Create(t.Context(), "", Change{Settings: func(s *Settings) {
+		*s = Settings{Verify: Verification{Kind: VerifyHMAC, Header: "X-Sig", Signed: "{timestamp}.{body}", TimestampHeader: "X-Time"},
+			Action: Action{Kind: ActionPublish, Topic: "hooks/a"}}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stamp := strconv.FormatInt(b.now().Unix(), 10)
+	signature := hex.EncodeToString(mac(sha256.New, secret, []byte(stamp+".x")))
+	send := func(key string) string {
+		a, err := b.send(s, "x", "X-Sig", signature, "X-Time", stamp, "Idempotency-Key", key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Header["Adit-Request"]
+	}
+	first := send("a")
+	b.until("it has failed", func() bool { return b.only().State == stateFailed })
+	b.broker.set(nil)
+	if again := send("b"); again != first {
+		t.Errorf("the repeat is told %s, and the first is %s", again, first)
+	}
+	b.until("it is done", func() bool { return b.only().State == stateDone })
+	if n := b.only().Repeats; n != 1 {
+		t.Errorf("%d repeats", n)
 	}
 }
 
