@@ -269,20 +269,44 @@ func (s *source) allow(h http.Header) Answer {
 	return a
 }
 
-// Fields that name a request at its sender, in the order in which they are asked.
-var idHeaders = []string{"webhook-id", "X-GitHub-Delivery", "X-Gitlab-Event-UUID", "X-Shopify-Webhook-Id", "ce-id", "Idempotency-Key"}
+// Fields that name a request at its sender, in the order in which they are asked. GitLab's own comes behind the Idempotency-Key that it sends
+// since 17.4.
+var idHeaders = []string{"webhook-id", "X-GitHub-Delivery", "X-Shopify-Webhook-Id", headerCloudEvent, "Idempotency-Key", headerGitLab}
+
+const (
+	headerCloudEvent = "ce-id"
+	headerGitLab     = "X-Gitlab-Event-UUID"
+)
+
+// idIn is the id of the request in a field, "" where it has none. Two fields name none alone: the id of a CloudEvent is one of its source
+// (1.0.2 §3.1.1), and GitLab's UUID is that of all which one request to GitLab set off.
+func (v *visit) idIn(name string) string {
+	id := v.request.Header.Get(name)
+	if id == "" {
+		return ""
+	}
+	switch name {
+	case headerCloudEvent:
+		id = v.request.Header.Get("ce-source") + " " + id
+	case headerGitLab:
+		sum := sha256.Sum256(v.subject.Body)
+		id += " " + base64.RawURLEncoding.EncodeToString(sum[:])
+	}
+	return keyFor(strings.ToLower(name), id)
+}
 
 // name finds by what a repeat of the request would be told: its id at the sender, and, where it was signed with a time, all that
 // was signed, which nobody can vary. The latter counts also where repeats are taken.
 func (v *visit) name(replay string) {
-	key := v.idInBody()
-	names := idHeaders
-	if v.Dedupe.Header != "" {
-		key, names = "", []string{v.Dedupe.Header}
-	}
-	for _, name := range names {
-		if value := v.request.Header.Get(name); key == "" && value != "" {
+	key := ""
+	if name := v.Dedupe.Header; name != "" {
+		if value := v.request.Header.Get(name); value != "" { // as it is: who names a header knows what it says
 			key = keyFor(strings.ToLower(name), value)
+		}
+	} else {
+		key = v.idInBody()
+		for i := 0; key == "" && i < len(idHeaders); i++ {
+			key = v.idIn(idHeaders[i])
 		}
 	}
 	if key != "" && *v.Dedupe.Hours > 0 {

@@ -117,6 +117,42 @@ func TestOddIDsTellRepeats(t *testing.T) {
 	}
 }
 
+// What tells one event from another may be two things together, and what only looks like an id is none. Requests that were new were taken for
+// repeats, and lost.
+func TestIDsOfSenders(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, storetest.Dir(t))
+	s := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore} })
+	const uuid = "13792a34-cac6-4fda-95a8-c58e00a3954e"
+	for name, turns := range map[string][]struct {
+		body    string
+		headers []string
+		repeat  bool
+	}{
+		"CloudEvents number events by source (1.0.2 §3.1.1)": {
+			{"x", []string{"ce-source", "/a", "ce-id", "1"}, false},
+			{"x", []string{"ce-source", "/b", "ce-id", "1"}, false},
+			{"x", []string{"ce-source", "/a", "ce-id", "1"}, true},
+		},
+		"all that one push sets off at GitLab has one X-Gitlab-Event-UUID": {
+			{"push", []string{"X-Gitlab-Event-UUID", uuid, "Idempotency-Key", "k1"}, false},
+			{"pipeline", []string{"X-Gitlab-Event-UUID", uuid, "Idempotency-Key", "k2"}, false},
+			{"pipeline", []string{"X-Gitlab-Event-UUID", uuid, "Idempotency-Key", "k2"}, true},
+		},
+		"GitLab before 17.4 has no other id": {
+			{"push", []string{"X-Gitlab-Event-UUID", uuid}, false},
+			{"pipeline", []string{"X-Gitlab-Event-UUID", uuid}, false},
+			{"pipeline", []string{"X-Gitlab-Event-UUID", uuid}, true},
+		},
+	} {
+		for i, turn := range turns {
+			if b.duplicate(s, turn.body, turn.headers...) != turn.repeat {
+				t.Errorf("%s: request %d is not %v", name, i, turn.repeat)
+			}
+		}
+	}
+}
+
 // A request that is done again has passed as many hubs as before: without that a circle would not end.
 func TestReplayKeepsHops(t *testing.T) {
 	t.Parallel()
