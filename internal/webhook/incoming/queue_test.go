@@ -188,11 +188,22 @@ func (b *bench) send(s Source, body string, headers ...string) (Answer, error) {
 
 // ask sends with a query.
 func (b *bench) ask(ctx context.Context, s Source, query, body string, headers ...string) (Answer, error) {
+	return b.Receive(ctx, requestTo(s, query, body, headers...))
+}
+
+// sendFrom sends from an address.
+func (b *bench) sendFrom(address string, s Source, body string, headers ...string) (Answer, error) {
+	r := requestTo(s, "", body, headers...)
+	r.Address = address
+	return b.Receive(context.Background(), r)
+}
+
+func requestTo(s Source, query, body string, headers ...string) Request {
 	r := Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug, RawQuery: query}, Header: http.Header{}, Body: strings.NewReader(body), Length: int64(len(body))}
 	for i := 0; i+1 < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
-	return b.Receive(ctx, r)
+	return r
 }
 
 func (b *bench) message() mqtt.Message {

@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/wire"
@@ -110,7 +111,9 @@ func (h *Hooks) receive(ctx context.Context, s *source, r Request) (Answer, erro
 	if err != nil {
 		return Answer{}, err
 	}
-	v.held.verified()
+	if err := v.verified(); err != nil {
+		return Answer{}, err
+	}
 	if a, ok := v.challenge(); ok {
 		return a, nil
 	}
@@ -141,16 +144,45 @@ func (v *visit) admit() error {
 	if v.hops, err = hopsOf(v.request.Header); err != nil {
 		return err
 	}
-	if turn := v.limit.ReserveN(v.began, 1); !turn.OK() || turn.DelayFrom(v.began) > 0 {
-		after := turn.DelayFrom(v.began)
-		turn.CancelAt(v.began)
-		return busy(max(after, time.Second), "This source takes %g requests a second.", v.Rate)
+	if err := v.enter(); err != nil {
+		return err
 	}
 	if v.full.Load() {
 		return busy(time.Minute, "Too many requests wait on this hub to be done.")
 	}
 	v.wait, err = parseWait(v.request.URL.Query())
 	return err
+}
+
+// enter counts a request of whom nobody knows yet whose it is: where that is never known, as the source's.
+func (v *visit) enter() error {
+	if v.Verify.Kind == VerifyNone {
+		return v.turn()
+	}
+	if !v.strangers.Allow(auth.Network(v.request.Address)) {
+		return busy(time.Second, "Too many requests that are not verified come from your network.")
+	}
+	return nil
+}
+
+// verified is for a request whose sender is known now: it counts as the source's, and no more as a stranger's.
+func (v *visit) verified() error {
+	v.held.verified()
+	if v.Verify.Kind == VerifyNone {
+		return nil // counted already
+	}
+	v.strangers.GiveBack(auth.Network(v.request.Address))
+	return v.turn()
+}
+
+// turn takes one of the source's requests of this second.
+func (v *visit) turn() error {
+	turn := v.limit.ReserveN(v.began, 1)
+	if after := turn.DelayFrom(v.began); !turn.OK() || after > 0 {
+		turn.CancelAt(v.began)
+		return busy(max(after, time.Second), "This source takes %g requests a second.", v.Rate)
+	}
+	return nil
 }
 
 func busy(after time.Duration, format string, args ...any) error {
