@@ -91,6 +91,8 @@ type Hooks struct {
 	full    atomic.Bool // too many requests wait
 	crowds  crowds
 
+	listening *semaphore.Weighted // bytes of what listeners have in hand
+
 	mu      sync.Mutex
 	life    context.Context // nil before Run and after
 	serving sync.WaitGroup
@@ -115,7 +117,8 @@ func New(ctx context.Context, o Options) (*Hooks, error) {
 		budget: semaphore.NewWeighted(maxInMemory), work: make(chan struct{}, maxAtOnce),
 		orders: newLanes(maxOrders, wire.MaxRunsAtOnce), slots: newLanes(maxWaiting, maxWaitingOn),
 		awaited: awaited{waiting: map[string]*waiter{}, asked: map[string]bool{}}, wake: make(chan struct{}, 1),
-		running: running{jobs: map[string]string{}}, absent: absent{devices: map[string]bool{}}, crowds: crowds{by: map[string]*crowd{}}}
+		running: running{jobs: map[string]string{}}, absent: absent{devices: map[string]bool{}}, crowds: crowds{by: map[string]*crowd{}},
+		listening: semaphore.NewWeighted(listenMemory)}
 	return h, h.Reload(ctx)
 }
 
