@@ -239,22 +239,38 @@ func (v *visit) read() error {
 	}
 	v.subject = subject{ID: "req_" + wire.NewID(), Source: v.ID, Method: r.Method, Path: r.Rest, Query: r.URL.Query(), Headers: keptHeaders(r.Header, r.Host),
 		ContentType: cleanType(r.Header.Get("Content-Type")), Encoding: r.Header.Get("Content-Encoding"), Body: body}
-	if v.needsInput() && !v.held.more(int64(len(body))) { // a copy of it goes to the transform
-		return busy(5*time.Second, "The hub is busy with other requests.")
-	}
 	return nil
 }
 
-// unpack decompresses a body that a transform looks into, in the memory for bodies: a small one can become a large one.
+// unpack makes room for what a transform looks into, and decompresses it in the memory for bodies: a small one can become a large one. It is for
+// who is verified: what a stranger may have in memory has room for the body alone.
 func (v *visit) unpack() error {
-	if !v.needsInput() || !v.subject.zipped() {
+	if !v.needsInput() {
 		return nil
 	}
-	plain, err := v.subject.unzip(func(r io.Reader) ([]byte, error) { return v.held.readAll(r, v.MaxBytes) }, v.MaxBytes)
-	if errors.Is(err, errBusy) || err == nil && !v.held.more(int64(len(plain))) { // a copy of it goes to the transform
-		return busy(5*time.Second, "The hub is busy with other requests.")
+	if err := v.copied(v.subject.Body); err != nil || !v.subject.zipped() {
+		return err
 	}
-	return err
+	plain, err := v.subject.unzip(func(r io.Reader) ([]byte, error) { return v.held.readAll(r, v.MaxBytes) }, v.MaxBytes)
+	switch {
+	case errors.Is(err, errBusy):
+		return busy(5*time.Second, "The hub is busy with other requests.")
+	case err != nil:
+		return err
+	}
+	return v.copied(plain)
+}
+
+// copied makes room for the copy of a body that goes to the transform.
+func (v *visit) copied(body []byte) error {
+	n := int64(len(body))
+	switch {
+	case v.held.more(n):
+		return nil
+	case v.held.bytes+n > maxInMemory: // it would not fit tomorrow either
+		return wire.Errorf(wire.TooLarge, "The body is too large for a transform.")
+	}
+	return busy(5*time.Second, "The hub is busy with other requests.")
 }
 
 func (v *visit) needsInput() bool {
