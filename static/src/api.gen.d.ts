@@ -1504,7 +1504,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Events, newest first; with `Accept: text/event-stream` live ones, oldest first (`Last-Event-ID` resumes) */
+        /** Events, newest first; with `Accept: text/event-stream` live ones, oldest first (`Last-Event-ID` resumes; the first `id` stands alone, and is where to go on) */
         get: operations["listEvents"];
         put?: never;
         post?: never;
