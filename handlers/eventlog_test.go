@@ -171,15 +171,22 @@ func TestEventTypesAndRetention(t *testing.T) {
 	}
 }
 
+// failing is a receiver that fails, and is asked again by hand alone.
+func failing(t *testing.T) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "3600")
+		w.WriteHeader(http.StatusInternalServerError)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
 // What people do with deliveries, requests and sign-ins of adit is in the log under their name; what was only counted is not.
 func TestWhatPeopleDecideIsLogged(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	to := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Retry-After", "3600") // nothing is tried again but by hand
-		w.WriteHeader(http.StatusInternalServerError)
-	}))
-	t.Cleanup(to.Close)
+	to := failing(t)
 	var made NewHookEndpoint
 	r.call("admin", "POST", v1("hooks/endpoints"), object{"name": "here", "url": to.URL}, 201, &made)
 	var d HookDelivery
