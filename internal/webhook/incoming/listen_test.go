@@ -15,11 +15,11 @@ import (
 // Of large requests one is in memory, however many listen and are slow; they had eight each. The door stays open, and all get all in the end.
 func TestSlowListenersMemory(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	s := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore}; s.MaxBytes = MaxBytes })
+	r := newRig(t, storetest.Dir(t))
+	s := r.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore}; s.MaxBytes = MaxBytes })
 	const requests, listeners = 3, 4
 	for range requests {
-		if _, err := b.send(s, strings.Repeat("x", listenMemory/listenCopies)); err != nil {
+		if _, err := r.send(s, strings.Repeat("x", listenMemory/listenCopies)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -29,7 +29,7 @@ func TestSlowListenersMemory(t *testing.T) {
 	read := make(chan struct{})
 	var listening errgroup.Group
 	for range listeners {
-		_, seq, err := b.Listen(ctx, s.ID, 0)
+		_, seq, err := r.Listen(ctx, s.ID, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,21 +46,21 @@ func TestSlowListenersMemory(t *testing.T) {
 			return nil
 		})
 	}
-	b.until("one reads", func() bool { return inHand.Load() > 0 })
+	r.until("one reads", func() bool { return inHand.Load() > 0 })
 	time.Sleep(100 * time.Millisecond) // for others to begin, if they do
-	if _, err := b.send(s, "x"); err != nil {
+	if _, err := r.send(s, "x"); err != nil {
 		t.Errorf("the door is shut: %v", err)
 	}
 	if n := inHand.Load(); n != 1 {
 		t.Errorf("%d read at once", n)
 	}
 	close(read)
-	b.until("all have all", func() bool { return told.Load() == listeners*(requests+1) })
+	r.until("all have all", func() bool { return told.Load() == listeners*(requests+1) })
 	cancel()
 	if err := listening.Wait(); err != nil {
 		t.Error(err)
 	}
-	if !b.listening.TryAcquire(listenMemory) {
+	if !r.listening.TryAcquire(listenMemory) {
 		t.Error("memory was not given back")
 	}
 }

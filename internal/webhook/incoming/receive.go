@@ -13,10 +13,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/aditdev/adit/internal/auth"
-	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -117,7 +117,7 @@ func (h *Hooks) receive(ctx context.Context, s *source, r Request) (Answer, erro
 	if a, ok := v.challenge(); ok {
 		return a, nil
 	}
-	v.name(replay)
+	v.findKeys(replay)
 	if id, err := v.seen(ctx); err != nil || id != "" {
 		return v.again(ctx, id, err)
 	}
@@ -283,7 +283,7 @@ func (v *visit) tooLarge() error {
 
 // cleanType is a content type as MQTT and answers can carry it.
 func cleanType(text string) string {
-	if len(text) > 256 || strings.ContainsFunc(text, control) {
+	if len(text) > 256 || strings.ContainsFunc(text, unicode.IsControl) {
 		return ""
 	}
 	return strings.ToValidUTF8(text, "")
@@ -343,9 +343,9 @@ func (v *visit) idIn(name string) string {
 	return keyFor(strings.ToLower(name), id)
 }
 
-// name finds by what a repeat of the request would be told: its id at the sender, and, where it was signed with a time, all that
+// findKeys finds by what a repeat of the request would be told: its id at the sender, and, where it was signed with a time, all that
 // was signed, which nobody can vary. The latter counts also where repeats are taken.
-func (v *visit) name(replay string) {
+func (v *visit) findKeys(replay string) {
 	key := ""
 	if name := v.Dedupe.Header; name != "" {
 		if value := v.request.Header.Get(name); value != "" { // as it is: who names a header knows what it says
@@ -371,7 +371,7 @@ const maxKey = 300
 // keyFor is an id as it is kept: itself where that is a short text, and else its hash.
 func keyFor(kind, id string) string {
 	key := kind + " " + id
-	if len(key) > maxKey || !utf8.ValidString(id) || strings.ContainsFunc(id, control) {
+	if len(key) > maxKey || !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
 		sum := sha256.Sum256([]byte(id))
 		return kind + " sha256 " + base64.RawURLEncoding.EncodeToString(sum[:])
 	}
@@ -395,18 +395,4 @@ func (v *visit) idInBody() string {
 // remembered is how long a key counts: longer than a signature is good.
 func (v *visit) remembered() time.Duration {
 	return max(time.Duration(*v.Dedupe.Hours)*time.Hour, 3*v.Verify.tolerance())
-}
-
-// listening reports whether somebody is there who can answer.
-func (v *visit) listening() bool {
-	switch p := v.plan; p.Kind {
-	case ActionStore:
-		return v.crowds.has(v.ID)
-	case ActionCommand:
-		return v.Devices.Online(p.device)
-	default:
-		return v.Broker.Listens(p.topic, func(who messaging.Principal) bool {
-			return p.device == "" || who.Device == p.device || v.Action.Device == "" && who.Kind == messaging.KindApplication
-		})
-	}
 }

@@ -11,15 +11,15 @@ import (
 // Whoever knows an address and no secret shuts it for nobody but their own network: the rate of the source is for who is verified.
 func TestStrangersDoNotUseUpTheRate(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	s, secret, err := b.Create(t.Context(), "", Change{Settings: func(s *Settings) {
+	r := newRig(t, storetest.Dir(t))
+	s, secret, err := r.Create(t.Context(), "", Change{Settings: func(s *Settings) {
 		*s = Settings{Verify: Verification{Kind: VerifyBearer}, Rate: 0.01, Burst: 2, Action: Action{Kind: ActionStore}}
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	from := func(address, token string) wire.Code {
-		_, err := b.sendFrom(address, s, "x", "Authorization", "Bearer "+token)
+		_, err := r.sendFrom(address, s, "x", "Authorization", "Bearer "+token)
 		if err == nil {
 			return ""
 		}
@@ -45,7 +45,7 @@ func TestStrangersDoNotUseUpTheRate(t *testing.T) {
 			t.Errorf("%s: %q, want %q", row.what, code, row.want)
 		}
 	}
-	b.forward(time.Hour)
+	r.forward(time.Hour)
 	if code := from("192.0.2.1", secret); code != "" {
 		t.Errorf("an hour later: %s", code)
 	}
