@@ -48,8 +48,8 @@ const webhook = new Webhook('${secret}');
 
 express()
   .post('${path}', express.raw({ type: () => true }), (request, response) => {
-    try {
-      webhook.verify(request.body, request.headers, { jsonParse: false }); // the bytes as they came, JSON or not
+    try { // over the bytes as they came, JSON or not
+      webhook.verify(request.body, request.headers, { jsonParse: false });
     } catch {
       return response.sendStatus(401);
     }
