@@ -383,7 +383,7 @@ func (p *hookPages) keyboard() {
 	p.wait("[data-testid=hook-filter-type]:focus", "")
 	p.tabTo("[data-testid=hook-replay-many]")
 	p.press("Enter")
-	p.wait("[data-testid=hook-replay-count]", "message")
+	p.wait("[data-testid=hook-replay-count]", "Nothing matches")
 	p.press("Escape")
 	p.wait("[data-testid=hook-replay-many]:focus", "") // a dialog gives it back
 	p.press("j")
