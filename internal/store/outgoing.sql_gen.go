@@ -407,9 +407,9 @@ func (q *Queries) DropHookMessage(ctx context.Context, id string) error {
 	return err
 }
 
-const endHookDelivery = `-- name: EndHookDelivery :execrows
+const endHookDelivery = `-- name: EndHookDelivery :one
 UPDATE hook_deliveries SET state = ?1, last_error = ?2, next_at = ?3, finished_at = ?3
-WHERE id = ?4 AND state IN ('waiting', 'behind')
+WHERE id = ?4 AND state IN ('waiting', 'behind') RETURNING bytes
 `
 
 type EndHookDeliveryParams struct {
@@ -420,16 +420,15 @@ type EndHookDeliveryParams struct {
 }
 
 func (q *Queries) EndHookDelivery(ctx context.Context, arg EndHookDeliveryParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, endHookDelivery,
+	row := q.db.QueryRowContext(ctx, endHookDelivery,
 		arg.State,
 		arg.LastError,
 		arg.FinishedAt,
 		arg.ID,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+	var bytes int64
+	err := row.Scan(&bytes)
+	return bytes, err
 }
 
 const expireHookEndpointSecrets = `-- name: ExpireHookEndpointSecrets :exec

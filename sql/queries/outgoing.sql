@@ -128,9 +128,9 @@ WHERE id = sqlc.arg(id) AND state = 'sending' AND lease_token = sqlc.arg(lease_t
 UPDATE hook_deliveries SET state = 'waiting', lease_owner = NULL, lease_token = NULL, lease_until = NULL
 WHERE lease_until IS NOT NULL AND lease_until < sqlc.arg(before);
 
--- name: EndHookDelivery :execrows
+-- name: EndHookDelivery :one
 UPDATE hook_deliveries SET state = sqlc.arg(state), last_error = sqlc.arg(last_error), next_at = sqlc.arg(finished_at), finished_at = sqlc.arg(finished_at)
-WHERE id = sqlc.arg(id) AND state IN ('waiting', 'behind');
+WHERE id = sqlc.arg(id) AND state IN ('waiting', 'behind') RETURNING bytes;
 
 -- name: PromoteHookDelivery :exec
 UPDATE hook_deliveries SET state = 'waiting'

@@ -76,6 +76,27 @@ func TestCancelInOrder(t *testing.T) {
 	}
 }
 
+// What is cancelled by what was read before an attempt of it ended leaves nothing behind in the count of what waits.
+func TestCancelCountsWhatThereIs(t *testing.T) {
+	t.Parallel()
+	to := newReceiver(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(500)
+		fmt.Fprint(w, strings.Repeat("x", 10_000))
+	})
+	r := newRig(t, byClock(&clock{at: time.Now()})) // which stands still: there is no second attempt
+	e := r.endpoint(to.URL, func(s *Spec) { s.Topics = &[]string{"#"} })
+	r.publish(message("t", "1"))
+	eventually(t, "a failure", func() bool { return r.all(Filter{})[0].Attempts == 1 })
+	before := r.all(Filter{})[0].HookDelivery
+	before.Bytes -= 10_000
+	must(t, r.Store.WriteTogether(t.Context(), func(q *store.Queries) error { return r.end(t.Context(), q, before, stateCancelled, "") }))
+	now, err := r.Find(t.Context(), e.ID)
+	must(t, err)
+	if h := now.Health; h.Waiting != 0 || h.WaitingBytes != 0 || h.KeptBytes != r.all(Filter{})[0].Bytes {
+		t.Errorf("nothing waits, and counted are %d with %d bytes; %d are kept", h.Waiting, h.WaitingBytes, h.KeptBytes)
+	}
+}
+
 // Issue 5, "It shows" 5: an endpoint whose receiver hangs, and one that fails, hold nobody.
 func TestOthersAreNotHeld(t *testing.T) {
 	t.Parallel()
