@@ -155,7 +155,7 @@ func (r *outcome) answered(resp *http.Response, now time.Time) {
 
 // retryAfter reads seconds, or a date (RFC 9110 §10.2.3); zero where there is neither.
 func retryAfter(text string, now time.Time) time.Time {
-	if seconds, err := strconv.ParseUint(text, 10, 63); err == nil {
+	if seconds, err := strconv.ParseUint(text, 10, 63); err == nil || errors.Is(err, strconv.ErrRange) { // beyond the range it is the largest there is
 		return now.Add(time.Duration(min(seconds, uint64(maxWish/time.Second))) * time.Second)
 	}
 	at, err := http.ParseTime(text)
