@@ -974,11 +974,14 @@ func (q *Queries) HookEndpointSecrets(ctx context.Context) ([]HookEndpointSecret
 }
 
 const hookEndpointState = `-- name: HookEndpointState :one
-SELECT e.state, h.endpoint_id, h.breaker, h.opened, h.retry_at, h.failures, h.failing_since, h.window_at, h.window_attempts, h.window_failures, h.last_at, h.last_error, h.waiting, h.waiting_bytes, h.kept, h.kept_bytes, h.dead, h.refused, h.refused_at FROM hook_endpoints AS e JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id WHERE e.id = ?1
+SELECT e.state, e.url, o.version, h.endpoint_id, h.breaker, h.opened, h.retry_at, h.failures, h.failing_since, h.window_at, h.window_attempts, h.window_failures, h.last_at, h.last_error, h.waiting, h.waiting_bytes, h.kept, h.kept_bytes, h.dead, h.refused, h.refused_at FROM hook_endpoints AS e JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+JOIN hook_outgoing AS o ON o.id = 1 WHERE e.id = ?1
 `
 
 type HookEndpointStateRow struct {
 	State              string
+	URL                string
+	Version            int64
 	HookEndpointHealth HookEndpointHealth
 }
 
@@ -987,6 +990,8 @@ func (q *Queries) HookEndpointState(ctx context.Context, id string) (HookEndpoin
 	var i HookEndpointStateRow
 	err := row.Scan(
 		&i.State,
+		&i.URL,
+		&i.Version,
 		&i.HookEndpointHealth.EndpointID,
 		&i.HookEndpointHealth.Breaker,
 		&i.HookEndpointHealth.Opened,

@@ -33,7 +33,8 @@ SELECT sqlc.embed(e), sqlc.embed(h) FROM hook_endpoints AS e JOIN hook_endpoint_
 WHERE (e.id = sqlc.arg(ref) OR e.name = sqlc.arg(ref)) AND e.state <> 'removed';
 
 -- name: HookEndpointState :one
-SELECT e.state, sqlc.embed(h) FROM hook_endpoints AS e JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id WHERE e.id = sqlc.arg(id);
+SELECT e.state, e.url, o.version, sqlc.embed(h) FROM hook_endpoints AS e JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+JOIN hook_outgoing AS o ON o.id = 1 WHERE e.id = sqlc.arg(id);
 
 -- name: AddHookEndpointSecret :exec
 INSERT INTO hook_endpoint_secrets (id, endpoint_id, sealed, hint, created_at)

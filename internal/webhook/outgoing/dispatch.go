@@ -165,7 +165,7 @@ func (o *Outbox) work(ctx, hard context.Context, id string, l *line) {
 		}
 		err := o.write(hard, done, r, func(q *store.Queries) (err error) {
 			if claimed = nil; token != nil {
-				claimed, err = o.claim(hard, q, e)
+				claimed, err = o.claim(hard, q, id)
 			}
 			return err
 		})
@@ -174,7 +174,7 @@ func (o *Outbox) work(ctx, hard context.Context, id string, l *line) {
 			return
 		}
 		o.took(l)
-		done, r = claimed, o.attempt(hard, e, claimed)
+		done, r = claimed, o.attempt(hard, claimed)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/storetest"
+	"github.com/aditdev/adit/internal/webhook/sign"
 )
 
 // seldom is an Outbox that must know what is due without looking.
@@ -110,6 +112,33 @@ func TestFailingDatabaseIsNotAskedAtOnce(t *testing.T) {
 	r.begin(t.Context(), t.Context())
 	r.working.Wait()
 	to.await(t, 3)
+}
+
+// Once a change is written, the next attempt goes to the new URL and is signed by the new secret alone, also where the worker does not know of it yet.
+func TestChangeHoldsForTheNextAttempt(t *testing.T) {
+	t.Parallel()
+	old, to, dir := newReceiver(t, nil), newReceiver(t, nil), storetest.Dir(t)
+	r, elsewhere := stillRig(t, dir), stillRig(t, dir)
+	e := r.endpoint(old.URL, func(s *Spec) { s.Topics = &[]string{"#"} })
+	r.publish(message("t", "1"))
+	_, err := elsewhere.Change(t.Context(), somebody, e.ID, Spec{URL: &to.URL})
+	must(t, err)
+	_, text, err := elsewhere.Rotate(t.Context(), somebody, e.ID, "", new(time.Duration))
+	must(t, err)
+	l := r.lines[e.ID]
+	l.working = 1
+	r.work(t.Context(), t.Context(), e.ID, l)
+	r.client.CloseIdleConnections()
+	if n := len(old.all()); n > 0 {
+		t.Fatalf("%d went to the old URL", n)
+	}
+	key, err := sign.ParseSecret(text)
+	must(t, err)
+	got := to.await(t, 1)[0]
+	must(t, sign.Verify([]sign.Secret{key}, got.header, []byte(got.body), time.Now(), 5*time.Minute))
+	if signatures := strings.Fields(got.header.Get("webhook-signature")); len(signatures) != 1 {
+		t.Errorf("signed by %d secrets", len(signatures))
+	}
 }
 
 // Events that come together are delivered side by side, as far as the endpoint lets them, and not by the one worker that the first of them began.

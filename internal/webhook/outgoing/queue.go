@@ -92,28 +92,33 @@ func sizeOf(payload []byte, details, topic string) int64 {
 type job struct {
 	delivery store.HookDelivery
 	message  store.HookMessage
+	endpoint *endpoint // as the claim's transaction saw it
 	token    string
 }
 
 // claim takes the next delivery of an endpoint that is due, where one may be tried now; nil: none.
-func (o *Outbox) claim(ctx context.Context, q *store.Queries, e *endpoint) (*job, error) {
-	row, err := q.HookEndpointState(ctx, e.row.ID)
+func (o *Outbox) claim(ctx context.Context, q *store.Queries, endpoint string) (*job, error) {
+	row, err := q.HookEndpointState(ctx, endpoint)
 	if errors.Is(err, store.ErrNotFound) || err == nil && row.State != StateActive {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("claim delivery: %w", err)
 	}
-	h := health{row.HookEndpointHealth}
+	t, err := o.tableIn(ctx, q, row.Version)
+	if err != nil {
+		return nil, fmt.Errorf("claim delivery: %w", err)
+	}
+	e, h := t.endpoints[endpoint], health{row.HookEndpointHealth}
 	now := o.Now()
 	ok, changed := h.try(now, e.timeout())
 	if !ok {
 		return nil, nil
 	}
-	j := &job{token: wire.NewID()}
+	j := &job{endpoint: e, token: wire.NewID()}
 	until := store.Millis(now.Add(e.timeout() + leaseBeyond))
 	j.delivery, err = q.ClaimHookDelivery(ctx, store.ClaimHookDeliveryParams{LeaseOwner: &o.owner, LeaseToken: &j.token, LeaseUntil: &until,
-		EndpointID: e.row.ID, Now: store.Millis(now)})
+		EndpointID: endpoint, Now: store.Millis(now)})
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}

@@ -223,7 +223,7 @@ func TestLeasesFence(t *testing.T) {
 	var lost *job
 	claim := func(o *Outbox) (j *job) {
 		must(t, o.Store.WriteTogether(t.Context(), func(q *store.Queries) (err error) {
-			j, err = o.claim(t.Context(), q, o.table.Load().endpoints[e.ID])
+			j, err = o.claim(t.Context(), q, e.ID)
 			return err
 		}))
 		return j
@@ -246,7 +246,7 @@ func TestLeasesFence(t *testing.T) {
 		j    *job
 		ours bool
 	}{{first.Outbox, lost, false}, {second.Outbox, won, true}} {
-		r := c.o.attempt(t.Context(), c.o.table.Load().endpoints[e.ID], c.j)
+		r := c.o.attempt(t.Context(), c.j)
 		must(t, c.o.Store.WriteTogether(t.Context(), func(q *store.Queries) error {
 			ours, err := c.o.finish(t.Context(), q, c.j, r)
 			if ours != c.ours {

@@ -38,7 +38,8 @@ func newClient(g *guard.Guard) *http.Client {
 }
 
 // attempt sends a delivery once. It never fails: what went wrong is what it gives.
-func (o *Outbox) attempt(hard context.Context, e *endpoint, j *job) outcome {
+func (o *Outbox) attempt(hard context.Context, j *job) outcome {
+	e := j.endpoint
 	began := o.Now()
 	clock := time.Now() // of durations
 	r := outcome{verdict: tryAgain, attempt: store.AddHookAttemptParams{DeliveryID: j.delivery.ID, Number: j.delivery.Attempts + 1, At: store.Millis(began),

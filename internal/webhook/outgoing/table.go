@@ -144,11 +144,12 @@ func (o *Outbox) refresh(ctx context.Context) error {
 	return nil
 }
 
-// tableIn is the table as a transaction sees it.
+// tableIn is the table as a transaction sees it. Where that is another than this hub has, the dispatcher takes it up too.
 func (o *Outbox) tableIn(ctx context.Context, q *store.Queries, version int64) (*table, error) {
 	if t := o.table.Load(); t.version == version {
 		return t, nil
 	}
+	signal(o.unseen)
 	return o.readTable(ctx, q)
 }
 
