@@ -219,17 +219,17 @@ func (o *Outbox) took(l *line) {
 func (o *Outbox) write(hard context.Context, done *job, r outcome, then func(*store.Queries) error) error {
 	whole := context.WithoutCancel(hard)
 	for {
-		ours := true
+		ours, written := true, r
 		err := o.Store.WriteTogether(whole, func(q *store.Queries) (err error) {
-			if done != nil {
-				if ours, err = o.finish(whole, q, done, r); err != nil {
+			if written = r; done != nil {
+				if ours, err = o.finish(whole, q, done, &written); err != nil {
 					return err
 				}
 			}
 			return then(q)
 		})
 		if err == nil {
-			o.finished(done, r, ours)
+			o.finished(done, written, ours)
 			return nil
 		}
 		o.Log.Error("webhooks: the database does not take what became of a delivery", "error", err)

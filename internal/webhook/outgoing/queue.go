@@ -141,6 +141,7 @@ type outcome struct {
 	bytes   int64     // of what the attempt keeps
 	wish    time.Time // when the receiver wants the next; zero: it said nothing
 	counts  bool      // it speaks for or against the receiver
+	silent  bool      // it says nothing of the endpoint
 	disable string    // why there must be no further attempts to the endpoint
 }
 
@@ -153,8 +154,20 @@ const (
 	unfinished // the hub stops: as if it had not begun
 )
 
-// finish writes what became of an attempt, and reports false where the lease was not ours any more.
-func (o *Outbox) finish(ctx context.Context, q *store.Queries, j *job, r outcome) (ours bool, err error) {
+// elsewhere takes from an outcome what it says of an endpoint whose URL is another by now: that one has not said it. So 410 ends neither the endpoint nor the
+// delivery, which goes to the new URL next.
+func (r *outcome) elsewhere(url string) {
+	if r.attempt.URL == url {
+		return
+	}
+	if r.disable != "" {
+		r.verdict, r.disable = tryAgain, ""
+	}
+	r.silent = true
+}
+
+// finish writes what became of an attempt, and reports false where the lease was not ours any more. It may change the outcome: see elsewhere.
+func (o *Outbox) finish(ctx context.Context, q *store.Queries, j *job, r *outcome) (ours bool, err error) {
 	if r.verdict == unfinished {
 		n, err := q.ReleaseHookDelivery(ctx, store.ReleaseHookDeliveryParams{ID: j.delivery.ID, LeaseToken: &j.token})
 		return n > 0, err
@@ -166,6 +179,7 @@ func (o *Outbox) finish(ctx context.Context, q *store.Queries, j *job, r outcome
 	if err != nil {
 		return false, fmt.Errorf("finish delivery: %w", err)
 	}
+	r.elsewhere(row.URL)
 	now, d, h := o.Now(), j.delivery, health{row.HookEndpointHealth}
 	hopeless := h.judge(now, r)
 	f := store.FinishHookDeliveryParams{ID: d.ID, LeaseToken: &j.token, Attempts: r.attempt.Number, State: StateWaiting, LastStatus: r.attempt.Status,
@@ -194,8 +208,9 @@ func (o *Outbox) finish(ctx context.Context, q *store.Queries, j *job, r outcome
 }
 
 // judge is what an attempt says of its endpoint; nothing where the fault is ours or the transform's.
-func (h *health) judge(now time.Time, r outcome) (hopeless bool) {
+func (h *health) judge(now time.Time, r *outcome) (hopeless bool) {
 	switch {
+	case r.silent:
 	case r.verdict == arrived:
 		h.delivered(now)
 	case r.counts:
@@ -207,7 +222,7 @@ func (h *health) judge(now time.Time, r outcome) (hopeless bool) {
 	return false
 }
 
-func (o *Outbox) count(ctx context.Context, q *store.Queries, endpoint string, now time.Time, r outcome) error {
+func (o *Outbox) count(ctx context.Context, q *store.Queries, endpoint string, now time.Time, r *outcome) error {
 	c := store.CountHookAttemptParams{EndpointID: endpoint, Hour: now.Unix() / 3600, Failed: 1}
 	if r.verdict == arrived {
 		c.Delivered, c.Failed = 1, 0

@@ -248,7 +248,7 @@ func TestLeasesFence(t *testing.T) {
 	}{{first.Outbox, lost, false}, {second.Outbox, won, true}} {
 		r := c.o.attempt(t.Context(), c.j)
 		must(t, c.o.Store.WriteTogether(t.Context(), func(q *store.Queries) error {
-			ours, err := c.o.finish(t.Context(), q, c.j, r)
+			ours, err := c.o.finish(t.Context(), q, c.j, &r)
 			if ours != c.ours {
 				t.Errorf("ours: %v", ours)
 			}

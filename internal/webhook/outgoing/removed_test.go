@@ -24,7 +24,7 @@ func TestAttemptOfRemovedEndpointEnds(t *testing.T) {
 	for _, verdict := range []verdict{arrived, tryAgain, giveUp, unfinished} {
 		got.verdict = verdict
 		must(t, r.Store.WriteTogether(t.Context(), func(q *store.Queries) error {
-			ours, err := r.finish(t.Context(), q, j, got)
+			ours, err := r.finish(t.Context(), q, j, &got)
 			if ours {
 				t.Errorf("verdict %d: ours", verdict)
 			}

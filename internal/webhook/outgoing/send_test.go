@@ -103,6 +103,34 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// What the old URL answers after the URL was changed is not the new one's word: 410 ends neither the endpoint nor the delivery, and no failure counts.
+func TestAnswerOfTheOldURL(t *testing.T) {
+	t.Parallel()
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	old := newReceiver(t, func(w http.ResponseWriter, _ *http.Request) {
+		close(begun)
+		<-goOn
+		w.WriteHeader(http.StatusGone)
+	})
+	to, c := newReceiver(t, nil), &clock{at: time.Now()}
+	r := newRig(t, byClock(c))
+	e := r.endpoint(old.URL, func(s *Spec) { s.Topics = &[]string{"#"} })
+	r.publish(message("t", "1"))
+	<-begun
+	_, err := r.Change(t.Context(), somebody, e.ID, Spec{URL: &to.URL})
+	must(t, err)
+	close(goOn)
+	eventually(t, "an attempt", func() bool { return r.all(Filter{})[0].Attempts == 1 })
+	now, err := r.Find(t.Context(), e.ID)
+	must(t, err)
+	if now.State != StateActive || now.Health.Failures != 0 || now.Health.LastError != "" {
+		t.Errorf("the endpoint is %s (%s), %d failures: %s", now.State, now.DisabledReason, now.Health.Failures, now.Health.LastError)
+	}
+	c.advance(time.Minute)
+	to.await(t, 1)
+	r.settled(StateDelivered, 1)
+}
+
 // Receivers that talk for ever cost no more than the timeout and 64 KiB, and their status counts.
 func TestEndlessAnswers(t *testing.T) {
 	t.Parallel()
