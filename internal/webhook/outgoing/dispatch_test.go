@@ -85,6 +85,40 @@ func TestBacklogGoesOnByItsRate(t *testing.T) {
 	to.await(t, 60)
 }
 
+// What the broker holds and cannot write counts in the queue until it is written, however often the database is asked; what it lets go does not.
+func TestRoomWhileTheDiskIsBusy(t *testing.T) {
+	t.Parallel()
+	r := stillRig(t, storetest.Dir(t), func(o *Options) { o.Limits.Waiting = 10 })
+	r.endpoint("http://127.0.0.1:1/", func(s *Spec) { s.Topics, s.Name = &[]string{"#"}, ptr("all") })
+	r.endpoint("http://127.0.0.1:1/", func(s *Spec) { s.Topics, s.Name = &[]string{"t"}, ptr("one") })
+	var held []messaging.Received
+	take := func() {
+		for range 30 {
+			if m := message("t", "x"); second(r.Wants(m)) {
+				held = append(held, m)
+			}
+			must(t, r.findDue(t.Context())) // each second
+		}
+	}
+	take()
+	if len(held) != 10 {
+		t.Fatalf("%d taken where 10 may wait", len(held))
+	}
+	r.Left(held[:4])
+	must(t, r.Store.WriteQuietly(t.Context(), func(q *store.Queries) error { return r.Take(t.Context(), q, held[4:]) }))
+	r.Taken(held[4:])
+	held = nil
+	if take(); len(held) != 4 {
+		t.Errorf("%d taken where there is room for 4", len(held))
+	}
+	r.Left(held)
+	if r.held != (figures{}) {
+		t.Errorf("%+v are held yet", r.held)
+	}
+}
+
+func second(_, b bool) bool { return b }
+
 // While the database takes nothing, an endpoint with a queue is tried again with the next look, and not at once, over and over.
 func TestFailingDatabaseIsNotAskedAtOnce(t *testing.T) {
 	t.Parallel()

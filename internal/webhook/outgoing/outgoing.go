@@ -74,6 +74,7 @@ type Outbox struct {
 
 	mu      sync.Mutex
 	lines   map[string]*line // by endpoint
+	held    figures          // messages that the broker has for this and has not written: they count in every queue, since who wants them may change meanwhile
 	slots   int              // workers beside each endpoint's first
 	changed chan struct{}    // closed when the table is another
 
