@@ -43,8 +43,7 @@ func (o *Outbox) Wants(m messaging.Received) (wanted, room bool) {
 	if !t.topics {
 		return false, true
 	}
-	policy := o.Gate.Policy()
-	to := t.matching(ofTopic(m, policy), policy)
+	to := t.matching(ofTopic(m, o.Gate.Policy()))
 	if len(to) == 0 {
 		return false, true
 	}
@@ -65,7 +64,8 @@ func (o *Outbox) Wants(m messaging.Received) (wanted, room bool) {
 func sizeHeld(m messaging.Received) int64 { return sizeOf(m.Payload, "", m.Topic) + detailsAbout }
 
 func ofTopic(m messaging.Received, policy *access.Policy) subject {
-	return subject{kind: TypeMQTT, topic: m.Topic, device: deviceOf(m, policy)}
+	device := deviceOf(m, policy)
+	return subject{kind: TypeMQTT, topic: m.Topic, device: device, tags: policy.Devices[device].Tags}
 }
 
 // Take implements messaging.Taker.
@@ -80,7 +80,7 @@ func (o *Outbox) Take(ctx context.Context, q *store.Queries, list []messaging.Re
 	}
 	policy := o.Gate.Policy()
 	for _, r := range list {
-		if _, err := o.enqueue(ctx, q, ofMQTT(r, policy), t.matching(ofTopic(r, policy), policy)); err != nil {
+		if _, err := o.enqueue(ctx, q, ofMQTT(r, policy), t.matching(ofTopic(r, policy))); err != nil {
 			return err
 		}
 	}
@@ -95,7 +95,7 @@ func (o *Outbox) Taken(list []messaging.Received) {
 	for _, r := range list {
 		bytes := sizeHeld(r)
 		o.held.add(-1, -bytes)
-		for _, e := range t.matching(ofTopic(r, policy), policy) {
+		for _, e := range t.matching(ofTopic(r, policy)) {
 			o.came(e.row.ID, bytes)
 			added[e.row.ID]++
 		}
