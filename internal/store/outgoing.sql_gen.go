@@ -940,9 +940,10 @@ func (q *Queries) HookEndpointHours(ctx context.Context, after int64) ([]HookEnd
 }
 
 const hookEndpointSecrets = `-- name: HookEndpointSecrets :many
-SELECT id, endpoint_id, sealed, hint, created_at, expires_at FROM hook_endpoint_secrets ORDER BY created_at DESC, id DESC
+SELECT id, endpoint_id, sealed, hint, created_at, expires_at FROM hook_endpoint_secrets ORDER BY expires_at IS NULL DESC, created_at DESC, id DESC
 `
 
+// The current one is the one without an end, whatever the clock was when it was made.
 func (q *Queries) HookEndpointSecrets(ctx context.Context) ([]HookEndpointSecret, error) {
 	rows, err := q.db.QueryContext(ctx, hookEndpointSecrets)
 	if err != nil {
@@ -1223,7 +1224,8 @@ func (q *Queries) LastHookPosition(ctx context.Context) (int64, error) {
 
 const limitHookEndpointSecrets = `-- name: LimitHookEndpointSecrets :exec
 DELETE FROM hook_endpoint_secrets AS o WHERE o.endpoint_id = ?1 AND o.id NOT IN
-    (SELECT s.id FROM hook_endpoint_secrets AS s WHERE s.endpoint_id = ?1 ORDER BY s.created_at DESC, s.id DESC LIMIT ?2)
+    (SELECT s.id FROM hook_endpoint_secrets AS s WHERE s.endpoint_id = ?1
+    ORDER BY s.expires_at IS NULL DESC, s.created_at DESC, s.id DESC LIMIT ?2)
 `
 
 type LimitHookEndpointSecretsParams struct {

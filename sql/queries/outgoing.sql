@@ -40,8 +40,9 @@ JOIN hook_outgoing AS o ON o.id = 1 WHERE e.id = sqlc.arg(id);
 INSERT INTO hook_endpoint_secrets (id, endpoint_id, sealed, hint, created_at)
 VALUES (sqlc.arg(id), sqlc.arg(endpoint_id), sqlc.arg(sealed), sqlc.arg(hint), sqlc.arg(created_at));
 
+-- The current one is the one without an end, whatever the clock was when it was made.
 -- name: HookEndpointSecrets :many
-SELECT * FROM hook_endpoint_secrets ORDER BY created_at DESC, id DESC;
+SELECT * FROM hook_endpoint_secrets ORDER BY expires_at IS NULL DESC, created_at DESC, id DESC;
 
 -- name: ExpireHookEndpointSecrets :exec
 UPDATE hook_endpoint_secrets SET expires_at = sqlc.arg(expires_at) WHERE endpoint_id = sqlc.arg(endpoint_id) AND expires_at IS NULL;
@@ -54,7 +55,8 @@ DELETE FROM hook_endpoint_secrets WHERE expires_at <= sqlc.arg(before);
 
 -- name: LimitHookEndpointSecrets :exec
 DELETE FROM hook_endpoint_secrets AS o WHERE o.endpoint_id = sqlc.arg(endpoint_id) AND o.id NOT IN
-    (SELECT s.id FROM hook_endpoint_secrets AS s WHERE s.endpoint_id = sqlc.arg(endpoint_id) ORDER BY s.created_at DESC, s.id DESC LIMIT sqlc.arg(at_most));
+    (SELECT s.id FROM hook_endpoint_secrets AS s WHERE s.endpoint_id = sqlc.arg(endpoint_id)
+    ORDER BY s.expires_at IS NULL DESC, s.created_at DESC, s.id DESC LIMIT sqlc.arg(at_most));
 
 -- name: HookOutgoing :one
 SELECT version, event_cursor FROM hook_outgoing WHERE id = 1;

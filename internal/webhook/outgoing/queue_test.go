@@ -12,6 +12,8 @@ import (
 
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
+	"github.com/aditdev/adit/internal/storetest"
+	"github.com/aditdev/adit/internal/webhook/sign"
 )
 
 // Of a device that fails nothing overtakes: the next is sent when the one before it has arrived.
@@ -318,6 +320,23 @@ func TestRotation(t *testing.T) {
 	key, secret, err := r.Create(t.Context(), somebody, Spec{URL: &to.URL, Name: ptr("asymmetric"), Signature: ptr("v1a")})
 	if err != nil || secret != "" || !strings.HasPrefix(key.PublicKey, "whpk_") {
 		t.Errorf("%+v, %q, %v", key, secret, err)
+	}
+}
+
+// The secret that was made last is the current one, and stays, also where the clock was put back before.
+func TestRotationByAClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	c := &clock{at: time.Now()}
+	r := stillRig(t, storetest.Dir(t), byClock(c))
+	e := r.endpoint("http://127.0.0.1:1/", func(s *Spec) { s.Signature = ptr("v1a") })
+	for range 2 * maxSecrets {
+		c.advance(-24 * time.Hour)
+		key := sign.NewKey()
+		now, _, err := r.Rotate(t.Context(), somebody, e.ID, key.String(), nil)
+		must(t, err)
+		if now.PublicKey != key.Public() || len(now.Secrets) > maxSecrets {
+			t.Fatalf("%d secrets, the current one is %s and not %s", len(now.Secrets), now.PublicKey, key.Public())
+		}
 	}
 }
 
