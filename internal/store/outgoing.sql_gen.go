@@ -1182,6 +1182,22 @@ func (q *Queries) HookQueuedAgain(ctx context.Context, arg HookQueuedAgainParams
 	return queued, err
 }
 
+const hurryHookDeliveries = `-- name: HurryHookDeliveries :exec
+UPDATE hook_deliveries SET next_at = ?1
+WHERE endpoint_id IN (SELECT e.id FROM hook_endpoints AS e) AND state = 'waiting' AND next_at > ?2
+`
+
+type HurryHookDeliveriesParams struct {
+	Now    int64
+	Latest int64
+}
+
+// What is due later than it can be was queued or tried by a clock that was ahead.
+func (q *Queries) HurryHookDeliveries(ctx context.Context, arg HurryHookDeliveriesParams) error {
+	_, err := q.db.ExecContext(ctx, hurryHookDeliveries, arg.Now, arg.Latest)
+	return err
+}
+
 const lastDeliveredHook = `-- name: LastDeliveredHook :one
 SELECT d.id FROM hook_deliveries AS d WHERE d.state = 'delivered' AND d.finished_at IS NOT NULL AND +d.endpoint_id = ?1
 ORDER BY d.finished_at DESC LIMIT 1
@@ -1877,16 +1893,25 @@ func (q *Queries) NextHookDue(ctx context.Context, endpointID string) (int64, er
 }
 
 const oldHookDeliveries = `-- name: OldHookDeliveries :many
-SELECT id, position, message_id, endpoint_id, type, device_id, topic, order_key, state, attempts, next_at, lease_owner, lease_token, lease_until, last_status, last_error, took_ms, bytes, replay_of, created_at, finished_at FROM hook_deliveries WHERE finished_at IS NULL AND created_at < ?1 ORDER BY position LIMIT ?2
+SELECT id, position, message_id, endpoint_id, type, device_id, topic, order_key, state, attempts, next_at, lease_owner, lease_token, lease_until, last_status, last_error, took_ms, bytes, replay_of, created_at, finished_at FROM hook_deliveries WHERE finished_at IS NULL
+    AND (created_at < ?1 OR created_at > ?2 AND created_at < ?3)
+ORDER BY position LIMIT ?4
 `
 
 type OldHookDeliveriesParams struct {
-	Before int64
-	AtMost int64
+	BeforeLeap int64
+	LeaptAt    int64
+	Before     int64
+	AtMost     int64
 }
 
 func (q *Queries) OldHookDeliveries(ctx context.Context, arg OldHookDeliveriesParams) ([]HookDelivery, error) {
-	rows, err := q.db.QueryContext(ctx, oldHookDeliveries, arg.Before, arg.AtMost)
+	rows, err := q.db.QueryContext(ctx, oldHookDeliveries,
+		arg.BeforeLeap,
+		arg.LeaptAt,
+		arg.Before,
+		arg.AtMost,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -1958,20 +1983,22 @@ func (q *Queries) ProbeHookEndpoint(ctx context.Context, arg ProbeHookEndpointPa
 }
 
 const promoteHookDelivery = `-- name: PromoteHookDelivery :exec
-UPDATE hook_deliveries SET state = 'waiting'
-WHERE id = (SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = ?1 AND d.order_key = ?2 AND d.state = 'behind'
-    AND NOT EXISTS (SELECT 1 FROM hook_deliveries AS h WHERE h.endpoint_id = ?1 AND h.order_key = ?2
+UPDATE hook_deliveries SET state = 'waiting', next_at = min(next_at, CAST(?1 AS BIGINT))
+WHERE id = (SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = ?2 AND d.order_key = ?3 AND d.state = 'behind'
+    AND NOT EXISTS (SELECT 1 FROM hook_deliveries AS h WHERE h.endpoint_id = ?2 AND h.order_key = ?3
         AND h.state IN ('waiting', 'sending'))
     ORDER BY d.position LIMIT 1)
 `
 
 type PromoteHookDeliveryParams struct {
+	Now        int64
 	EndpointID string
 	OrderKey   *string
 }
 
+// It was due when it was queued; by a clock that was ahead then that may be years from now.
 func (q *Queries) PromoteHookDelivery(ctx context.Context, arg PromoteHookDeliveryParams) error {
-	_, err := q.db.ExecContext(ctx, promoteHookDelivery, arg.EndpointID, arg.OrderKey)
+	_, err := q.db.ExecContext(ctx, promoteHookDelivery, arg.Now, arg.EndpointID, arg.OrderKey)
 	return err
 }
 
@@ -2159,7 +2186,7 @@ func (q *Queries) SweepHookHours(ctx context.Context, before int64) error {
 }
 
 const tellHookRefused = `-- name: TellHookRefused :one
-UPDATE hook_endpoint_health SET refused_at = ?1 WHERE endpoint_id = ?2 AND refused_at < ?3
+UPDATE hook_endpoint_health SET refused_at = ?1 WHERE endpoint_id = ?2 AND (refused_at < ?3 OR refused_at > ?1)
 RETURNING refused
 `
 

@@ -114,6 +114,11 @@ UPDATE hook_deliveries SET next_at = (
     WHERE d.endpoint_id = sqlc.arg(endpoint_id) AND d.state = 'waiting' AND d.next_at <= CAST(sqlc.arg(now) AS BIGINT))
 WHERE hook_deliveries.id = sqlc.arg(id) AND hook_deliveries.state = 'waiting';
 
+-- What is due later than it can be was queued or tried by a clock that was ahead.
+-- name: HurryHookDeliveries :exec
+UPDATE hook_deliveries SET next_at = sqlc.arg(now)
+WHERE endpoint_id IN (SELECT e.id FROM hook_endpoints AS e) AND state = 'waiting' AND next_at > sqlc.arg(latest);
+
 -- name: NextHookDue :one
 SELECT d.next_at FROM hook_deliveries AS d WHERE d.endpoint_id = sqlc.arg(endpoint_id) AND d.state = 'waiting' ORDER BY d.next_at LIMIT 1;
 
@@ -135,8 +140,9 @@ WHERE lease_until IS NOT NULL AND lease_until < sqlc.arg(before);
 UPDATE hook_deliveries SET state = sqlc.arg(state), last_error = sqlc.arg(last_error), next_at = sqlc.arg(finished_at), finished_at = sqlc.arg(finished_at)
 WHERE id = sqlc.arg(id) AND state IN ('waiting', 'behind') RETURNING bytes;
 
+-- It was due when it was queued; by a clock that was ahead then that may be years from now.
 -- name: PromoteHookDelivery :exec
-UPDATE hook_deliveries SET state = 'waiting'
+UPDATE hook_deliveries SET state = 'waiting', next_at = min(next_at, CAST(sqlc.arg(now) AS BIGINT))
 WHERE id = (SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = sqlc.arg(endpoint_id) AND d.order_key = sqlc.arg(order_key) AND d.state = 'behind'
     AND NOT EXISTS (SELECT 1 FROM hook_deliveries AS h WHERE h.endpoint_id = sqlc.arg(endpoint_id) AND h.order_key = sqlc.arg(order_key)
         AND h.state IN ('waiting', 'sending'))
@@ -295,7 +301,9 @@ SELECT d.id, d.message_id, d.endpoint_id, d.bytes, d.state FROM hook_deliveries 
 WHERE d.state = sqlc.arg(state) AND d.finished_at IS NOT NULL AND d.finished_at < sqlc.arg(before) ORDER BY d.finished_at LIMIT sqlc.arg(at_most);
 
 -- name: OldHookDeliveries :many
-SELECT * FROM hook_deliveries WHERE finished_at IS NULL AND created_at < sqlc.arg(before) ORDER BY position LIMIT sqlc.arg(at_most);
+SELECT * FROM hook_deliveries WHERE finished_at IS NULL
+    AND (created_at < sqlc.arg(before_leap) OR created_at > sqlc.arg(leapt_at) AND created_at < sqlc.arg(before))
+ORDER BY position LIMIT sqlc.arg(at_most);
 
 -- name: HookDeliveriesOf :many
 SELECT id, message_id FROM hook_deliveries WHERE endpoint_id = sqlc.arg(endpoint_id) LIMIT sqlc.arg(at_most);
@@ -316,7 +324,7 @@ SELECT * FROM hook_endpoint_health;
 UPDATE hook_endpoint_health SET refused = refused + 1 WHERE endpoint_id = sqlc.arg(endpoint_id);
 
 -- name: TellHookRefused :one
-UPDATE hook_endpoint_health SET refused_at = sqlc.arg(now) WHERE endpoint_id = sqlc.arg(endpoint_id) AND refused_at < sqlc.arg(before)
+UPDATE hook_endpoint_health SET refused_at = sqlc.arg(now) WHERE endpoint_id = sqlc.arg(endpoint_id) AND (refused_at < sqlc.arg(before) OR refused_at > sqlc.arg(now))
 RETURNING refused;
 
 -- name: RemovedHookEndpoints :many

@@ -34,11 +34,17 @@ func (h *health) try(now time.Time, timeout time.Duration) (ok, changed bool) {
 	if h.Breaker == BreakerClosed {
 		return true, false
 	}
-	if store.Millis(now) < h.RetryAt {
+	if !h.may(now) {
 		return false, false
 	}
 	h.Breaker, h.RetryAt = BreakerHalfOpen, store.Millis(now.Add(timeout+leaseBeyond)) // if that hub dies, another tries then
 	return true, true
+}
+
+// may reports whether an attempt may begin. A time further away than any that a breaker sets is of a clock that was ahead.
+func (h *health) may(now time.Time) bool {
+	wait := store.Time(h.RetryAt).Sub(now)
+	return h.Breaker == BreakerClosed || wait <= 0 || wait > probeMost
 }
 
 // delivered closes the breaker: who answers, works.

@@ -299,7 +299,7 @@ func (o *Outbox) findDue(ctx context.Context) error {
 			continue
 		}
 		due := int64(now + 1)
-		if may := h.Breaker == BreakerClosed || h.RetryAt <= now; h.Waiting > 0 && e.row.State == StateActive && may {
+		if h.Waiting > 0 && e.row.State == StateActive && (&health{h}).may(store.Time(now)) {
 			due, err = o.Store.Read().NextHookDue(ctx, h.EndpointID)
 			if err != nil && !errors.Is(err, store.ErrNotFound) {
 				return err

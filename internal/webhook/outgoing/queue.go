@@ -235,7 +235,7 @@ func (o *Outbox) promote(ctx context.Context, q *store.Queries, d store.HookDeli
 	if d.OrderKey == nil || !finished {
 		return nil
 	}
-	return q.PromoteHookDelivery(ctx, store.PromoteHookDeliveryParams{EndpointID: d.EndpointID, OrderKey: d.OrderKey})
+	return q.PromoteHookDelivery(ctx, store.PromoteHookDeliveryParams{EndpointID: d.EndpointID, OrderKey: d.OrderKey, Now: o.millis()})
 }
 
 // tellDead writes the event of a delivery that was given up. What such an event itself becomes is not told again: two endpoints that both fail
