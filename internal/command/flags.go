@@ -52,7 +52,7 @@ func (f *Flags) hint(args []string) string {
 		if !strings.HasPrefix(a, "-") || f.Lookup(name) != nil {
 			continue
 		}
-		if near := Nearest(name, names); near != "" {
+		if near := wire.Nearest(name, names); near != "" {
 			return "; did you mean --" + near + "?"
 		}
 	}

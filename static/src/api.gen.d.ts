@@ -5757,7 +5757,7 @@ export interface operations {
     listEvents: {
         parameters: {
             query?: {
-                /** @description Types; a trailing * stands for the rest. May be given several times */
+                /** @description Types; a trailing * stands for the rest. May be given several times. 400 where the hub knows none of them */
                 type?: string[];
                 /** @description Id or name */
                 device?: string;
