@@ -2828,7 +2828,7 @@ export interface components {
             last_refused?: string;
             /** Format: date-time */
             last_refused_at?: string;
-            /** @description What should be known of its command, for people: that the device has not told its commands yet, has this one no more, or runs none. Not in lists */
+            /** @description What should be known of its command, for people: that the device has not told its commands yet, has this one no more or not with these arguments, or runs none. Not in lists */
             note?: string;
             /** Format: date-time */
             created_at: string;
