@@ -184,16 +184,19 @@ func (e HookActionKind) Valid() bool {
 
 // Defines values for HookDeliveryHeldBy.
 const (
-	HookDeliveryHeldByBreaker HookDeliveryHeldBy = "breaker"
-	HookDeliveryHeldByOrder   HookDeliveryHeldBy = "order"
-	HookDeliveryHeldByPaused  HookDeliveryHeldBy = "paused"
-	HookDeliveryHeldByRate    HookDeliveryHeldBy = "rate"
+	HookDeliveryHeldByBreaker  HookDeliveryHeldBy = "breaker"
+	HookDeliveryHeldByDisabled HookDeliveryHeldBy = "disabled"
+	HookDeliveryHeldByOrder    HookDeliveryHeldBy = "order"
+	HookDeliveryHeldByPaused   HookDeliveryHeldBy = "paused"
+	HookDeliveryHeldByRate     HookDeliveryHeldBy = "rate"
 )
 
 // Valid indicates whether the value is a known member of the HookDeliveryHeldBy enum.
 func (e HookDeliveryHeldBy) Valid() bool {
 	switch e {
 	case HookDeliveryHeldByBreaker:
+		return true
+	case HookDeliveryHeldByDisabled:
 		return true
 	case HookDeliveryHeldByOrder:
 		return true
@@ -1971,7 +1974,7 @@ type HookSource struct {
 	Methods       []string   `json:"methods"`
 	Name          string     `json:"name"`
 
-	// Note What should be known of its command, for people: that the device has not told its commands yet, has this one no more, or runs none. Not in lists
+	// Note What should be known of its command, for people: that the device has not told its commands yet, has this one no more or not with these arguments, or runs none. Not in lists
 	Note    *string           `json:"note,omitempty"`
 	Offline HookSourceOffline `json:"offline"`
 	Rate    float64           `json:"rate"`

@@ -277,7 +277,10 @@ func replay(ctx context.Context, args []string, stdio command.Stdio) error {
 		return nil
 	}
 	f.say("Messages that are sent again: %d", got.Count)
-	return nil
+	if got.Count == 0 {
+		return nil
+	}
+	return f.noteHeld(ctx, filter["endpoint"])
 }
 
 func tryDeliveries(ctx context.Context, args []string, stdio command.Stdio) error {
@@ -309,13 +312,20 @@ func (f *hookFlags) each(ctx context.Context, what string) error {
 		if strings.HasPrefix(id, requestPrefix) {
 			path = "hooks/requests/"
 		}
-		var got struct{ ID string }
+		var got struct {
+			ID           string
+			EndpointName string                  `json:"endpoint_name"`
+			HeldBy       *api.HookDeliveryHeldBy `json:"held_by"`
+		}
 		done, err := f.ask(ctx, http.MethodPost, path+url.PathEscape(id)+what, nil, &got)
 		if err != nil {
 			return err
 		}
 		if !done {
 			f.say("%s", got.ID)
+		}
+		if !done && got.HeldBy != nil && (*got.HeldBy == api.HookDeliveryHeldByPaused || *got.HeldBy == api.HookDeliveryHeldByDisabled) {
+			f.note("%s", heldNote(got.EndpointName, string(*got.HeldBy)))
 		}
 	}
 	return nil

@@ -2613,7 +2613,7 @@ export interface components {
              * @description Why one that is due waits
              * @enum {string}
              */
-            held_by?: "breaker" | "order" | "paused" | "rate";
+            held_by?: "breaker" | "order" | "paused" | "disabled" | "rate";
             last_status?: number;
             last_error?: string;
             /**
@@ -5289,7 +5289,10 @@ export interface operations {
     };
     listenHookSource: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Begin with the requests kept since that time (RFC 3339), or with the one of that id (req_…). Last-Event-ID goes before it */
+                since?: string;
+            };
             header?: never;
             path: {
                 /** @description Id or slug */
