@@ -332,8 +332,9 @@ func TestHookListen(t *testing.T) {
 	if got := r.do("", "POST", path+"?wait=1s", "x"); got.status != 503 {
 		t.Errorf("nobody listens: %d", got.status)
 	}
+	query := ""
 	listen := func(after string) (<-chan HookRequestDetail, <-chan string) {
-		req, err := http.NewRequestWithContext(t.Context(), "GET", r.url+v1("hooks/sources/%s/listen", made.Source.ID), nil)
+		req, err := http.NewRequestWithContext(t.Context(), "GET", r.url+v1("hooks/sources/%s/listen", made.Source.ID)+query, nil)
 		r.must(err)
 		req.Header.Set("Authorization", "Bearer "+r.tokens["admin"])
 		req.Header.Set("Last-Event-ID", after)
@@ -366,8 +367,9 @@ func TestHookListen(t *testing.T) {
 		!strings.Contains(got.header.Get("Content-Security-Policy"), "sandbox") {
 		t.Errorf("answer %d %s %v", got.status, got.body, got.header)
 	}
+	kept := ""
 	for _, text := range []string{"two", "three"} {
-		r.accepted(r.do("", "POST", path, text))
+		kept = r.accepted(r.do("", "POST", path, text)).ID
 		if got := <-heard; string(got.Body) != text {
 			t.Errorf("heard %s, want %s", got.Body, text)
 		}
@@ -378,6 +380,20 @@ func TestHookListen(t *testing.T) {
 			if got := <-again; string(got.Body) != text {
 				t.Errorf("after it came back: %s, want %s", got.Body, text)
 			}
+		}
+	}
+	for since, want := range map[string][]string{kept: {"three"}, "2026-01-31T18:00:00Z": {"one", "two", "three"}, "2099-01-31T18:00:00Z": nil} {
+		query = "?since=" + since
+		past, _ := listen("")
+		for _, text := range want {
+			if got := <-past; string(got.Body) != text {
+				t.Errorf("since %s: %s, want %s", since, got.Body, text)
+			}
+		}
+	}
+	for since, status := range map[string]int{"req_none": 404, "yesterday": 400} {
+		if got := r.do("admin", "GET", v1("hooks/sources/%s/listen?since=%s", made.Source.ID, since), nil); got.status != status {
+			t.Errorf("since %s: %d %s", since, got.status, got.body)
 		}
 	}
 }
