@@ -83,6 +83,10 @@ func TestHookSourceOfArguments(t *testing.T) {
 	if got.status != 201 || made.Source.Note != nil {
 		t.Fatalf("%d %s", got.status, got.body)
 	}
+	sent := r.do("", "POST", "/hook/"+made.Source.Slug, object{"lamp": 1}, "Authorization", "Bearer "+*made.Secret)
+	if sent.status != 400 || !strings.Contains(sent.body, `"arguments":"The argument door: The program's result is null.`) {
+		t.Errorf("%d %s", sent.status, sent.body)
+	}
 	tells(`{"policy":{"run":true},"commands":[{"name":"door","parameters":[{"name":"door","pattern":"[a-z]+"}]}]}`)
 	if got := r.do("admin", "PATCH", "/api/v1/hooks/sources/"+made.Source.ID, object{"name": "same"}); got.status != 200 ||
 		!strings.Contains(got.body, "Each request fails: door has no parameter speed.") {

@@ -1967,7 +1967,7 @@ type HookSource struct {
 	ID     string     `json:"id"`
 	LastAt *time.Time `json:"last_at,omitempty"`
 
-	// LastRefused Why the last one was refused, for people
+	// LastRefused Why the last one was refused since the hub started, for people
 	LastRefused   *string    `json:"last_refused,omitempty"`
 	LastRefusedAt *time.Time `json:"last_refused_at,omitempty"`
 	MaxBytes      int        `json:"max_bytes"`
@@ -1979,7 +1979,7 @@ type HookSource struct {
 	Offline HookSourceOffline `json:"offline"`
 	Rate    float64           `json:"rate"`
 
-	// Refused Requests that were not, since the hub began
+	// Refused Requests that were not, since the hub started
 	Refused   int64          `json:"refused"`
 	Secrets   []HookSecret   `json:"secrets"`
 	Slug      string         `json:"slug"`

@@ -209,3 +209,18 @@ func TestTellsHowATestWent(t *testing.T) {
 		}
 	}
 }
+
+// Messages are told apart by their topics, and an answer without a content type has no dash for it.
+func TestLinesOfHooks(t *testing.T) {
+	t.Parallel()
+	for got, want := range map[string]string{
+		typeOf(api.HookDelivery{Type: "device.online"}):                               "device.online",
+		typeOf(api.HookDelivery{Type: "mqtt.message", Topic: new("devices/a/b")}):     "mqtt.message devices/a/b",
+		answerLine(api.HookAnswer{Status: 200}):                                       "< 200",
+		answerLine(api.HookAnswer{Status: 201, ContentType: new("application/json")}): "< 201 application/json",
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

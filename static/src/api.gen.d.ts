@@ -2819,12 +2819,12 @@ export interface components {
             accepted: number;
             /**
              * Format: int64
-             * @description Requests that were not, since the hub began
+             * @description Requests that were not, since the hub started
              */
             refused: number;
             /** Format: date-time */
             last_at?: string;
-            /** @description Why the last one was refused, for people */
+            /** @description Why the last one was refused since the hub started, for people */
             last_refused?: string;
             /** Format: date-time */
             last_refused_at?: string;
