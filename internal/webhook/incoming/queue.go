@@ -14,6 +14,16 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
+// The states of a request.
+const (
+	stateWaiting = "waiting"
+	stateDone    = "done"
+	stateFailed  = "failed"
+)
+
+// lease is how long a claimed request belongs to its owner, who renews it while working.
+const lease = 15 * time.Second
+
 // job is a request that this process works on.
 type job struct {
 	id, source, sourceName, owner string
@@ -211,7 +221,7 @@ type outcome struct {
 	again  time.Duration // it is tried again after this; 0: it is not
 	free   bool          // the try did not count
 	absent bool          // its device was not connected
-	answer *answer       // of a command
+	answer *Reply        // of a command
 }
 
 // backoff is how long after each try the next comes; the last goes on.
