@@ -12,8 +12,8 @@ import (
 // The log says which source was made, changed in what, and removed, by a name that is there later too; and never by a slug that is its secret.
 func TestEventsOfSourcesNameThem(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	s := b.publishing(nil)
+	r := newRig(t, storetest.Dir(t))
+	s := r.publishing(nil)
 	secret := "0123456789ab"
 	for _, c := range []Change{
 		{Name: new("garage"), Settings: func(s *Settings) { s.Rate, s.Transform = 5, &Transform{Kind: "jq", Text: "."} }},
@@ -21,17 +21,17 @@ func TestEventsOfSourcesNameThem(t *testing.T) {
 		{Secret: &secret, Settings: func(s *Settings) { s.Verify = Verification{Kind: VerifyBearer} }},
 		{Settings: func(*Settings) {}},
 	} {
-		if _, err := b.Change(t.Context(), "", s.ID, c); err != nil {
+		if _, err := r.Change(t.Context(), "", s.ID, c); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := b.Rotate(t.Context(), "", s.ID, "", nil); err != nil {
+	if _, _, err := r.Rotate(t.Context(), "", s.ID, "", nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Remove(t.Context(), "", s.ID); err != nil {
+	if err := r.Remove(t.Context(), "", s.ID); err != nil {
 		t.Fatal(err)
 	}
-	list, _, err := b.Events.Page(t.Context(), events.Filter{Types: []string{"hook.source_*"}, Sees: func(events.Event) bool { return true }}, 0, 20)
+	list, _, err := r.Events.Page(t.Context(), events.Filter{Types: []string{"hook.source_*"}, Sees: func(events.Event) bool { return true }}, 0, 20)
 	if err != nil {
 		t.Fatal(err)
 	}
