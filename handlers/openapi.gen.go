@@ -1798,7 +1798,7 @@ type HookEndpointRequest struct {
 	// Devices Only of these devices: ids, names or tag:NAME
 	Devices *[]string `json:"devices,omitempty"`
 
-	// Events Types; a trailing * stands for the rest, as device.*
+	// Events Types; a trailing * stands for the rest, as device.*. One that no event can have is refused
 	Events *[]string `json:"events,omitempty"`
 
 	// Format standard: `{type, timestamp, data}`; cloudevents: structured mode; raw: the data alone, of a message its payload

@@ -2447,7 +2447,7 @@ export interface components {
             /** @description Unique; made from the host where absent */
             name?: string;
             url: string;
-            /** @description Types; a trailing * stands for the rest, as device.* */
+            /** @description Types; a trailing * stands for the rest, as device.*. One that no event can have is refused */
             events?: string[];
             /** @description MQTT topic filters */
             topics?: string[];
