@@ -184,16 +184,19 @@ func (e HookActionKind) Valid() bool {
 
 // Defines values for HookDeliveryHeldBy.
 const (
-	HookDeliveryHeldByBreaker HookDeliveryHeldBy = "breaker"
-	HookDeliveryHeldByOrder   HookDeliveryHeldBy = "order"
-	HookDeliveryHeldByPaused  HookDeliveryHeldBy = "paused"
-	HookDeliveryHeldByRate    HookDeliveryHeldBy = "rate"
+	HookDeliveryHeldByBreaker  HookDeliveryHeldBy = "breaker"
+	HookDeliveryHeldByDisabled HookDeliveryHeldBy = "disabled"
+	HookDeliveryHeldByOrder    HookDeliveryHeldBy = "order"
+	HookDeliveryHeldByPaused   HookDeliveryHeldBy = "paused"
+	HookDeliveryHeldByRate     HookDeliveryHeldBy = "rate"
 )
 
 // Valid indicates whether the value is a known member of the HookDeliveryHeldBy enum.
 func (e HookDeliveryHeldBy) Valid() bool {
 	switch e {
 	case HookDeliveryHeldByBreaker:
+		return true
+	case HookDeliveryHeldByDisabled:
 		return true
 	case HookDeliveryHeldByOrder:
 		return true
@@ -1795,7 +1798,7 @@ type HookEndpointRequest struct {
 	// Devices Only of these devices: ids, names or tag:NAME
 	Devices *[]string `json:"devices,omitempty"`
 
-	// Events Types; a trailing * stands for the rest, as device.*
+	// Events Types; a trailing * stands for the rest, as device.*. One that no event can have is refused
 	Events *[]string `json:"events,omitempty"`
 
 	// Format standard: `{type, timestamp, data}`; cloudevents: structured mode; raw: the data alone, of a message its payload
@@ -1964,19 +1967,19 @@ type HookSource struct {
 	ID     string     `json:"id"`
 	LastAt *time.Time `json:"last_at,omitempty"`
 
-	// LastRefused Why the last one was refused, for people
+	// LastRefused Why the last one was refused since the hub started, for people
 	LastRefused   *string    `json:"last_refused,omitempty"`
 	LastRefusedAt *time.Time `json:"last_refused_at,omitempty"`
 	MaxBytes      int        `json:"max_bytes"`
 	Methods       []string   `json:"methods"`
 	Name          string     `json:"name"`
 
-	// Note What should be known of its command, for people: that the device has not told its commands yet, has this one no more, or runs none. Not in lists
+	// Note What should be known of its command, for people: that the device has not told its commands yet, has this one no more or not with these arguments, or runs none. Not in lists
 	Note    *string           `json:"note,omitempty"`
 	Offline HookSourceOffline `json:"offline"`
 	Rate    float64           `json:"rate"`
 
-	// Refused Requests that were not, since the hub began
+	// Refused Requests that were not, since the hub started
 	Refused   int64          `json:"refused"`
 	Secrets   []HookSecret   `json:"secrets"`
 	Slug      string         `json:"slug"`

@@ -326,6 +326,9 @@ func (h *Hooks) planCommand(ctx context.Context, s *source, r *subject, p *plan,
 	for name, value := range a.Arguments {
 		if isTemplate(value) {
 			out, err := apply("arguments", template(value))
+			if code := wire.CodeOf(err); code == wire.Invalid || code == wire.TooLarge {
+				err = inField("arguments", wire.Wrap(err, code, "The argument %s: %s", wire.Printable(name, 63), wire.MessageOf(err)))
+			}
 			errs = append(errs, err)
 			value = string(out)
 		}

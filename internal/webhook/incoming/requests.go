@@ -145,7 +145,12 @@ func (h *Hooks) Replay(ctx context.Context, id string) (Entry, error) {
 		change.ExpiresAt = new(store.Millis(h.Now().Add(time.Duration(s.ExpiresSeconds) * time.Second)))
 	}
 	if p.Kind == ActionStore {
-		return Entry{}, errOnlyKept
+		ref := s.Slug
+		if s.Verify.Kind == VerifyNone { // it is the secret
+			ref = s.ID
+		}
+		return Entry{}, wire.Wrap(errOnlyKept, wire.Conflict,
+			"Its source only keeps requests: there is nothing to do again. To get it again, listen: `adit hook listen %s --since %s --once --forward URL`.", ref, id)
 	}
 	n := int64(0)
 	err = h.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {

@@ -1,12 +1,14 @@
 package incoming
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -89,7 +91,7 @@ func (h *Hooks) Create(ctx context.Context, by string, c Change) (Source, string
 			return &wire.Error{Code: wire.Conflict, Message: "Another source has this address.", Fields: map[string]string{"slug": "Another source has this address."}}
 		}
 		return errors.Join(err, h.addSecret(ctx, q, id, secret),
-			h.Events.Write(ctx, q, events.Event{Type: events.HookSourceAdded, User: by, Data: events.Data{"source": id}}))
+			h.Events.Write(ctx, q, events.Event{Type: events.HookSourceAdded, User: by, Data: events.Data{"source": id, "name": name}}))
 	})
 	if err != nil {
 		return Source{}, "", err
@@ -139,13 +141,38 @@ func (h *Hooks) Change(ctx context.Context, by, ref string, c Change) (Source, e
 		} else if c.Secret != nil {
 			return invalidField("secret", "A new secret of the same kind is given by rotation, which lets the old one open for a while.")
 		}
-		return errors.Join(q.ChangeHookSource(ctx, p),
-			h.Events.Write(ctx, q, events.Event{Type: events.HookSourceChanged, User: by, Data: events.Data{"source": id}}))
+		return errors.Join(q.ChangeHookSource(ctx, p), h.tellChanged(ctx, q, by, id, p.Name, changed(row, p)))
 	})
 	if err != nil {
 		return Source{}, err
 	}
 	return h.Source(ctx, id)
+}
+
+// tellChanged names a source by its name: its slug may be its secret.
+func (h *Hooks) tellChanged(ctx context.Context, q *store.Queries, by, id, name string, changed []string) error {
+	return h.Events.Write(ctx, q, events.Event{Type: events.HookSourceChanged, User: by,
+		Data: events.Data{"source": id, "name": name, "changed": changed}})
+}
+
+// changed are the names of what a change makes new, as the API has them.
+func changed(was store.HookSource, p store.ChangeHookSourceParams) (names []string) {
+	before, after := settingsOf(was), settingsOf(store.HookSource{Settings: p.Settings})
+	is := map[string]bool{"name": was.Name != p.Name, "enabled": was.Enabled != p.Enabled, "secret": before.Verify.Kind != after.Verify.Kind}
+	before.fill()
+	var old, now map[string]json.RawMessage
+	_, _ = json.Unmarshal([]byte(before.text()), &old), json.Unmarshal([]byte(after.text()), &now) // the hub's own
+	for _, members := range []map[string]json.RawMessage{old, now} {
+		for name := range members {
+			is[name] = !bytes.Equal(old[name], now[name])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(is)) {
+		if is[name] {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // changeKind replaces secrets by one of another kind, and gives the address: of kind none it is the secret, so a new one.
@@ -196,8 +223,7 @@ func (h *Hooks) Rotate(ctx context.Context, by, ref, secret string, overlap *tim
 		if err := roomForSecret(ctx, q, id); err != nil {
 			return err
 		}
-		return errors.Join(h.addSecret(ctx, q, id, secret),
-			h.Events.Write(ctx, q, events.Event{Type: events.HookSourceChanged, User: by, Data: events.Data{"source": id}}))
+		return errors.Join(h.addSecret(ctx, q, id, secret), h.tellChanged(ctx, q, by, id, row.Name, []string{"secret"}))
 	})
 	if err != nil {
 		return Source{}, "", err
@@ -217,13 +243,13 @@ func roomForSecret(ctx context.Context, q *store.Queries, source string) error {
 // Remove removes a source, with its requests. Those can be many, and others write too: so it takes nothing more, they go bit by bit,
 // and the source goes last. Where that is broken off it is there still, disabled.
 func (h *Hooks) Remove(ctx context.Context, by, ref string) error {
-	id := ""
+	id, name := "", ""
 	err := h.change(ctx, func(q *store.Queries) error {
 		row, err := find(ctx, q, ref)
 		if err != nil {
 			return err
 		}
-		id = row.ID
+		id, name = row.ID, row.Name
 		return q.DisableHookSource(ctx, id)
 	})
 	if err != nil {
@@ -244,7 +270,7 @@ func (h *Hooks) Remove(ctx context.Context, by, ref string) error {
 		if err != nil || n == 0 { // somebody else did
 			return err
 		}
-		return h.Events.Write(ctx, q, events.Event{Type: events.HookSourceRemoved, User: by, Data: events.Data{"source": id}})
+		return h.Events.Write(ctx, q, events.Event{Type: events.HookSourceRemoved, User: by, Data: events.Data{"source": id, "name": name}})
 	})
 }
 

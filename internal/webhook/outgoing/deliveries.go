@@ -15,7 +15,7 @@ import (
 type Delivery struct {
 	store.HookDelivery
 	EndpointName string
-	HeldBy       string // breaker, order, paused, rate; empty where it is not due, or under way
+	HeldBy       string // breaker, order, paused, disabled, rate; empty where it is not due, or under way
 }
 
 func (o *Outbox) delivery(row store.GetHookDeliveryRow) Delivery {
@@ -24,6 +24,8 @@ func (o *Outbox) delivery(row store.GetHookDeliveryRow) Delivery {
 	case d.State == stateBehind:
 		d.State, d.HeldBy = StateWaiting, "order"
 	case d.State != StateWaiting || d.NextAt > o.millis():
+	case row.EndpointState == StateDisabled:
+		d.HeldBy = "disabled"
 	case row.EndpointState != StateActive:
 		d.HeldBy = "paused"
 	case row.Breaker != BreakerClosed:

@@ -179,10 +179,10 @@ func TestChangeHoldsForTheNextAttempt(t *testing.T) {
 func TestEventsTogetherAreSentTogether(t *testing.T) {
 	t.Parallel()
 	to, r := holding(t, 8), newRig(t, seldom)
-	r.endpoint(to.URL, func(s *Spec) { s.Events = &[]string{"app.*"} }) // 8 at once
+	r.endpoint(to.URL, func(s *Spec) { s.Events = &[]string{"install.*"} }) // 8 at once
 	must(t, r.Store.WriteTogether(t.Context(), func(q *store.Queries) error {
 		for i := range 8 {
-			if err := r.Events.Write(t.Context(), q, events.Event{Type: "app.test", Data: events.Data{"n": i}}); err != nil {
+			if err := r.Events.Write(t.Context(), q, events.Event{Type: events.InstallStep, Data: events.Data{"n": i}}); err != nil {
 				return err
 			}
 		}

@@ -190,24 +190,6 @@ func (o *Outbox) readBody(resp *http.Response, r *outcome, timeout time.Duration
 	r.attempt.Error += " " + said
 }
 
-// reason says for a person why there is no answer.
-func reason(err error, timeout time.Duration) string {
-	var dns interface{ Timeout() bool }
-	switch {
-	case wire.CodeOf(err) != wire.Internal:
-		return wire.MessageOf(err)
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &dns) && dns.Timeout():
-		return fmt.Sprintf("It did not answer within %s.", timeout)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "It closed the connection before it had answered."
-	}
-	text := err.Error()
-	if i := strings.Index(text, `": `); i >= 0 && strings.HasPrefix(text, "Post ") {
-		text = text[i+3:] // behind the URL, which people see already
-	}
-	return "There is no answer: " + text + "."
-}
-
 // sent is what httptrace saw of a request: its headers as they were written, and to where.
 type sent struct {
 	secret map[string]bool
