@@ -1074,7 +1074,7 @@ func (q *Queries) ReplayHookRequest(ctx context.Context, arg ReplayHookRequestPa
 	return result.RowsAffected()
 }
 
-const retryHookRequest = `-- name: RetryHookRequest :exec
+const retryHookRequest = `-- name: RetryHookRequest :execrows
 UPDATE hook_requests SET attempts = attempts + ?1, next_at = ?2, error = ?3, owner = ''
 WHERE id = ?4 AND state = 'waiting' AND owner = ?5
 `
@@ -1087,15 +1087,18 @@ type RetryHookRequestParams struct {
 	Owner  string
 }
 
-func (q *Queries) RetryHookRequest(ctx context.Context, arg RetryHookRequestParams) error {
-	_, err := q.db.ExecContext(ctx, retryHookRequest,
+func (q *Queries) RetryHookRequest(ctx context.Context, arg RetryHookRequestParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, retryHookRequest,
 		arg.Tried,
 		arg.NextAt,
 		arg.Error,
 		arg.ID,
 		arg.Owner,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const seeHookKey = `-- name: SeeHookKey :execrows

@@ -143,7 +143,7 @@ WHERE id = sqlc.arg(id) AND state = 'waiting' AND owner = sqlc.arg(owner);
 UPDATE hook_requests SET state = sqlc.arg(state), attempts = attempts + 1, error = sqlc.arg(error), owner = ''
 WHERE id = sqlc.arg(id) AND state = 'waiting' AND owner = sqlc.arg(owner);
 
--- name: RetryHookRequest :exec
+-- name: RetryHookRequest :execrows
 UPDATE hook_requests SET attempts = attempts + sqlc.arg(tried), next_at = sqlc.arg(next_at), error = sqlc.arg(error), owner = ''
 WHERE id = sqlc.arg(id) AND state = 'waiting' AND owner = sqlc.arg(owner);
 

@@ -45,10 +45,13 @@ func (r *running) add(id, owner string) {
 	r.jobs[id] = owner
 }
 
-func (r *running) remove(id string) {
+// remove forgets a job, unless another try has it by now, whose lease is to be kept.
+func (r *running) remove(id, owner string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.jobs, id)
+	if r.jobs[id] == owner {
+		delete(r.jobs, id)
+	}
 }
 
 func (r *running) all() map[string]string {
@@ -85,7 +88,7 @@ func (h *Hooks) rouse() {
 func (h *Hooks) start(j *job) {
 	h.running.add(j.id, j.owner)
 	done := func() {
-		h.running.remove(j.id)
+		h.running.remove(j.id, j.owner)
 		j.held.release()
 		<-h.work
 		h.rouse()
@@ -166,7 +169,7 @@ func (h *Hooks) claim(ctx context.Context) (int, error) {
 // load reads a claimed request and does it, in the slot that was taken. Nothing of it is in memory before there is room.
 func (h *Hooks) load(id, owner string, bytes int64) {
 	h.running.add(id, owner)
-	done := func() { h.running.remove(id); <-h.work; h.rouse() }
+	done := func() { h.running.remove(id, owner); <-h.work; h.rouse() }
 	ok := h.begin(func(ctx context.Context) {
 		defer done()
 		share := min(2*bytes, maxInMemory/2)
@@ -268,16 +271,18 @@ func (h *Hooks) finish(ctx context.Context, j *job, o outcome) {
 	if o.err != nil {
 		message = wire.Printable(wire.MessageOf(o.err), 500)
 	}
-	err := h.Store.WriteTogether(ctx, func(q *store.Queries) error {
+	n := int64(0)
+	err := h.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {
 		if o.again > 0 {
-			return q.RetryHookRequest(ctx, store.RetryHookRequestParams{ID: j.id, Owner: j.owner, Error: message, Tried: tried(o),
+			n, err = q.RetryHookRequest(ctx, store.RetryHookRequestParams{ID: j.id, Owner: j.owner, Error: message, Tried: tried(o),
 				NextAt: store.Millis(h.Now().Add(o.again))})
+			return err
 		}
 		state := stateDone
 		if o.err != nil {
 			state = stateFailed
 		}
-		n, err := q.EndHookRequest(ctx, store.EndHookRequestParams{ID: j.id, Owner: j.owner, State: state, Error: message})
+		n, err = q.EndHookRequest(ctx, store.EndHookRequestParams{ID: j.id, Owner: j.owner, State: state, Error: message})
 		if err != nil || n == 0 {
 			return err
 		}
@@ -293,6 +298,7 @@ func (h *Hooks) finish(ctx context.Context, j *job, o outcome) {
 	switch {
 	case err != nil:
 		h.Log.Error("outcome of a hook not written", "request", j.id, "cause", err)
+	case n == 0: // it is another's, who tells
 	case o.absent && h.Devices.Online(j.plan.device): // it came before this was written, and nothing was there to wake
 		h.absent.add(j.plan.device)
 		h.arrived(j.plan.device)
