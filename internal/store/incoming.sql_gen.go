@@ -334,13 +334,14 @@ func (q *Queries) DropOldestHookRequests(ctx context.Context, atMost int64) (int
 }
 
 const endHookRequest = `-- name: EndHookRequest :execrows
-UPDATE hook_requests SET state = ?1, attempts = attempts + 1, error = ?2, owner = ''
-WHERE id = ?3 AND state = 'waiting' AND owner = ?4
+UPDATE hook_requests SET state = ?1, attempts = attempts + 1, error = ?2, owner = '', topic = ?3
+WHERE id = ?4 AND state = 'waiting' AND owner = ?5
 `
 
 type EndHookRequestParams struct {
 	State string
 	Error string
+	Topic string
 	ID    string
 	Owner string
 }
@@ -349,6 +350,7 @@ func (q *Queries) EndHookRequest(ctx context.Context, arg EndHookRequestParams) 
 	result, err := q.db.ExecContext(ctx, endHookRequest,
 		arg.State,
 		arg.Error,
+		arg.Topic,
 		arg.ID,
 		arg.Owner,
 	)

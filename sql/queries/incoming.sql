@@ -140,7 +140,7 @@ UPDATE hook_requests SET next_at = sqlc.arg(lease_until)
 WHERE id = sqlc.arg(id) AND state = 'waiting' AND owner = sqlc.arg(owner);
 
 -- name: EndHookRequest :execrows
-UPDATE hook_requests SET state = sqlc.arg(state), attempts = attempts + 1, error = sqlc.arg(error), owner = ''
+UPDATE hook_requests SET state = sqlc.arg(state), attempts = attempts + 1, error = sqlc.arg(error), owner = '', topic = sqlc.arg(topic)
 WHERE id = sqlc.arg(id) AND state = 'waiting' AND owner = sqlc.arg(owner);
 
 -- name: RetryHookRequest :execrows

@@ -23,10 +23,12 @@ const publishWithin = 10 * time.Second
 func (h *Hooks) publish(ctx context.Context, j *job) outcome {
 	ctx, cancel := context.WithTimeout(ctx, publishWithin)
 	defer cancel()
-	var err error
-	if j.question != nil {
+	err := h.readdress(ctx, j)
+	switch {
+	case err != nil:
+	case j.question != nil:
 		err = j.question.ask(ctx, h.message(j))
-	} else {
+	default:
 		err = h.Broker.Send(ctx, h.message(j), "hook "+j.sourceName)
 	}
 	switch wire.CodeOf(err) {
@@ -37,6 +39,29 @@ func (h *Hooks) publish(ctx context.Context, j *job) outcome {
 		return j.later(err)
 	}
 	return outcome{}
+}
+
+// readdress has a message that waited go to the device that it was accepted for, by the name which that has now: another may have its old one. It fails
+// with wire.NotFound where the device is gone.
+func (h *Hooks) readdress(ctx context.Context, j *job) error {
+	p := j.plan
+	tree, level, rest := nameInTopic(p.topic)
+	ours := level != "" && level == p.DeviceName
+	if !j.queued || p.device == "" || !ours && p.Correlation != CorrelateTopic {
+		return nil
+	}
+	_, name, err := h.Devices.Find(ctx, p.device)
+	if wire.CodeOf(err) == wire.NotFound {
+		return wire.Wrap(err, wire.NotFound, "The device was removed.")
+	}
+	if err != nil || name == p.DeviceName {
+		return err
+	}
+	if p.DeviceName = name; ours {
+		p.topic = tree + name + rest
+	}
+	j.question = h.question(j)
+	return nil
 }
 
 // Names of the user properties that say where a message comes from.

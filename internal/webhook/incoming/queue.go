@@ -23,6 +23,7 @@ type job struct {
 	plan                          *plan
 	body                          []byte
 	held                          *hold
+	queued                        bool      // it has waited: names may have changed
 	question                      *question // of a sender that waits, or did before another try
 }
 
@@ -200,7 +201,7 @@ func (h *Hooks) jobOf(row store.HookRequest) (*job, error) {
 		return nil, fmt.Errorf("read plan: %w", err)
 	}
 	j := &job{id: row.ID, source: row.SourceID, owner: row.Owner, at: store.Time(row.At), expires: row.ExpiresAt, attempts: row.Attempts,
-		plan: p, body: row.Body, held: &hold{}}
+		plan: p, body: row.Body, held: &hold{}, queued: true}
 	if s := h.source(row.SourceID); s != nil {
 		j.sourceName = s.Name
 	}
@@ -282,7 +283,7 @@ func (h *Hooks) finish(ctx context.Context, j *job, o outcome) {
 		if o.err != nil {
 			state = stateFailed
 		}
-		n, err = q.EndHookRequest(ctx, store.EndHookRequestParams{ID: j.id, Owner: j.owner, State: state, Error: message})
+		n, err = q.EndHookRequest(ctx, store.EndHookRequestParams{ID: j.id, Owner: j.owner, State: state, Error: message, Topic: j.plan.topic})
 		if err != nil || n == 0 {
 			return err
 		}

@@ -90,3 +90,48 @@ func TestNameOfNobodyIsNobodys(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
+
+// A message waits for the broker; meanwhile its device is renamed, and another takes the name. It goes to the one that it was accepted for.
+func TestQueuedMessageStaysWithItsDevice(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, storetest.Dir(t))
+	n := newNames(map[string]string{"garage": "dev_1", "spare": "dev_2"})
+	b.Devices = n
+	b.run()
+	s := b.publishing(func(s *Settings) { s.Action.Topic = "cmds/garage/open" })
+	b.broker.set(wire.Errorf(wire.RateLimited, "The queue of a webhook endpoint is full."))
+	if _, err := b.send(s, ""); err != nil {
+		t.Fatal(err)
+	}
+	b.until("it was tried", func() bool { return b.only().Attempts > 0 })
+	n.set(map[string]string{"old-garage": "dev_1", "garage": "dev_2"})
+	b.broker.set(nil)
+	if m := b.message(); m.Topic != "cmds/old-garage/open" {
+		t.Errorf("it went to %s", m.Topic)
+	}
+	b.until("it is done", func() bool { return b.only().State == stateDone })
+	if e := b.only(); e.Topic != "cmds/old-garage/open" {
+		t.Errorf("it says that it went to %s", e.Topic)
+	}
+}
+
+// What waits for a device that is removed has failed, and goes to nobody else.
+func TestQueuedMessageOfRemovedDevice(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, storetest.Dir(t))
+	n := newNames(map[string]string{"garage": "dev_1"})
+	b.Devices = n
+	b.run()
+	s := b.publishing(func(s *Settings) { s.Action.Topic = "devices/garage/set" })
+	b.broker.set(wire.Errorf(wire.RateLimited, "The queue of a webhook endpoint is full."))
+	if _, err := b.send(s, ""); err != nil {
+		t.Fatal(err)
+	}
+	b.until("it was tried", func() bool { return b.only().Attempts > 0 })
+	n.set(map[string]string{"garage": "dev_2"})
+	b.broker.set(nil)
+	b.until("it has failed", func() bool { return b.only().State == stateFailed })
+	if e := b.only(); e.Error != "The device was removed." || len(b.broker.got) > 0 {
+		t.Errorf("%+v, %d published", e, len(b.broker.got))
+	}
+}
