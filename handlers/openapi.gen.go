@@ -3355,7 +3355,7 @@ type ServerInterface interface {
 	// AnswerHookRequest `adit hook listen` tells what the local port answered; a sender that waits gets it (admin)
 	// (POST /api/v1/hooks/requests/{hook_request}/answer)
 	AnswerHookRequest(ctx echo.Context, hookRequest HookRequestPath) error
-	// ReplayHookRequest Do again what the source does with it, under the same id (admin)
+	// ReplayHookRequest Do again what the source does with it, under the same id; a command runs again (admin)
 	// (POST /api/v1/hooks/requests/{hook_request}/replay)
 	ReplayHookRequest(ctx echo.Context, hookRequest HookRequestPath) error
 	// ListHookSources Sources that others send requests to (admin)
@@ -8785,7 +8785,7 @@ type StrictServerInterface interface {
 	// AnswerHookRequest `adit hook listen` tells what the local port answered; a sender that waits gets it (admin)
 	// (POST /api/v1/hooks/requests/{hook_request}/answer)
 	AnswerHookRequest(ctx context.Context, request AnswerHookRequestRequestObject) (AnswerHookRequestResponseObject, error)
-	// ReplayHookRequest Do again what the source does with it, under the same id (admin)
+	// ReplayHookRequest Do again what the source does with it, under the same id; a command runs again (admin)
 	// (POST /api/v1/hooks/requests/{hook_request}/replay)
 	ReplayHookRequest(ctx context.Context, request ReplayHookRequestRequestObject) (ReplayHookRequestResponseObject, error)
 	// ListHookSources Sources that others send requests to (admin)

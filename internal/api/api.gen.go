@@ -3639,7 +3639,7 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/hooks/requests/{hook_request}/answer (the `AnswerHookRequest` operationId).
 	AnswerHookRequest(ctx context.Context, hookRequest HookRequestPath, body AnswerHookRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ReplayHookRequest Do again what the source does with it, under the same id (admin)
+	// ReplayHookRequest Do again what the source does with it, under the same id; a command runs again (admin)
 	//
 	// Corresponds with POST /api/v1/hooks/requests/{hook_request}/replay (the `ReplayHookRequest` operationId).
 	ReplayHookRequest(ctx context.Context, hookRequest HookRequestPath, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -4975,7 +4975,7 @@ func (c *Client) AnswerHookRequest(ctx context.Context, hookRequest HookRequestP
 	return c.Client.Do(req)
 }
 
-// ReplayHookRequest Do again what the source does with it, under the same id (admin)
+// ReplayHookRequest Do again what the source does with it, under the same id; a command runs again (admin)
 //
 // Corresponds with POST /api/v1/hooks/requests/{hook_request}/replay (the `ReplayHookRequest` operationId).
 func (c *Client) ReplayHookRequest(ctx context.Context, hookRequest HookRequestPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -10477,7 +10477,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/hooks/requests/{hook_request}/answer (the `AnswerHookRequest` operationId).
 	AnswerHookRequestWithResponse(ctx context.Context, hookRequest HookRequestPath, body AnswerHookRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*AnswerHookRequestResponse, error)
 
-	// ReplayHookRequestWithResponse Do again what the source does with it, under the same id (admin)
+	// ReplayHookRequestWithResponse Do again what the source does with it, under the same id; a command runs again (admin)
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -16216,7 +16216,7 @@ func (c *ClientWithResponses) AnswerHookRequestWithResponse(ctx context.Context,
 	return ParseAnswerHookRequestResponse(rsp)
 }
 
-// ReplayHookRequestWithResponse Do again what the source does with it, under the same id (admin)
+// ReplayHookRequestWithResponse Do again what the source does with it, under the same id; a command runs again (admin)
 //
 // Returns a wrapper object for the known response body format(s).
 //

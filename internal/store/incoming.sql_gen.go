@@ -397,7 +397,7 @@ func (q *Queries) FindHookSource(ctx context.Context, ref string) (HookSource, e
 }
 
 const getHookRequest = `-- name: GetHookRequest :one
-SELECT number, id, source_id, at, method, path, address, content_type, bytes, "key", repeats, state, attempts, next_at, owner, expires_at, error, topic, device_id, "plan", status, answer_type, answer, exit_code, took_ms, headers, body, payload FROM hook_requests WHERE id = ?1
+SELECT number, id, source_id, at, method, path, address, content_type, bytes, "key", repeats, state, attempts, next_at, owner, expires_at, error, topic, device_id, "plan", status, answer_type, answer, exit_code, took_ms, headers, body, payload, replays FROM hook_requests WHERE id = ?1
 `
 
 func (q *Queries) GetHookRequest(ctx context.Context, id string) (HookRequest, error) {
@@ -432,6 +432,7 @@ func (q *Queries) GetHookRequest(ctx context.Context, id string) (HookRequest, e
 		&i.Headers,
 		&i.Body,
 		&i.Payload,
+		&i.Replays,
 	)
 	return i, err
 }
@@ -484,7 +485,7 @@ func (q *Queries) HookRequestTime(ctx context.Context, number int64) (int64, err
 }
 
 const hookRequestsAfter = `-- name: HookRequestsAfter :many
-SELECT number, id, source_id, at, method, path, address, content_type, bytes, "key", repeats, state, attempts, next_at, owner, expires_at, error, topic, device_id, "plan", status, answer_type, answer, exit_code, took_ms, headers, body, payload FROM hook_requests WHERE source_id = ?1 AND number > ?2 ORDER BY number LIMIT ?3
+SELECT number, id, source_id, at, method, path, address, content_type, bytes, "key", repeats, state, attempts, next_at, owner, expires_at, error, topic, device_id, "plan", status, answer_type, answer, exit_code, took_ms, headers, body, payload, replays FROM hook_requests WHERE source_id = ?1 AND number > ?2 ORDER BY number LIMIT ?3
 `
 
 type HookRequestsAfterParams struct {
@@ -531,6 +532,7 @@ func (q *Queries) HookRequestsAfter(ctx context.Context, arg HookRequestsAfterPa
 			&i.Headers,
 			&i.Body,
 			&i.Payload,
+			&i.Replays,
 		); err != nil {
 			return nil, err
 		}
@@ -1046,8 +1048,8 @@ const replayHookRequest = `-- name: ReplayHookRequest :execrows
 UPDATE hook_requests SET state = 'waiting', attempts = 0, error = '', owner = '', next_at = ?1,
                          expires_at = ?2, topic = ?3, device_id = ?4,
                          plan = ?5, payload = ?6, status = NULL, answer_type = '', answer = NULL,
-                         exit_code = NULL, took_ms = NULL
-WHERE id = ?7 AND state <> 'waiting'
+                         exit_code = NULL, took_ms = NULL, replays = replays + ?7
+WHERE id = ?8 AND state <> 'waiting'
 `
 
 type ReplayHookRequestParams struct {
@@ -1057,6 +1059,7 @@ type ReplayHookRequestParams struct {
 	DeviceID  string
 	Plan      string
 	Payload   []byte
+	Anew      int64
 	ID        string
 }
 
@@ -1068,6 +1071,7 @@ func (q *Queries) ReplayHookRequest(ctx context.Context, arg ReplayHookRequestPa
 		arg.DeviceID,
 		arg.Plan,
 		arg.Payload,
+		arg.Anew,
 		arg.ID,
 	)
 	if err != nil {

@@ -242,6 +242,7 @@ type HookRequest struct {
 	Headers     string
 	Body        []byte
 	Payload     []byte
+	Replays     int64
 }
 
 type HookSeen struct {

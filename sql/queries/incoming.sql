@@ -157,7 +157,7 @@ WHERE id = sqlc.arg(id) AND status IS NULL;
 UPDATE hook_requests SET state = 'waiting', attempts = 0, error = '', owner = '', next_at = sqlc.arg(next_at),
                          expires_at = sqlc.narg(expires_at), topic = sqlc.arg(topic), device_id = sqlc.arg(device_id),
                          plan = sqlc.arg(plan), payload = sqlc.narg(payload), status = NULL, answer_type = '', answer = NULL,
-                         exit_code = NULL, took_ms = NULL
+                         exit_code = NULL, took_ms = NULL, replays = replays + sqlc.arg(anew)
 WHERE id = sqlc.arg(id) AND state <> 'waiting';
 
 -- A device came: what waits for it is due.

@@ -1294,7 +1294,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Do again what the source does with it, under the same id (admin) */
+        /** Do again what the source does with it, under the same id; a command runs again (admin) */
         post: operations["replayHookRequest"];
         delete?: never;
         options?: never;

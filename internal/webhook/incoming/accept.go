@@ -208,7 +208,7 @@ func (v *visit) asFirst(ctx context.Context, id string) (Answer, error) {
 	case err != nil:
 		return Answer{}, fmt.Errorf("find repeat: %w", err)
 	case row.State == stateFailed:
-		_, err = v.Replay(ctx, id)
+		_, err = v.replay(ctx, id, 0)
 		if err != nil && !errors.Is(err, errWaits) && !errors.Is(err, errOnlyKept) { // another repeat was faster, or there is nothing to do any more
 			return v.accepted(id), err
 		}

@@ -123,7 +123,15 @@ func envelope(id, reply string, payload []byte) []byte {
 // commandWithin is how long the hub waits for the answer of a command: the device ends it before.
 const commandWithin = (wire.MaxRunSeconds + 15) * time.Second
 
-// command has the device run it, by the request's id: a device that has run it already says the same again.
+// runID names a run to its device, which runs one of a name once, and says again what came of it. What a person has done anew is another.
+func (j *job) runID() string {
+	if j.replays == 0 {
+		return j.id
+	}
+	return j.id + "-" + strconv.FormatInt(j.replays, 10)
+}
+
+// command has the device run it.
 func (h *Hooks) command(ctx context.Context, j *job) outcome {
 	device := j.plan.device
 	if _, _, err := h.Devices.Find(ctx, device); err != nil {
@@ -144,7 +152,7 @@ func (h *Hooks) command(ctx context.Context, j *job) outcome {
 	defer h.orders.give(device)
 	ctx, cancel := context.WithTimeout(ctx, commandWithin)
 	defer cancel()
-	run := wire.Run{ID: j.id, Command: j.plan.Command, Arguments: j.plan.Arguments, Stdin: j.payload()}
+	run := wire.Run{ID: j.runID(), Command: j.plan.Command, Arguments: j.plan.Arguments, Stdin: j.payload()}
 	result, err := h.Devices.Run(ctx, device, run)
 	switch wire.CodeOf(err) {
 	case wire.Invalid, wire.NotFound, wire.Forbidden, wire.Conflict, wire.TooLarge:

@@ -19,7 +19,7 @@ type job struct {
 	id, source, sourceName, owner string
 	at                            time.Time
 	expires                       *int64
-	attempts                      int64
+	attempts, replays             int64
 	plan                          *plan
 	body                          []byte
 	held                          *hold
@@ -201,7 +201,7 @@ func (h *Hooks) jobOf(row store.HookRequest) (*job, error) {
 		return nil, fmt.Errorf("read plan: %w", err)
 	}
 	j := &job{id: row.ID, source: row.SourceID, owner: row.Owner, at: store.Time(row.At), expires: row.ExpiresAt, attempts: row.Attempts,
-		plan: p, body: row.Body, held: &hold{}, queued: true}
+		replays: row.Replays, plan: p, body: row.Body, held: &hold{}, queued: true}
 	if s := h.source(row.SourceID); s != nil {
 		j.sourceName = s.Name
 	}
