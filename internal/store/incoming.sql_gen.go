@@ -11,10 +11,11 @@ import (
 
 const acceptHookRequest = `-- name: AcceptHookRequest :exec
 INSERT INTO hook_requests (id, source_id, at, method, path, address, content_type, bytes, key, state, next_at, owner, expires_at,
-                           topic, device_id, plan, headers, body, payload)
+                           topic, device_id, plan, headers, body, payload, kept)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6,
         ?7, ?8, ?9, ?10, ?11, ?12, ?13,
-        ?14, ?15, ?16, ?17, ?18, ?19)
+        ?14, ?15, ?16, ?17, ?18, ?19,
+        ?20)
 `
 
 type AcceptHookRequestParams struct {
@@ -37,6 +38,7 @@ type AcceptHookRequestParams struct {
 	Headers     string
 	Body        []byte
 	Payload     []byte
+	Kept        int64
 }
 
 func (q *Queries) AcceptHookRequest(ctx context.Context, arg AcceptHookRequestParams) error {
@@ -60,6 +62,7 @@ func (q *Queries) AcceptHookRequest(ctx context.Context, arg AcceptHookRequestPa
 		arg.Headers,
 		arg.Body,
 		arg.Payload,
+		arg.Kept,
 	)
 	return err
 }
@@ -90,8 +93,8 @@ func (q *Queries) AddHookSourceSecret(ctx context.Context, arg AddHookSourceSecr
 
 const answerHookRequest = `-- name: AnswerHookRequest :execrows
 UPDATE hook_requests SET status = ?1, answer_type = ?2, answer = ?3,
-                         exit_code = ?4, took_ms = ?5
-WHERE id = ?6 AND status IS NULL
+                         exit_code = ?4, took_ms = ?5, kept = kept + ?6
+WHERE id = ?7 AND status IS NULL
 `
 
 type AnswerHookRequestParams struct {
@@ -100,6 +103,7 @@ type AnswerHookRequestParams struct {
 	Answer     []byte
 	ExitCode   *int64
 	TookMs     *int64
+	More       int64
 	ID         string
 }
 
@@ -111,6 +115,7 @@ func (q *Queries) AnswerHookRequest(ctx context.Context, arg AnswerHookRequestPa
 		arg.Answer,
 		arg.ExitCode,
 		arg.TookMs,
+		arg.More,
 		arg.ID,
 	)
 	if err != nil {
@@ -397,7 +402,7 @@ func (q *Queries) FindHookSource(ctx context.Context, ref string) (HookSource, e
 }
 
 const getHookRequest = `-- name: GetHookRequest :one
-SELECT number, id, source_id, at, method, path, address, content_type, bytes, "key", repeats, state, attempts, next_at, owner, expires_at, error, topic, device_id, "plan", status, answer_type, answer, exit_code, took_ms, headers, body, payload, replays FROM hook_requests WHERE id = ?1
+SELECT number, id, source_id, at, method, path, address, content_type, bytes, "key", repeats, state, attempts, next_at, owner, expires_at, error, topic, device_id, "plan", status, answer_type, answer, exit_code, took_ms, headers, body, payload, replays, kept FROM hook_requests WHERE id = ?1
 `
 
 func (q *Queries) GetHookRequest(ctx context.Context, id string) (HookRequest, error) {
@@ -433,26 +438,34 @@ func (q *Queries) GetHookRequest(ctx context.Context, id string) (HookRequest, e
 		&i.Body,
 		&i.Payload,
 		&i.Replays,
+		&i.Kept,
 	)
 	return i, err
 }
 
 const hookRequestFigures = `-- name: HookRequestFigures :one
-SELECT count(*) AS count, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes,
-    (SELECT count(*) FROM hook_requests AS w WHERE w.state = 'waiting') AS waiting
+SELECT count(*) AS count, CAST(coalesce(sum(kept), 0) AS BIGINT) AS bytes,
+    (SELECT count(*) FROM hook_requests AS w WHERE w.state = 'waiting') AS waiting,
+    CAST(coalesce((SELECT sum(b.kept) FROM hook_requests AS b WHERE b.state = 'waiting'), 0) AS BIGINT) AS waiting_bytes
 FROM hook_requests
 `
 
 type HookRequestFiguresRow struct {
-	Count   int64
-	Bytes   int64
-	Waiting int64
+	Count        int64
+	Bytes        int64
+	Waiting      int64
+	WaitingBytes int64
 }
 
 func (q *Queries) HookRequestFigures(ctx context.Context) (HookRequestFiguresRow, error) {
 	row := q.db.QueryRowContext(ctx, hookRequestFigures)
 	var i HookRequestFiguresRow
-	err := row.Scan(&i.Count, &i.Bytes, &i.Waiting)
+	err := row.Scan(
+		&i.Count,
+		&i.Bytes,
+		&i.Waiting,
+		&i.WaitingBytes,
+	)
 	return i, err
 }
 
@@ -485,7 +498,7 @@ func (q *Queries) HookRequestTime(ctx context.Context, number int64) (int64, err
 }
 
 const hookRequestsAfter = `-- name: HookRequestsAfter :many
-SELECT number, id, source_id, at, method, path, address, content_type, bytes, "key", repeats, state, attempts, next_at, owner, expires_at, error, topic, device_id, "plan", status, answer_type, answer, exit_code, took_ms, headers, body, payload, replays FROM hook_requests WHERE source_id = ?1 AND number > ?2 ORDER BY number LIMIT ?3
+SELECT number, id, source_id, at, method, path, address, content_type, bytes, "key", repeats, state, attempts, next_at, owner, expires_at, error, topic, device_id, "plan", status, answer_type, answer, exit_code, took_ms, headers, body, payload, replays, kept FROM hook_requests WHERE source_id = ?1 AND number > ?2 ORDER BY number LIMIT ?3
 `
 
 type HookRequestsAfterParams struct {
@@ -533,6 +546,7 @@ func (q *Queries) HookRequestsAfter(ctx context.Context, arg HookRequestsAfterPa
 			&i.Body,
 			&i.Payload,
 			&i.Replays,
+			&i.Kept,
 		); err != nil {
 			return nil, err
 		}
@@ -1048,8 +1062,9 @@ const replayHookRequest = `-- name: ReplayHookRequest :execrows
 UPDATE hook_requests SET state = 'waiting', attempts = 0, error = '', owner = '', next_at = ?1,
                          expires_at = ?2, topic = ?3, device_id = ?4,
                          plan = ?5, payload = ?6, status = NULL, answer_type = '', answer = NULL,
-                         exit_code = NULL, took_ms = NULL, replays = replays + ?7
-WHERE id = ?8 AND state <> 'waiting'
+                         exit_code = NULL, took_ms = NULL, replays = replays + ?7,
+                         kept = kept - length(CAST(plan AS BLOB)) - coalesce(length(payload), 0) - coalesce(length(answer), 0) + ?8
+WHERE id = ?9 AND state <> 'waiting'
 `
 
 type ReplayHookRequestParams struct {
@@ -1060,9 +1075,11 @@ type ReplayHookRequestParams struct {
 	Plan      string
 	Payload   []byte
 	Anew      int64
+	More      int64
 	ID        string
 }
 
+// It keeps another plan and payload, and no answer.
 func (q *Queries) ReplayHookRequest(ctx context.Context, arg ReplayHookRequestParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, replayHookRequest,
 		arg.NextAt,
@@ -1072,6 +1089,7 @@ func (q *Queries) ReplayHookRequest(ctx context.Context, arg ReplayHookRequestPa
 		arg.Plan,
 		arg.Payload,
 		arg.Anew,
+		arg.More,
 		arg.ID,
 	)
 	if err != nil {

@@ -243,6 +243,7 @@ type HookRequest struct {
 	Body        []byte
 	Payload     []byte
 	Replays     int64
+	Kept        int64
 }
 
 type HookSeen struct {

@@ -45,10 +45,11 @@ DELETE FROM hook_source_secrets WHERE expires_at <= sqlc.arg(before);
 
 -- name: AcceptHookRequest :exec
 INSERT INTO hook_requests (id, source_id, at, method, path, address, content_type, bytes, key, state, next_at, owner, expires_at,
-                           topic, device_id, plan, headers, body, payload)
+                           topic, device_id, plan, headers, body, payload, kept)
 VALUES (sqlc.arg(id), sqlc.arg(source_id), sqlc.arg(at), sqlc.arg(method), sqlc.arg(path), sqlc.arg(address),
         sqlc.arg(content_type), sqlc.arg(bytes), sqlc.arg(key), sqlc.arg(state), sqlc.arg(next_at), sqlc.arg(owner), sqlc.narg(expires_at),
-        sqlc.arg(topic), sqlc.arg(device_id), sqlc.arg(plan), sqlc.arg(headers), sqlc.arg(body), sqlc.narg(payload));
+        sqlc.arg(topic), sqlc.arg(device_id), sqlc.arg(plan), sqlc.arg(headers), sqlc.arg(body), sqlc.narg(payload),
+        sqlc.arg(kept));
 
 -- name: CountHookAccepted :exec
 UPDATE hook_sources SET accepted = accepted + 1, last_at = sqlc.arg(at) WHERE id = sqlc.arg(id);
@@ -150,14 +151,16 @@ WHERE id = sqlc.arg(id) AND state = 'waiting' AND owner = sqlc.arg(owner);
 -- The first answer counts.
 -- name: AnswerHookRequest :execrows
 UPDATE hook_requests SET status = sqlc.arg(status), answer_type = sqlc.arg(answer_type), answer = sqlc.arg(answer),
-                         exit_code = sqlc.narg(exit_code), took_ms = sqlc.arg(took_ms)
+                         exit_code = sqlc.narg(exit_code), took_ms = sqlc.arg(took_ms), kept = kept + sqlc.arg(more)
 WHERE id = sqlc.arg(id) AND status IS NULL;
 
+-- It keeps another plan and payload, and no answer.
 -- name: ReplayHookRequest :execrows
 UPDATE hook_requests SET state = 'waiting', attempts = 0, error = '', owner = '', next_at = sqlc.arg(next_at),
                          expires_at = sqlc.narg(expires_at), topic = sqlc.arg(topic), device_id = sqlc.arg(device_id),
                          plan = sqlc.arg(plan), payload = sqlc.narg(payload), status = NULL, answer_type = '', answer = NULL,
-                         exit_code = NULL, took_ms = NULL, replays = replays + sqlc.arg(anew)
+                         exit_code = NULL, took_ms = NULL, replays = replays + sqlc.arg(anew),
+                         kept = kept - length(CAST(plan AS BLOB)) - coalesce(length(payload), 0) - coalesce(length(answer), 0) + sqlc.arg(more)
 WHERE id = sqlc.arg(id) AND state <> 'waiting';
 
 -- A device came: what waits for it is due.
@@ -171,8 +174,9 @@ DELETE FROM hook_requests WHERE hook_requests.at < sqlc.arg(before) AND number I
     SELECT o.number FROM hook_requests AS o WHERE o.state <> 'waiting' ORDER BY o.number LIMIT sqlc.arg(at_most));
 
 -- name: HookRequestFigures :one
-SELECT count(*) AS count, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes,
-    (SELECT count(*) FROM hook_requests AS w WHERE w.state = 'waiting') AS waiting
+SELECT count(*) AS count, CAST(coalesce(sum(kept), 0) AS BIGINT) AS bytes,
+    (SELECT count(*) FROM hook_requests AS w WHERE w.state = 'waiting') AS waiting,
+    CAST(coalesce((SELECT sum(b.kept) FROM hook_requests AS b WHERE b.state = 'waiting'), 0) AS BIGINT) AS waiting_bytes
 FROM hook_requests;
 
 -- name: DropOldestHookRequests :execrows

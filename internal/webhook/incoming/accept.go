@@ -87,6 +87,7 @@ func (v *visit) row(state, owner string) store.AcceptHookRequestParams {
 		Address: v.request.Address, ContentType: v.subject.ContentType, Bytes: int64(len(v.subject.Body)), State: state, Owner: owner,
 		NextAt: store.Millis(v.began), Topic: v.plan.topic, DeviceID: v.plan.device, Plan: v.plan.text(), Headers: string(headers),
 		Body: notNil(v.subject.Body), Payload: v.plan.payload, ExpiresAt: v.expires()}
+	p.Kept = int64(len(p.Body) + len(p.Payload) + len(p.Headers) + len(p.Path) + len(p.Plan))
 	if owner != "" {
 		p.NextAt = store.Millis(v.Now().Add(lease)) // the body may have taken longer
 	}

@@ -144,6 +144,7 @@ func (h *Hooks) replay(ctx context.Context, id string, anew int64) (Entry, error
 	}
 	p.Hops = hopsIn(row)
 	change := store.ReplayHookRequestParams{ID: id, NextAt: h.millis(), Topic: p.topic, DeviceID: p.device, Plan: p.text(), Payload: p.payload, Anew: anew}
+	change.More = int64(len(change.Plan) + len(change.Payload))
 	if s.ExpiresSeconds > 0 {
 		change.ExpiresAt = new(store.Millis(h.Now().Add(time.Duration(s.ExpiresSeconds) * time.Second)))
 	}
