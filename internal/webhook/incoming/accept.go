@@ -54,7 +54,7 @@ func (r *repeated) Error() string { return "came before as " + r.id }
 // keep writes the request, what is to be done with it, and that it came, as one.
 func (v *visit) keep(ctx context.Context, state, owner string) error {
 	p := v.row(state, owner)
-	return v.Store.WriteTogether(ctx, func(q *store.Queries) error {
+	err := v.Store.WriteTogether(ctx, func(q *store.Queries) error {
 		for _, key := range v.keys {
 			n, err := q.SeeHookKey(ctx, store.SeeHookKeyParams{SourceID: v.ID, Key: key, RequestID: p.ID, At: p.At,
 				ExpiresAt: store.Millis(v.began.Add(v.remembered()))})
@@ -76,6 +76,10 @@ func (v *visit) keep(ctx context.Context, state, owner string) error {
 		}
 		return nil
 	})
+	if err == nil {
+		v.grown(p.Kept)
+	}
+	return err
 }
 
 func (v *visit) row(state, owner string) store.AcceptHookRequestParams {

@@ -83,7 +83,9 @@ type Hooks struct {
 	wake    chan struct{} // something is due
 	running running
 	absent  absent
-	full    atomic.Bool // too many requests wait
+	full    atomic.Bool   // too many requests wait
+	came    atomic.Int64  // bytes that were kept since count was told
+	count   chan struct{} // they are to be counted
 	crowds  crowds
 
 	mu      sync.Mutex
@@ -99,6 +101,8 @@ const (
 	maxWaiting   = 256      // senders that wait, in all
 	maxWaitingOn = 8        // and on one device
 	maxQueued    = 100_000  // requests that wait to be done
+
+	maxQueuedBytes = 256 << 20 // that are kept of them
 )
 
 // New makes a Hooks, and reads its sources. Run must run for anything to be done with requests.
@@ -106,7 +110,7 @@ func New(ctx context.Context, o Options) (*Hooks, error) {
 	h := &Hooks{Options: o, me: wire.NewID(),
 		budget: semaphore.NewWeighted(maxInMemory), work: make(chan struct{}, maxAtOnce),
 		orders: newLanes(maxOrders, wire.MaxRunsAtOnce), slots: newLanes(maxWaiting, maxWaitingOn),
-		awaited: awaited{waiting: map[string]*waiter{}, asked: map[string]bool{}}, wake: make(chan struct{}, 1),
+		awaited: awaited{waiting: map[string]*waiter{}, asked: map[string]bool{}}, wake: make(chan struct{}, 1), count: make(chan struct{}, 1),
 		running: running{jobs: map[string]string{}}, absent: absent{devices: map[string]bool{}}, crowds: crowds{by: map[string]*crowd{}}}
 	return h, h.Reload(ctx)
 }

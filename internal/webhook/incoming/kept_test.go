@@ -2,12 +2,16 @@ package incoming
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/storetest"
+	"github.com/aditdev/adit/internal/wire"
 )
 
 // bytes is how many bytes are kept of all requests.
@@ -52,4 +56,36 @@ func TestAllThatIsKeptCounts(t *testing.T) {
 	if left, err := b.surplus(t.Context(), events.Retention{MaxBytes: 100_000, MaxMessages: 100}); err != nil || left != 1 {
 		t.Errorf("%d are too many, %v", left, err)
 	}
+}
+
+// The door closes also where few wait that are large, and opens where they are done.
+func TestDoorClosesByWaitingBytes(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, storetest.Dir(t))
+	s := b.publishing(nil)
+	for i := range 2 {
+		err := b.store.Write(t.Context(), func(q *store.Queries) error {
+			return q.AcceptHookRequest(t.Context(), store.AcceptHookRequestParams{ID: fmt.Sprintf("req_%d", i), SourceID: s.ID, At: b.millis(), State: stateWaiting,
+				Plan: "{}", Headers: "[]", Body: []byte{}, Kept: maxQueuedBytes / 2})
+		})
+		if err := errors.Join(err, b.Sweep(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.send(s, "x"); (wire.CodeOf(err) == wire.RateLimited) != (i == 1) {
+			t.Errorf("with %d of 2: %v", i+1, err)
+		}
+	}
+}
+
+// What has come since the last count is not left to the next minute's where it is much.
+func TestMuchIsCountedAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, storetest.Dir(t))
+	b.grown(countAgain - 1)
+	if len(b.count) > 0 {
+		t.Error("too early")
+	}
+	b.grown(1)
+	b.run()
+	b.until("it is counted", func() bool { return len(b.count) == 0 })
 }

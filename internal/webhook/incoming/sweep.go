@@ -26,7 +26,23 @@ func (h *Hooks) sweepNowAndThen(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-h.count:
 		}
+	}
+}
+
+// countAgain is how many bytes may come before the next sweep is early.
+const countAgain = maxQueuedBytes / 8
+
+// grown notes that so many bytes were kept, and has a sweep come at once where they are many: the door is to close before the disk is full.
+func (h *Hooks) grown(bytes int64) {
+	if h.came.Add(bytes) < countAgain {
+		return
+	}
+	h.came.Store(0)
+	select {
+	case h.count <- struct{}{}:
+	default:
 	}
 }
 
@@ -69,7 +85,7 @@ func (h *Hooks) surplus(ctx context.Context, keep events.Retention) (int64, erro
 	if err != nil {
 		return 0, fmt.Errorf("count requests: %w", err)
 	}
-	h.full.Store(f.Waiting >= maxQueued)
+	h.full.Store(f.Waiting >= maxQueued || f.WaitingBytes >= maxQueuedBytes)
 	done := f.Count - f.Waiting
 	surplus := done - keep.MaxMessages
 	if f.Bytes > keep.MaxBytes && done > 0 {
