@@ -443,6 +443,32 @@ func (q *Queries) GetHookRequest(ctx context.Context, id string) (HookRequest, e
 	return i, err
 }
 
+const hastenHookRequests = `-- name: HastenHookRequests :execrows
+UPDATE hook_requests SET next_at = CASE WHEN owner = '' THEN CAST(?1 AS BIGINT) ELSE CAST(?2 AS BIGINT) END
+WHERE number IN (SELECT w.number FROM hook_requests AS w WHERE w.state = 'waiting' AND w.next_at > ?3 LIMIT ?4)
+`
+
+type HastenHookRequestsParams struct {
+	Now        int64
+	LeaseUntil int64
+	Latest     int64
+	AtMost     int64
+}
+
+// What is due later than anything can be was put off while the clock was wrong, and is due now. What is worked on has time to have its lease prolonged.
+func (q *Queries) HastenHookRequests(ctx context.Context, arg HastenHookRequestsParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, hastenHookRequests,
+		arg.Now,
+		arg.LeaseUntil,
+		arg.Latest,
+		arg.AtMost,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const hookRequestFigures = `-- name: HookRequestFigures :one
 SELECT count(*) AS count, CAST(coalesce(sum(kept), 0) AS BIGINT) AS bytes,
     (SELECT count(*) FROM hook_requests AS w WHERE w.state = 'waiting') AS waiting,
@@ -654,6 +680,18 @@ SELECT CAST(coalesce(max(number), 0) AS BIGINT) AS last_number FROM hook_request
 
 func (q *Queries) LastHookRequest(ctx context.Context, sourceID string) (int64, error) {
 	row := q.db.QueryRowContext(ctx, lastHookRequest, sourceID)
+	var last_number int64
+	err := row.Scan(&last_number)
+	return last_number, err
+}
+
+const lastHookRequestBefore = `-- name: LastHookRequestBefore :one
+SELECT CAST(coalesce(max(CASE WHEN at < ?1 THEN number END), 0) AS BIGINT) AS last_number FROM hook_requests
+`
+
+// The newest of those from before a time; in an index.
+func (q *Queries) LastHookRequestBefore(ctx context.Context, before int64) (int64, error) {
+	row := q.db.QueryRowContext(ctx, lastHookRequestBefore, before)
 	var last_number int64
 	err := row.Scan(&last_number)
 	return last_number, err
@@ -1173,18 +1211,27 @@ func (q *Queries) SeenHookKey(ctx context.Context, arg SeenHookKeyParams) (strin
 }
 
 const sweepHookRequests = `-- name: SweepHookRequests :execrows
-DELETE FROM hook_requests WHERE hook_requests.at < ?1 AND number IN (
-    SELECT o.number FROM hook_requests AS o WHERE o.state <> 'waiting' ORDER BY o.number LIMIT ?2)
+DELETE FROM hook_requests WHERE number IN (
+    SELECT o.number FROM hook_requests AS o
+    WHERE o.number <= ?1 AND o.state <> 'waiting' AND (o.at < ?2 OR o.at > ?3)
+    ORDER BY o.number LIMIT ?4)
 `
 
 type SweepHookRequestsParams struct {
+	Last   int64
 	Before int64
+	Now    int64
 	AtMost int64
 }
 
-// Numbers rise with time, so the old ones are among the first: whoever asked all for their time would read the whole table each time.
+// Those from before a time, the newest of which is the last. One from the future, written while the clock was wrong, is as old where it came before it.
 func (q *Queries) SweepHookRequests(ctx context.Context, arg SweepHookRequestsParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, sweepHookRequests, arg.Before, arg.AtMost)
+	result, err := q.db.ExecContext(ctx, sweepHookRequests,
+		arg.Last,
+		arg.Before,
+		arg.Now,
+		arg.AtMost,
+	)
 	if err != nil {
 		return 0, err
 	}

@@ -168,10 +168,21 @@ WHERE id = sqlc.arg(id) AND state <> 'waiting';
 UPDATE hook_requests SET next_at = sqlc.arg(now)
 WHERE device_id = sqlc.arg(device_id) AND device_id <> '' AND state = 'waiting' AND owner = '';
 
--- Numbers rise with time, so the old ones are among the first: whoever asked all for their time would read the whole table each time.
+-- The newest of those from before a time; in an index.
+-- name: LastHookRequestBefore :one
+SELECT CAST(coalesce(max(CASE WHEN at < sqlc.arg(before) THEN number END), 0) AS BIGINT) AS last_number FROM hook_requests;
+
+-- Those from before a time, the newest of which is the last. One from the future, written while the clock was wrong, is as old where it came before it.
 -- name: SweepHookRequests :execrows
-DELETE FROM hook_requests WHERE hook_requests.at < sqlc.arg(before) AND number IN (
-    SELECT o.number FROM hook_requests AS o WHERE o.state <> 'waiting' ORDER BY o.number LIMIT sqlc.arg(at_most));
+DELETE FROM hook_requests WHERE number IN (
+    SELECT o.number FROM hook_requests AS o
+    WHERE o.number <= sqlc.arg(last) AND o.state <> 'waiting' AND (o.at < sqlc.arg(before) OR o.at > sqlc.arg(now))
+    ORDER BY o.number LIMIT sqlc.arg(at_most));
+
+-- What is due later than anything can be was put off while the clock was wrong, and is due now. What is worked on has time to have its lease prolonged.
+-- name: HastenHookRequests :execrows
+UPDATE hook_requests SET next_at = CASE WHEN owner = '' THEN CAST(sqlc.arg(now) AS BIGINT) ELSE CAST(sqlc.arg(lease_until) AS BIGINT) END
+WHERE number IN (SELECT w.number FROM hook_requests AS w WHERE w.state = 'waiting' AND w.next_at > sqlc.arg(latest) LIMIT sqlc.arg(at_most));
 
 -- name: HookRequestFigures :one
 SELECT count(*) AS count, CAST(coalesce(sum(kept), 0) AS BIGINT) AS bytes,

@@ -13,9 +13,15 @@ import (
 // fill keeps n requests of a source, in one transaction.
 func (b *bench) fill(s Source, n int) {
 	b.t.Helper()
+	b.fillFrom(s, 0, n)
+}
+
+// fillFrom is fill, where there are some.
+func (b *bench) fillFrom(s Source, first, n int) {
+	b.t.Helper()
 	err := b.store.WriteQuietly(b.t.Context(), func(q *store.Queries) error {
 		for i := range n {
-			id := fmt.Sprintf("req_%d", i)
+			id := fmt.Sprintf("req_%d", first+i)
 			_, err := q.SeeHookKey(b.t.Context(), store.SeeHookKeyParams{SourceID: s.ID, Key: id, RequestID: id, At: b.millis(), ExpiresAt: b.millis() + 1e6})
 			if err := errors.Join(err, q.AcceptHookRequest(b.t.Context(), store.AcceptHookRequestParams{ID: id, SourceID: s.ID, At: b.millis(), State: stateDone,
 				Plan: "{}", Headers: "[]", Body: []byte{}})); err != nil {
