@@ -1280,3 +1280,22 @@ func (q *Queries) WakeHookRequests(ctx context.Context, arg WakeHookRequestsPara
 	_, err := q.db.ExecContext(ctx, wakeHookRequests, arg.Now, arg.DeviceID)
 	return err
 }
+
+const wakeNextHookRequest = `-- name: WakeNextHookRequest :exec
+UPDATE hook_requests SET next_at = ?1
+WHERE number IN (SELECT w.number FROM hook_requests AS w
+                 WHERE w.device_id = ?2 AND w.device_id <> '' AND w.state = 'waiting' AND w.owner = '' AND w.attempts = 0
+                   AND w.next_at > ?1
+                 ORDER BY w.number LIMIT 1)
+`
+
+type WakeNextHookRequestParams struct {
+	Now      int64
+	DeviceID string
+}
+
+// A device has room for another command: the oldest that was put off for want of it is due.
+func (q *Queries) WakeNextHookRequest(ctx context.Context, arg WakeNextHookRequestParams) error {
+	_, err := q.db.ExecContext(ctx, wakeNextHookRequest, arg.Now, arg.DeviceID)
+	return err
+}

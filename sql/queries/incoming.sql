@@ -168,6 +168,14 @@ WHERE id = sqlc.arg(id) AND state <> 'waiting';
 UPDATE hook_requests SET next_at = sqlc.arg(now)
 WHERE device_id = sqlc.arg(device_id) AND device_id <> '' AND state = 'waiting' AND owner = '';
 
+-- A device has room for another command: the oldest that was put off for want of it is due.
+-- name: WakeNextHookRequest :exec
+UPDATE hook_requests SET next_at = sqlc.arg(now)
+WHERE number IN (SELECT w.number FROM hook_requests AS w
+                 WHERE w.device_id = sqlc.arg(device_id) AND w.device_id <> '' AND w.state = 'waiting' AND w.owner = '' AND w.attempts = 0
+                   AND w.next_at > sqlc.arg(now)
+                 ORDER BY w.number LIMIT 1);
+
 -- The newest of those from before a time; in an index.
 -- name: LastHookRequestBefore :one
 SELECT CAST(coalesce(max(CASE WHEN at < sqlc.arg(before) THEN number END), 0) AS BIGINT) AS last_number FROM hook_requests;

@@ -132,7 +132,7 @@ func (j *job) runID() string {
 }
 
 // command has the device run it.
-func (h *Hooks) command(ctx context.Context, j *job) outcome {
+func (h *Hooks) command(ctx context.Context, j *job) (o outcome) {
 	device := j.plan.device
 	if _, _, err := h.Devices.Find(ctx, device); err != nil {
 		if wire.CodeOf(err) == wire.NotFound {
@@ -147,9 +147,9 @@ func (h *Hooks) command(ctx context.Context, j *job) outcome {
 		}
 	}
 	if !h.orders.take(device) {
-		return outcome{err: wire.Errorf(wire.RateLimited, "The device runs %d commands already.", wire.MaxRunsAtOnce), again: crowdedAgain, free: true}
+		return h.crowded(j)
 	}
-	defer h.orders.give(device)
+	defer func() { h.orders.give(device); o.ran = true }()
 	ctx, cancel := context.WithTimeout(ctx, commandWithin)
 	defer cancel()
 	run := wire.Run{ID: j.runID(), Command: j.plan.Command, Arguments: j.plan.Arguments, Stdin: j.payload()}
@@ -162,6 +162,27 @@ func (h *Hooks) command(ctx context.Context, j *job) outcome {
 		return j.later(err)
 	}
 	return outcome{answer: commandAnswer(result)}
+}
+
+// crowded is the outcome for a command that there is no room for. The next of a device is woken when one ends; where all devices together run too
+// many, or it was tried before, it looks for itself.
+func (h *Hooks) crowded(j *job) outcome {
+	o := outcome{err: wire.Errorf(wire.RateLimited, "The device runs %d commands already.", wire.MaxRunsAtOnce), again: time.Second, free: true}
+	if j.attempts == 0 && h.orders.fullOf(j.plan.device) {
+		o.again, o.crowded = crowdedAgain, true
+	}
+	return o
+}
+
+// wakeNext makes due the next command for a device.
+func (h *Hooks) wakeNext(ctx context.Context, device string) {
+	err := h.Store.WriteTogether(ctx, func(q *store.Queries) error {
+		return q.WakeNextHookRequest(ctx, store.WakeNextHookRequestParams{DeviceID: device, Now: h.millis()})
+	})
+	if err != nil {
+		h.Log.Error("the next command for a device was not woken", "device", device, "cause", err)
+	}
+	h.rouse()
 }
 
 // commandAnswer is the JSON that a sender gets for a command.
@@ -245,6 +266,13 @@ func (l *lanes) take(key string) bool {
 	l.taken++
 	l.by[key]++
 	return true
+}
+
+// fullOf reports whether all slots of a key are taken.
+func (l *lanes) fullOf(key string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.by[key] >= l.one
 }
 
 func (l *lanes) give(key string) {

@@ -105,7 +105,7 @@ const (
 	claimAtOnce  = 64
 	leaseBeat    = 5 * time.Second
 	absentAgain  = 10 * time.Minute // devices that come wake what waits for them
-	crowdedAgain = time.Second
+	crowdedAgain = time.Minute      // commands that end wake the next of their device
 )
 
 // schedule claims what is due, as slots become free, until ctx ends.
@@ -211,11 +211,13 @@ func (h *Hooks) jobOf(row store.HookRequest) (*job, error) {
 
 // outcome is how a try of a job ended.
 type outcome struct {
-	err    error         // nil: it is done
-	again  time.Duration // it is tried again after this; 0: it is not
-	free   bool          // the try did not count
-	absent bool          // its device was not connected
-	answer *answer       // of a command
+	err     error         // nil: it is done
+	again   time.Duration // it is tried again after this; 0: it is not
+	free    bool          // the try did not count
+	absent  bool          // its device was not connected
+	crowded bool          // its device had no room
+	ran     bool          // it had room, which is free now
+	answer  *answer       // of a command
 }
 
 // backoff is how long after each try the next comes; the last goes on.
@@ -274,6 +276,11 @@ func (h *Hooks) finish(ctx context.Context, j *job, o outcome) {
 	}
 	n := int64(0)
 	err := h.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {
+		if o.ran {
+			if err := q.WakeNextHookRequest(ctx, store.WakeNextHookRequestParams{DeviceID: j.plan.device, Now: h.millis()}); err != nil {
+				return err
+			}
+		}
 		if o.again > 0 {
 			n, err = q.RetryHookRequest(ctx, store.RetryHookRequestParams{ID: j.id, Owner: j.owner, Error: message, Tried: tried(o),
 				NextAt: store.Millis(h.Now().Add(o.again))})
@@ -303,6 +310,8 @@ func (h *Hooks) finish(ctx context.Context, j *job, o outcome) {
 	case o.absent && h.Devices.Online(j.plan.device): // it came before this was written, and nothing was there to wake
 		h.absent.add(j.plan.device)
 		h.arrived(j.plan.device)
+	case o.crowded && !h.orders.fullOf(j.plan.device): // likewise, one ended
+		h.wakeNext(ctx, j.plan.device)
 	case o.again > 0 && o.again < pollEvery:
 		h.rouse()
 	case o.err != nil && o.again == 0:
