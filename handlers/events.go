@@ -44,6 +44,15 @@ func (a *api) listEvents(c echo.Context) error {
 	return c.JSON(http.StatusOK, out)
 }
 
+// ListEventTypes is the catalogue of events.
+func (a *api) ListEventTypes(_ context.Context, _ ListEventTypesRequestObject) (ListEventTypesResponseObject, error) {
+	out := ListEventTypes200JSONResponse{}
+	for _, t := range events.Types() {
+		out = append(out, EventType{Type: t.Name, Data: nonNil(t.Data)})
+	}
+	return out, nil
+}
+
 // eventPage reads where a page begins and how long it is.
 func eventPage(c echo.Context) (before int64, limit int, err error) {
 	limit = 100

@@ -3,7 +3,10 @@ package handlers
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +14,7 @@ import (
 	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/devices"
+	"github.com/aditdev/adit/internal/events"
 )
 
 // listen opens the event stream and gives its lines until the stream or the test ends.
@@ -194,4 +198,108 @@ func TestLogHoldsNoSecret(t *testing.T) {
 func toText(v any) string {
 	s, _ := v.(string)
 	return s
+}
+
+// pages gives every event of a query, and how many pages they came on.
+func (r *rig) pages(as, query string) (all []Event, pages int) {
+	r.t.Helper()
+	for next := ""; ; {
+		var page EventPage
+		path := "events?" + query
+		if next != "" {
+			path += "&before=" + next
+		}
+		r.call(as, "GET", v1("%s", path), nil, 200, &page)
+		all = append(all, page.Events...)
+		pages++
+		if page.Next == nil {
+			return all, pages
+		}
+		next = *page.Next
+	}
+}
+
+func TestEventPages(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	began := time.Now()
+	for i := range 25 {
+		r.call("admin", "PATCH", v1("devices/kitchen"), object{"tags": []string{fmt.Sprint("t", i)}}, 200, nil)
+	}
+	r.call("admin", "PATCH", v1("devices/shed"), object{"tags": []string{"x"}}, 200, nil)
+	all, n := r.pages("admin", "limit=10&type=device.changed&device=kitchen")
+	if len(all) != 25 || n != 3 || !slices.IsSortedFunc(all, func(a, b Event) int { return int(b.ID - a.ID) }) {
+		t.Errorf("%d events on %d pages", len(all), n)
+	}
+	for query, want := range map[string]bool{
+		"type=device.*&type=user.*": true, "type=device.changed&user=admin": true, "type=device.changed&user=viewer": false,
+		"device=" + value(all[0].DeviceID): true, "user=usr_none": false, "device=dev_none": false,
+		"since=" + url.QueryEscape(began.Add(-time.Minute).Format(time.RFC3339)):     true,
+		"since=" + url.QueryEscape(time.Now().Add(time.Minute).Format(time.RFC3339)): false,
+		"until=" + url.QueryEscape(began.Add(-time.Hour).Format(time.RFC3339)):       false,
+	} {
+		if got, _ := r.pages("admin", query); len(got) > 0 != want {
+			t.Errorf("%s: %d events", query, len(got))
+		}
+	}
+}
+
+// Rule 11, for pages of events: those who do not manage find theirs among many of others', and every page leads to the next.
+func TestEventPagesOfTheRestricted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.call("operator", "POST", v1("tokens"), object{"name": "first"}, 201, nil)
+	for range 2500 {
+		r.Noted.Add(events.Event{Type: events.DeviceOnline, Device: r.enrolled("shed")})
+	}
+	r.Noted.Flush(t.Context())
+	r.call("admin", "POST", v1("devices/kitchen/ssh-certificate"), object{"public_key": sshKey(t), "login": "root"}, 200, nil)
+	r.call("admin", "PATCH", v1("devices/kitchen"), object{"tags": []string{"x"}}, 200, nil)
+	all, n := r.pages("operator", "limit=5&type=device.changed&type=token.*&type=ssh.certificate")
+	if len(all) != 2 || all[0].Type != events.DeviceChanged || all[1].Type != events.TokenCreated {
+		t.Errorf("an operator reads %+v on %d pages", all, n)
+	} else if all[0].UserHandle != nil || value(all[0].DeviceName) != "kitchen" || value(all[1].UserHandle) != r.users["operator"].Handle {
+		t.Errorf("names for an operator: %+v", all)
+	}
+	if all, _ := r.pages("operator", "limit=500"); slices.ContainsFunc(all, func(e Event) bool {
+		return value(e.DeviceID) == r.enrolled("shed") || e.Type == events.CertificateSigned
+	}) {
+		t.Error("an operator reads what is not theirs")
+	}
+	if all, _ := r.pages("operator", "device="+r.enrolled("shed")); len(all) != 0 {
+		t.Errorf("by id an operator reads %d events of a device out of view", len(all))
+	}
+}
+
+func (r *rig) enrolled(name string) string {
+	r.t.Helper()
+	d, err := r.Devices.Find(r.t.Context(), r.principal("owner"), name)
+	r.must(err)
+	return d.ID
+}
+
+// The live stream takes the same filters, and a number that is none is refused before it begins.
+func TestEventStreamFilters(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	lines := r.listenTo("admin", "0", "?type=user.*&user=viewer")
+	r.call("admin", "PATCH", v1("devices/kitchen"), object{"tags": []string{"x"}}, 200, nil)
+	r.call("admin", "PATCH", v1("users/operator"), object{"disabled": false}, 200, nil)
+	r.call("admin", "PATCH", v1("users/viewer"), object{"disabled": false}, 200, nil)
+	if data, _ := r.await(lines, "data: "); !strings.Contains(data, "viewer@example.com") {
+		t.Errorf("%q", data)
+	}
+	if got := r.do("viewer", "GET", v1("events?last_event_id=x"), nil, "Accept", "text/event-stream"); got.status != 400 {
+		t.Errorf("from nowhere: %d", got.status)
+	}
+}
+
+func TestEventTypes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	var types []EventType
+	r.call("viewer", "GET", v1("event-types"), nil, 200, &types)
+	if len(types) != len(events.Types()) || types[0].Type != events.DeviceEnrolled || !slices.Contains(types[0].Data, "address") {
+		t.Errorf("%+v", types)
+	}
 }

@@ -28,7 +28,7 @@ func (a *api) fail(err error, c echo.Context) {
 		return
 	}
 	p := problem(e, who.requestID)
-	if status := refusal(err, c.Response().Header()); status != 0 {
+	if status := putRefusal(err, c.Response().Header()); status != 0 {
 		p.Status = status
 	}
 	switch {

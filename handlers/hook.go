@@ -78,8 +78,8 @@ func harmlessType(text string) string {
 	return text
 }
 
-// refusal puts into the head what a door of hooks says beside its error; status is 0 where it is the code's.
-func refusal(err error, h http.Header) (status int) {
+// putRefusal puts into the head what a door of hooks says beside its error; status is 0 where it is the code's.
+func putRefusal(err error, h http.Header) (status int) {
 	r, ok := errors.AsType[*incoming.Refusal](err)
 	if !ok {
 		return 0

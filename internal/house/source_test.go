@@ -43,6 +43,33 @@ func TestNothingForbiddenIsWritten(t *testing.T) {
 	}
 }
 
+var queryName = regexp.MustCompile(`(?m)^-- name: (\w+) :`)
+
+// A query that nobody calls is read, migrated and explained for nothing.
+func TestEveryQueryIsUsed(t *testing.T) {
+	var called []byte
+	for path, source := range sources(t) {
+		if !strings.HasSuffix(path, ".sql_gen.go") && !strings.HasSuffix(path, "_test.go") {
+			called = append(called, source...)
+		}
+	}
+	files, err := filepath.Glob(root + "/sql/queries/*.sql")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range queryName.FindAllSubmatch(text, -1) {
+			if !regexp.MustCompile(`\.` + string(m[1]) + `\b`).Match(called) {
+				t.Errorf("%s: nobody calls %s", path, m[1])
+			}
+		}
+	}
+}
+
 func TestNothingGrowsTooLong(t *testing.T) {
 	var files, functions []int
 	for path, source := range sources(t) {

@@ -58,28 +58,6 @@ func (q *Queries) AddGrant(ctx context.Context, arg AddGrantParams) (Grant, erro
 	return i, err
 }
 
-const getGrant = `-- name: GetGrant :one
-SELECT id, user_id, device_id, tag, logins, targets, deny, created_at, expires_at, strict FROM grants WHERE id = ?1
-`
-
-func (q *Queries) GetGrant(ctx context.Context, id string) (Grant, error) {
-	row := q.db.QueryRowContext(ctx, getGrant, id)
-	var i Grant
-	err := row.Scan(
-		&i.ID,
-		&i.UserID,
-		&i.DeviceID,
-		&i.Tag,
-		&i.Logins,
-		&i.Targets,
-		&i.Deny,
-		&i.CreatedAt,
-		&i.ExpiresAt,
-		&i.Strict,
-	)
-	return i, err
-}
-
 const listGrants = `-- name: ListGrants :many
 SELECT grants.id, grants.user_id, grants.device_id, grants.tag, grants.logins, grants.targets, grants.deny, grants.created_at, grants.expires_at, grants.strict, users.email AS user_email, devices.name AS device_name
 FROM grants JOIN users ON users.id = grants.user_id LEFT JOIN devices ON devices.id = grants.device_id

@@ -75,77 +75,6 @@ func (q *Queries) EndShell(ctx context.Context, arg EndShellParams) error {
 	return err
 }
 
-const getShellFor = `-- name: GetShellFor :one
-SELECT id, user_id, device_id, login, rescue, state, cols, "rows", outlives_hub, read_bytes, exit_status, created_at, ended_at FROM shells WHERE id = ?1 AND user_id = ?2 AND ended_at IS NULL
-`
-
-type GetShellForParams struct {
-	ID        string
-	Principal string
-}
-
-func (q *Queries) GetShellFor(ctx context.Context, arg GetShellForParams) (Shell, error) {
-	row := q.db.QueryRowContext(ctx, getShellFor, arg.ID, arg.Principal)
-	var i Shell
-	err := row.Scan(
-		&i.ID,
-		&i.UserID,
-		&i.DeviceID,
-		&i.Login,
-		&i.Rescue,
-		&i.State,
-		&i.Cols,
-		&i.Rows,
-		&i.OutlivesHub,
-		&i.ReadBytes,
-		&i.ExitStatus,
-		&i.CreatedAt,
-		&i.EndedAt,
-	)
-	return i, err
-}
-
-const listShellsFor = `-- name: ListShellsFor :many
-SELECT id, user_id, device_id, login, rescue, state, cols, "rows", outlives_hub, read_bytes, exit_status, created_at, ended_at FROM shells WHERE user_id = ?1 AND ended_at IS NULL ORDER BY created_at
-`
-
-func (q *Queries) ListShellsFor(ctx context.Context, principal string) ([]Shell, error) {
-	rows, err := q.db.QueryContext(ctx, listShellsFor, principal)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []Shell{}
-	for rows.Next() {
-		var i Shell
-		if err := rows.Scan(
-			&i.ID,
-			&i.UserID,
-			&i.DeviceID,
-			&i.Login,
-			&i.Rescue,
-			&i.State,
-			&i.Cols,
-			&i.Rows,
-			&i.OutlivesHub,
-			&i.ReadBytes,
-			&i.ExitStatus,
-			&i.CreatedAt,
-			&i.EndedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const liveShells = `-- name: LiveShells :many
 SELECT id, user_id, device_id, login, rescue, state, cols, "rows", outlives_hub, read_bytes, exit_status, created_at, ended_at FROM shells WHERE ended_at IS NULL ORDER BY created_at
 `
@@ -185,35 +114,6 @@ func (q *Queries) LiveShells(ctx context.Context) ([]Shell, error) {
 		return nil, err
 	}
 	return items, nil
-}
-
-const setShellRead = `-- name: SetShellRead :exec
-UPDATE shells SET read_bytes = ?1 WHERE id = ?2
-`
-
-type SetShellReadParams struct {
-	ReadBytes int64
-	ID        string
-}
-
-func (q *Queries) SetShellRead(ctx context.Context, arg SetShellReadParams) error {
-	_, err := q.db.ExecContext(ctx, setShellRead, arg.ReadBytes, arg.ID)
-	return err
-}
-
-const setShellSize = `-- name: SetShellSize :exec
-UPDATE shells SET cols = ?1, rows = ?2 WHERE id = ?3
-`
-
-type SetShellSizeParams struct {
-	Cols int64
-	Rows int64
-	ID   string
-}
-
-func (q *Queries) SetShellSize(ctx context.Context, arg SetShellSizeParams) error {
-	_, err := q.db.ExecContext(ctx, setShellSize, arg.Cols, arg.Rows, arg.ID)
-	return err
 }
 
 const setShellState = `-- name: SetShellState :exec

@@ -11,9 +11,6 @@ WHERE EXISTS (SELECT 1 FROM users AS p
               WHERE p.id = sqlc.arg(principal) AND NOT p.disabled AND p.role IN ('owner', 'admin'))
 ORDER BY grants.created_at, grants.id;
 
--- name: GetGrant :one
-SELECT * FROM grants WHERE id = sqlc.arg(id);
-
 -- name: RemoveGrant :execrows
 DELETE FROM grants WHERE id = sqlc.arg(id);
 

@@ -4,23 +4,11 @@ VALUES (sqlc.arg(id), sqlc.arg(user_id), sqlc.arg(device_id), sqlc.arg(login), s
         sqlc.arg(cols), sqlc.arg(rows), sqlc.arg(created_at))
 RETURNING *;
 
--- name: GetShellFor :one
-SELECT * FROM shells WHERE id = sqlc.arg(id) AND user_id = sqlc.arg(principal) AND ended_at IS NULL;
-
--- name: ListShellsFor :many
-SELECT * FROM shells WHERE user_id = sqlc.arg(principal) AND ended_at IS NULL ORDER BY created_at;
-
 -- name: LiveShells :many
 SELECT * FROM shells WHERE ended_at IS NULL ORDER BY created_at;
 
 -- name: SetShellState :exec
 UPDATE shells SET state = sqlc.arg(state), outlives_hub = sqlc.arg(outlives_hub) WHERE id = sqlc.arg(id);
-
--- name: SetShellSize :exec
-UPDATE shells SET cols = sqlc.arg(cols), rows = sqlc.arg(rows) WHERE id = sqlc.arg(id);
-
--- name: SetShellRead :exec
-UPDATE shells SET read_bytes = sqlc.arg(read_bytes) WHERE id = sqlc.arg(id);
 
 -- name: EndShell :exec
 UPDATE shells SET state = 'ended', ended_at = sqlc.arg(ended_at), exit_status = sqlc.narg(exit_status)

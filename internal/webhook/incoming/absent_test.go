@@ -34,17 +34,17 @@ func (c *comes) Run(context.Context, string, wire.Run) (wire.RunResult, error) {
 // A device that comes between the look for it and the writing of that look gets its command then, not ten minutes later.
 func TestDeviceThatJustCameIsNotMissed(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	d := &comes{hooks: b.Hooks, ran: make(chan struct{})}
-	b.Devices = d
-	b.run()
-	s := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionCommand, Device: "pump", Command: "open"} })
-	if _, err := b.send(s, "x"); err != nil {
+	r := newRig(t, storetest.Dir(t))
+	d := &comes{hooks: r.Hooks, ran: make(chan struct{})}
+	r.Devices = d
+	r.run()
+	s := r.publishing(func(s *Settings) { s.Action = Action{Kind: ActionCommand, Device: "pump", Command: "open"} })
+	if _, err := r.send(s, "x"); err != nil {
 		t.Fatal(err)
 	}
 	select {
 	case <-d.ran:
 	case <-time.After(time.Minute):
-		t.Errorf("not run: %+v", b.only())
+		t.Errorf("not run: %+v", r.only())
 	}
 }

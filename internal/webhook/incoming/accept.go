@@ -14,16 +14,6 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
-// The states of a request.
-const (
-	stateWaiting = "waiting"
-	stateDone    = "done"
-	stateFailed  = "failed"
-)
-
-// lease is how long a claimed request belongs to its owner, who renews it while working.
-const lease = 15 * time.Second
-
 // seen finds the request that this one repeats, before anything is made of it; "" where it is new. Two that come at once both
 // pass here, and the second fails in keep.
 func (v *visit) seen(ctx context.Context) (string, error) {

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -186,7 +185,7 @@ func (h *Hooks) wakeNext(ctx context.Context, device string) {
 }
 
 // commandAnswer is the JSON that a sender gets for a command.
-func commandAnswer(r wire.RunResult) *answer {
+func commandAnswer(r wire.RunResult) *Reply {
 	body, err := json.Marshal(struct {
 		ExitCode int    `json:"exit_code"`
 		Stdout   string `json:"stdout"`
@@ -197,89 +196,5 @@ func commandAnswer(r wire.RunResult) *answer {
 	if err != nil {
 		panic(err) // texts always marshal
 	}
-	return &answer{Status: http.StatusOK, ContentType: "application/json", Body: body, ExitCode: &r.ExitCode}
-}
-
-// absent are the devices that something waits for.
-type absent struct {
-	mu      sync.Mutex
-	devices map[string]bool
-}
-
-func (a *absent) add(device string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.devices[device] = true
-}
-
-// take reports whether something waits for a device, and forgets it.
-func (a *absent) take(device string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	waits := a.devices[device]
-	delete(a.devices, device)
-	return waits
-}
-
-// recallAbsent knows after a restart for which devices something waits.
-func (h *Hooks) recallAbsent(ctx context.Context) error {
-	devices, err := h.Store.Read().DevicesOfWaitingHooks(ctx)
-	for _, device := range devices {
-		h.absent.add(device)
-		if h.Devices.Online(device) {
-			h.arrived(device)
-		}
-	}
-	return err
-}
-
-// arrived makes due what waits for a device.
-func (h *Hooks) arrived(device string) {
-	if !h.absent.take(device) {
-		return
-	}
-	err := h.Store.WriteTogether(context.Background(), func(q *store.Queries) error {
-		return q.WakeHookRequests(context.Background(), store.WakeHookRequestsParams{DeviceID: device, Now: h.millis()})
-	})
-	if err != nil {
-		h.Log.Error("what waits for a device was not woken", "device", device, "cause", err)
-	}
-	h.rouse()
-}
-
-// lanes are slots, so many in all and so many of one key.
-type lanes struct {
-	mu       sync.Mutex
-	all, one int
-	taken    int
-	by       map[string]int
-}
-
-func newLanes(all, one int) *lanes { return &lanes{all: all, one: one, by: map[string]int{}} }
-
-func (l *lanes) take(key string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.taken >= l.all || l.by[key] >= l.one {
-		return false
-	}
-	l.taken++
-	l.by[key]++
-	return true
-}
-
-// fullOf reports whether all slots of a key are taken.
-func (l *lanes) fullOf(key string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.by[key] >= l.one
-}
-
-func (l *lanes) give(key string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.taken--
-	if l.by[key]--; l.by[key] == 0 {
-		delete(l.by, key)
-	}
+	return &Reply{Status: http.StatusOK, ContentType: "application/json", Body: body, ExitCode: &r.ExitCode}
 }

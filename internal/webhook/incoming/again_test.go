@@ -21,27 +21,27 @@ func (f transforms) Apply(context.Context, transform.Transform, any) ([]byte, er
 // Of two repeats of a failed request that come at the same time one has it done again; the other was told 409, of which its sender knows nothing.
 func TestRepeatsOfFailedAtOnce(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
+	r := newRig(t, storetest.Dir(t))
 	between := func() {}
-	b.Transforms = transforms(func() []byte { f := between; between = func() {}; f(); return []byte("y") })
-	s := b.publishing(func(s *Settings) { s.Transform = &Transform{Kind: "jq", Text: "."} })
-	b.broker.set(wire.Errorf(wire.Forbidden, "no"))
-	stop := b.run()
-	if _, err := b.send(s, "x", "Idempotency-Key", "k"); err != nil {
+	r.Transforms = transforms(func() []byte { f := between; between = func() {}; f(); return []byte("y") })
+	s := r.publishing(func(s *Settings) { s.Transform = &Transform{Kind: "jq", Text: "."} })
+	r.broker.set(wire.Errorf(wire.Forbidden, "no"))
+	stop := r.run()
+	if _, err := r.send(s, "x", "Idempotency-Key", "k"); err != nil {
 		t.Fatal(err)
 	}
-	b.until("it has failed", func() bool { return b.only().State == stateFailed })
+	r.until("it has failed", func() bool { return r.only().State == stateFailed })
 	stop()
-	b.broker.set(nil)
+	r.broker.set(nil)
 	repeat := func() {
-		a, err := b.send(s, "x", "Idempotency-Key", "k")
+		a, err := r.send(s, "x", "Idempotency-Key", "k")
 		if err != nil || a.Status != http.StatusAccepted || a.Header[headerDuplicate] != "true" {
 			t.Errorf("%+v, %v", a, err)
 		}
 	}
 	between = repeat // while the first works out what is to be done
 	repeat()
-	if e := b.only(); e.State != stateWaiting || e.Repeats != 2 {
+	if e := r.only(); e.State != stateWaiting || e.Repeats != 2 {
 		t.Errorf("%+v", e)
 	}
 }
@@ -53,56 +53,56 @@ type told struct {
 }
 
 // repeats asks again in a goroutine, and returns when that waits, or has been told something.
-func (b *bench) repeats(s Source, query, key string) <-chan told {
-	b.t.Helper()
-	got, id := make(chan told, 1), b.only().ID
+func (r *rig) repeats(s Source, query, key string) <-chan told {
+	r.t.Helper()
+	got, id := make(chan told, 1), r.only().ID
 	go func() {
-		a, err := b.ask(context.Background(), s, query, "x", "Idempotency-Key", key)
+		a, err := r.ask(context.Background(), s, query, "x", "Idempotency-Key", key)
 		got <- told{a, err}
 	}()
-	b.until("it waits", func() bool {
-		b.awaited.mu.Lock()
-		defer b.awaited.mu.Unlock()
-		return len(got) > 0 || b.awaited.waiting[id] != nil && b.taken() > 0
+	r.until("it waits", func() bool {
+		r.awaited.mu.Lock()
+		defer r.awaited.mu.Unlock()
+		return len(got) > 0 || r.awaited.waiting[id] != nil && r.taken() > 0
 	})
 	return got
 }
 
 // taken is how many wait.
-func (b *bench) taken() int {
-	b.slots.mu.Lock()
-	defer b.slots.mu.Unlock()
-	return b.slots.taken
+func (r *rig) taken() int {
+	r.slots.mu.Lock()
+	defer r.slots.mu.Unlock()
+	return r.slots.taken
 }
 
 // A sender that went away, or was told 504, and asks the same again waits for the answer, for as long as it may come, and gets it. It was told 202.
 func TestRepeatJoinsWhatIsAwaited(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	s := b.publishing(nil)
-	b.run()
+	r := newRig(t, storetest.Dir(t))
+	s := r.publishing(nil)
+	r.run()
 	ctx, goAway := context.WithCancel(t.Context())
 	gone := make(chan error, 1)
 	go func() {
-		_, err := b.ask(ctx, s, "wait=30s", "x", "Idempotency-Key", "k")
+		_, err := r.ask(ctx, s, "wait=30s", "x", "Idempotency-Key", "k")
 		gone <- err
 	}()
-	b.message()
+	r.message()
 	goAway()
 	if err := <-gone; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	if _, err := b.ask(context.Background(), s, "wait=1ms", "x", "Idempotency-Key", "k"); !kept(err) || err.(*Refusal).Status != http.StatusGatewayTimeout || err.(*Refusal).Header[headerDuplicate] != "true" {
+	if _, err := r.ask(context.Background(), s, "wait=1ms", "x", "Idempotency-Key", "k"); !kept(err) || err.(*Refusal).Status != http.StatusGatewayTimeout || err.(*Refusal).Header[headerDuplicate] != "true" {
 		t.Errorf("in vain: %v", err)
 	}
-	one, other := b.repeats(s, "wait=30s", "k"), b.repeats(s, "wait=30s", "k")
-	b.broker.answers("late")
-	for _, got := range []told{<-one, <-other, <-b.repeats(s, "wait=30s", "k")} {
+	one, other := r.repeats(s, "wait=30s", "k"), r.repeats(s, "wait=30s", "k")
+	r.broker.answers("late")
+	for _, got := range []told{<-one, <-other, <-r.repeats(s, "wait=30s", "k")} {
 		if got.err != nil || got.Status != http.StatusOK || string(got.Body) != "late" || got.Header[headerDuplicate] != "true" {
 			t.Errorf("%+v", got)
 		}
 	}
-	if n := b.taken(); n != 0 {
+	if n := r.taken(); n != 0 {
 		t.Errorf("%d places stay taken", n)
 	}
 }
@@ -110,28 +110,28 @@ func TestRepeatJoinsWhatIsAwaited(t *testing.T) {
 // Senders of one request that all come before it is kept take a place each, and not a second one as repeats.
 func TestRepeatsAtOnceTakeOnePlace(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
+	r := newRig(t, storetest.Dir(t))
 	var there sync.WaitGroup
 	there.Add(maxWaitingOn)
-	b.Transforms = transforms(func() []byte { there.Done(); there.Wait(); return []byte("y") })
-	s := b.publishing(func(s *Settings) { s.Transform = &Transform{Kind: "jq", Text: "."} })
-	b.run()
+	r.Transforms = transforms(func() []byte { there.Done(); there.Wait(); return []byte("y") })
+	s := r.publishing(func(s *Settings) { s.Transform = &Transform{Kind: "jq", Text: "."} })
+	r.run()
 	got := make(chan told, maxWaitingOn)
 	for range maxWaitingOn {
 		go func() {
-			a, err := b.ask(context.Background(), s, "wait=30s", "x", "Idempotency-Key", "k")
+			a, err := r.ask(context.Background(), s, "wait=30s", "x", "Idempotency-Key", "k")
 			got <- told{a, err}
 		}()
 	}
-	b.message()
-	b.until("all are told apart", func() bool { return b.only().Repeats == maxWaitingOn-1 })
-	b.broker.answers("late")
+	r.message()
+	r.until("all are told apart", func() bool { return r.only().Repeats == maxWaitingOn-1 })
+	r.broker.answers("late")
 	for range maxWaitingOn {
 		if a := <-got; a.err != nil || a.Status != http.StatusOK || string(a.Body) != "late" {
 			t.Errorf("%+v", a)
 		}
 	}
-	if n := b.taken(); n != 0 {
+	if n := r.taken(); n != 0 {
 		t.Errorf("%d places stay taken", n)
 	}
 }
@@ -139,14 +139,14 @@ func TestRepeatsAtOnceTakeOnePlace(t *testing.T) {
 // Nobody waits for what does not come: nobody was asked for an answer.
 func TestRepeatOfWhatNobodyAnswers(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	s := b.publishing(nil)
-	b.run()
-	if _, err := b.send(s, "x", "Idempotency-Key", "k"); err != nil {
+	r := newRig(t, storetest.Dir(t))
+	s := r.publishing(nil)
+	r.run()
+	if _, err := r.send(s, "x", "Idempotency-Key", "k"); err != nil {
 		t.Fatal(err)
 	}
-	b.until("it is done", func() bool { return b.only().State == stateDone })
-	a, err := b.ask(context.Background(), s, "wait=30s", "x", "Idempotency-Key", "k")
+	r.until("it is done", func() bool { return r.only().State == stateDone })
+	a, err := r.ask(context.Background(), s, "wait=30s", "x", "Idempotency-Key", "k")
 	if err != nil || a.Status != http.StatusAccepted || a.Header[headerDuplicate] != "true" {
 		t.Errorf("%+v, %v", a, err)
 	}
@@ -172,15 +172,15 @@ func (s patient) Run(ctx context.Context, _ string, _ wire.Run) (wire.RunResult,
 // A command that runs is waited for by whoever asks for it again.
 func TestRepeatJoinsCommand(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
+	r := newRig(t, storetest.Dir(t))
 	device := patient{let: make(chan struct{})}
-	b.Devices = device
-	s := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionCommand, Device: "kitchen", Command: "door"} })
-	b.run()
-	if _, err := b.send(s, "x", "Idempotency-Key", "k"); err != nil {
+	r.Devices = device
+	s := r.publishing(func(s *Settings) { s.Action = Action{Kind: ActionCommand, Device: "kitchen", Command: "door"} })
+	r.run()
+	if _, err := r.send(s, "x", "Idempotency-Key", "k"); err != nil {
 		t.Fatal(err)
 	}
-	waits := b.repeats(s, "wait=30s", "k")
+	waits := r.repeats(s, "wait=30s", "k")
 	close(device.let)
 	if got := <-waits; got.err != nil || got.Status != http.StatusOK || got.Header[headerDuplicate] != "true" {
 		t.Errorf("%+v", got)
@@ -203,17 +203,17 @@ func (r refusing) Run(ctx context.Context, id string, run wire.Run) (wire.RunRes
 // A command that failed is run again for a repeat, whose sender gets its answer where it waits.
 func TestRepeatOfFailedCommandIsAnswered(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
+	r := newRig(t, storetest.Dir(t))
 	device := refusing{patient{let: make(chan struct{})}, &atomic.Int64{}}
 	close(device.let)
-	b.Devices = device
-	s := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionCommand, Device: "kitchen", Command: "door"} })
-	b.run()
-	if _, err := b.send(s, "x", "Idempotency-Key", "k"); err != nil {
+	r.Devices = device
+	s := r.publishing(func(s *Settings) { s.Action = Action{Kind: ActionCommand, Device: "kitchen", Command: "door"} })
+	r.run()
+	if _, err := r.send(s, "x", "Idempotency-Key", "k"); err != nil {
 		t.Fatal(err)
 	}
-	b.until("it has failed", func() bool { return b.only().State == stateFailed })
-	a, err := b.ask(context.Background(), s, "wait=30s", "x", "Idempotency-Key", "k")
+	r.until("it has failed", func() bool { return r.only().State == stateFailed })
+	a, err := r.ask(context.Background(), s, "wait=30s", "x", "Idempotency-Key", "k")
 	if err != nil || a.Status != http.StatusOK || a.Header[headerDuplicate] != "true" {
 		t.Errorf("%+v, %v", a, err)
 	}
@@ -222,24 +222,24 @@ func TestRepeatOfFailedCommandIsAnswered(t *testing.T) {
 // A sender that waits is answered also where the first try to publish failed, and the hub asks at the next.
 func TestQuestionIsAskedAgain(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	s := b.publishing(nil)
-	b.broker.set(wire.Errorf(wire.Offline, "The broker cannot be reached."))
-	b.run()
+	r := newRig(t, storetest.Dir(t))
+	s := r.publishing(nil)
+	r.broker.set(wire.Errorf(wire.Offline, "The broker cannot be reached."))
+	r.run()
 	got := make(chan told, 1)
 	go func() {
-		a, err := b.ask(context.Background(), s, "wait=30s", "x")
+		a, err := r.ask(context.Background(), s, "wait=30s", "x")
 		got <- told{a, err}
 	}()
-	b.until("it was tried", func() bool {
-		entries, _, err := b.Requests(t.Context(), Filter{Limit: 1})
+	r.until("it was tried", func() bool {
+		entries, _, err := r.Requests(t.Context(), Filter{Limit: 1})
 		return err == nil && len(entries) == 1 && entries[0].Attempts > 0
 	})
-	b.broker.set(nil)
-	if m := b.message(); m.ResponseTopic == "" {
+	r.broker.set(nil)
+	if m := r.message(); m.ResponseTopic == "" {
 		t.Fatal("nobody is asked")
 	}
-	b.broker.answers("yes")
+	r.broker.answers("yes")
 	if a := <-got; a.err != nil || string(a.Body) != "yes" {
 		t.Errorf("%+v", a)
 	}

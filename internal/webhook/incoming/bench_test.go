@@ -12,7 +12,7 @@ import (
 func BenchmarkAccept(b *testing.B) {
 	for _, kind := range []string{"stored", "published"} {
 		b.Run(kind, func(b *testing.B) {
-			hooks := newBench(b, b.TempDir())
+			hooks := newRig(b, b.TempDir())
 			hooks.broker.got = make(chan mqtt.Message, b.N)
 			s := hooks.publishing(func(s *Settings) {
 				if kind == "stored" {

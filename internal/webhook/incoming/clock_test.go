@@ -9,11 +9,11 @@ import (
 )
 
 // kept is how many requests are.
-func (b *bench) kept() int64 {
-	b.t.Helper()
-	f, err := b.store.Read().HookRequestFigures(b.t.Context())
+func (r *rig) kept() int64 {
+	r.t.Helper()
+	f, err := r.store.Read().HookRequestFigures(r.t.Context())
 	if err != nil {
-		b.t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	return f.Count
 }
@@ -24,7 +24,7 @@ const years = 10 * 365 * 24 * time.Hour
 func TestPutOffWhileTheClockWasAhead(t *testing.T) {
 	t.Parallel()
 	dir := storetest.Dir(t)
-	wrong := newBench(t, dir)
+	wrong := newRig(t, dir)
 	wrong.forward(years)
 	s := wrong.publishing(nil)
 	if _, err := wrong.send(s, "leased"); err != nil { // it does not run: its lease stays
@@ -40,7 +40,7 @@ func TestPutOffWhileTheClockWasAhead(t *testing.T) {
 		return err == nil && entries[0].Attempts > 0
 	})
 	stop()
-	right := newBench(t, dir)
+	right := newRig(t, dir)
 	if err := right.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -56,34 +56,34 @@ func TestPutOffWhileTheClockWasAhead(t *testing.T) {
 // Requests from while the clock was ahead are among the first, and do not keep old ones behind them.
 func TestAgeAfterTheClockWasAhead(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	s := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore} })
-	b.forward(years)
-	b.fill(s, sweepAtOnce)
-	b.forward(-years)
-	b.fillFrom(s, sweepAtOnce, 5)
-	if err := b.Sweep(t.Context()); err != nil || b.kept() != sweepAtOnce+5 {
-		t.Errorf("%d are left, %v", b.kept(), err)
+	r := newRig(t, storetest.Dir(t))
+	s := r.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore} })
+	r.forward(years)
+	r.fill(s, sweepAtOnce)
+	r.forward(-years)
+	r.fillFrom(s, sweepAtOnce, 5)
+	if err := r.Sweep(t.Context()); err != nil || r.kept() != sweepAtOnce+5 {
+		t.Errorf("%d are left, %v", r.kept(), err)
 	}
-	b.forward(30 * 24 * time.Hour)
-	if err := b.Sweep(t.Context()); err != nil || b.kept() != 0 {
-		t.Errorf("a month later %d are left, %v", b.kept(), err)
+	r.forward(30 * 24 * time.Hour)
+	if err := r.Sweep(t.Context()); err != nil || r.kept() != 0 {
+		t.Errorf("a month later %d are left, %v", r.kept(), err)
 	}
 }
 
 // A clock that is behind, as after a start without a network, makes nothing old.
 func TestClockBehindSweepsNothing(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	s := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore} })
-	b.fill(s, 3)
-	b.forward(-years)
-	b.fillFrom(s, 3, 2)
-	if err := b.Sweep(t.Context()); err != nil || b.kept() != 5 {
-		t.Errorf("%d are left, %v", b.kept(), err)
+	r := newRig(t, storetest.Dir(t))
+	s := r.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore} })
+	r.fill(s, 3)
+	r.forward(-years)
+	r.fillFrom(s, 3, 2)
+	if err := r.Sweep(t.Context()); err != nil || r.kept() != 5 {
+		t.Errorf("%d are left, %v", r.kept(), err)
 	}
-	b.forward(years)
-	if err := b.Sweep(t.Context()); err != nil || b.kept() != 3 {
-		t.Errorf("%d are left when it is right again, %v", b.kept(), err)
+	r.forward(years)
+	if err := r.Sweep(t.Context()); err != nil || r.kept() != 3 {
+		t.Errorf("%d are left when it is right again, %v", r.kept(), err)
 	}
 }

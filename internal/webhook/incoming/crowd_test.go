@@ -12,35 +12,35 @@ import (
 // Commands that a device has no room for are put off until one of its commands ends, and are not claimed each second meanwhile; none is forgotten.
 func TestCrowdOfCommandsWaitsItsTurn(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
+	r := newRig(t, storetest.Dir(t))
 	device := patient{let: make(chan struct{})}
-	b.Devices = device
-	b.run()
-	s := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionCommand, Device: "kitchen", Command: "door"} })
+	r.Devices = device
+	r.run()
+	s := r.publishing(func(s *Settings) { s.Action = Action{Kind: ActionCommand, Device: "kitchen", Command: "door"} })
 	const many = 100
 	for range many {
-		if _, err := b.send(s, "x"); err != nil {
+		if _, err := r.send(s, "x"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	b.until("nothing is due", func() bool {
-		next, err := b.store.Read().NextHookRequest(t.Context())
-		entries, _, failed := b.Requests(t.Context(), Filter{Limit: many})
+	r.until("nothing is due", func() bool {
+		next, err := r.store.Read().NextHookRequest(t.Context())
+		entries, _, failed := r.Requests(t.Context(), Filter{Limit: many})
 		if err != nil || failed != nil {
 			t.Fatal(err, failed)
 		}
 		asleep := 0
 		for _, e := range entries {
-			if e.NextAt != nil && e.NextAt.After(b.now().Add(crowdedAgain/2)) {
+			if e.NextAt != nil && e.NextAt.After(r.now().Add(crowdedAgain/2)) {
 				asleep++
 			}
 		}
-		return asleep == many-wire.MaxRunsAtOnce && next > store.Millis(b.now())
+		return asleep == many-wire.MaxRunsAtOnce && next > store.Millis(r.now())
 	})
 	began := time.Now()
 	close(device.let)
-	b.until("all have run", func() bool {
-		f, err := b.store.Read().HookRequestFigures(t.Context())
+	r.until("all have run", func() bool {
+		f, err := r.store.Read().HookRequestFigures(t.Context())
 		return err == nil && f.Waiting == 0
 	})
 	if took := time.Since(began); took > crowdedAgain/2 {

@@ -15,11 +15,11 @@ import (
 )
 
 // bytes is how many bytes are kept of all requests.
-func (b *bench) bytes() int64 {
-	b.t.Helper()
-	f, err := b.store.Read().HookRequestFigures(b.t.Context())
+func (r *rig) bytes() int64 {
+	r.t.Helper()
+	f, err := r.store.Read().HookRequestFigures(r.t.Context())
 	if err != nil {
-		b.t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	return f.Bytes
 }
@@ -27,33 +27,33 @@ func (b *bench) bytes() int64 {
 // What counts is what a request takes of the disk: small bodies of which a transform makes much, long answers and headers, and not the bodies alone.
 func TestAllThatIsKeptCounts(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	b.Transforms = transforms(func() []byte { return bytes.Repeat([]byte("y"), 500_000) })
-	b.run()
-	s := b.publishing(func(s *Settings) { s.Transform = &Transform{Kind: "jq", Text: "."} })
-	if _, err := b.send(s, "x", "X-Long", strings.Repeat("z", 10_000)); err != nil {
+	r := newRig(t, storetest.Dir(t))
+	r.Transforms = transforms(func() []byte { return bytes.Repeat([]byte("y"), 500_000) })
+	r.run()
+	s := r.publishing(func(s *Settings) { s.Transform = &Transform{Kind: "jq", Text: "."} })
+	if _, err := r.send(s, "x", "X-Long", strings.Repeat("z", 10_000)); err != nil {
 		t.Fatal(err)
 	}
-	b.until("it is done", func() bool { return b.only().State == stateDone })
+	r.until("it is done", func() bool { return r.only().State == stateDone })
 	about := func(want int64) {
 		t.Helper()
-		if n := b.bytes(); n < want || n > want+1000 {
+		if n := r.bytes(); n < want || n > want+1000 {
 			t.Errorf("%d bytes count, want %d", n, want)
 		}
 	}
 	about(510_000)
-	id := b.only().ID
-	if err := b.answered(t.Context(), id, b.now(), &answer{Status: http.StatusOK, Body: bytes.Repeat([]byte("a"), 300_000)}); err != nil {
+	id := r.only().ID
+	if err := r.keepAnswer(t.Context(), id, r.now(), &Reply{Status: http.StatusOK, Body: bytes.Repeat([]byte("a"), 300_000)}); err != nil {
 		t.Fatal(err)
 	}
 	about(810_000)
-	b.Transforms = transforms(func() []byte { return bytes.Repeat([]byte("y"), 100_000) })
-	if _, err := b.Replay(t.Context(), id); err != nil {
+	r.Transforms = transforms(func() []byte { return bytes.Repeat([]byte("y"), 100_000) })
+	if _, err := r.Replay(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
 	about(110_000)
-	b.until("it is done again", func() bool { return b.only().State == stateDone })
-	if left, err := b.surplus(t.Context(), events.Retention{MaxBytes: 100_000, MaxMessages: 100}); err != nil || left != 1 {
+	r.until("it is done again", func() bool { return r.only().State == stateDone })
+	if left, err := r.surplus(t.Context(), events.Retention{MaxBytes: 100_000, MaxMessages: 100}); err != nil || left != 1 {
 		t.Errorf("%d are too many, %v", left, err)
 	}
 }
@@ -61,17 +61,17 @@ func TestAllThatIsKeptCounts(t *testing.T) {
 // The door closes also where few wait that are large, and opens where they are done.
 func TestDoorClosesByWaitingBytes(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	s := b.publishing(nil)
+	r := newRig(t, storetest.Dir(t))
+	s := r.publishing(nil)
 	for i := range 2 {
-		err := b.store.Write(t.Context(), func(q *store.Queries) error {
-			return q.AcceptHookRequest(t.Context(), store.AcceptHookRequestParams{ID: fmt.Sprintf("req_%d", i), SourceID: s.ID, At: b.millis(), State: stateWaiting,
+		err := r.store.Write(t.Context(), func(q *store.Queries) error {
+			return q.AcceptHookRequest(t.Context(), store.AcceptHookRequestParams{ID: fmt.Sprintf("req_%d", i), SourceID: s.ID, At: r.millis(), State: stateWaiting,
 				Plan: "{}", Headers: "[]", Body: []byte{}, Kept: maxQueuedBytes / 2})
 		})
-		if err := errors.Join(err, b.Sweep(t.Context())); err != nil {
+		if err := errors.Join(err, r.Sweep(t.Context())); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.send(s, "x"); (wire.CodeOf(err) == wire.RateLimited) != (i == 1) {
+		if _, err := r.send(s, "x"); (wire.CodeOf(err) == wire.RateLimited) != (i == 1) {
 			t.Errorf("with %d of 2: %v", i+1, err)
 		}
 	}
@@ -80,12 +80,12 @@ func TestDoorClosesByWaitingBytes(t *testing.T) {
 // What has come since the last count is not left to the next minute's where it is much.
 func TestMuchIsCountedAtOnce(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	b.grown(countAgain - 1)
-	if len(b.count) > 0 {
+	r := newRig(t, storetest.Dir(t))
+	r.grown(countAgain - 1)
+	if len(r.count) > 0 {
 		t.Error("too early")
 	}
-	b.grown(1)
-	b.run()
-	b.until("it is counted", func() bool { return len(b.count) == 0 })
+	r.grown(1)
+	r.run()
+	r.until("it is counted", func() bool { return len(r.count) == 0 })
 }

@@ -13,10 +13,10 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
-// slow is a body that takes its time, by the bench's clock.
+// slow is a body that takes its time, by the rig's clock.
 type slow struct {
 	io.Reader
-	b    *bench
+	b    *rig
 	take time.Duration
 }
 
@@ -30,14 +30,14 @@ func (s *slow) Read(p []byte) (int, error) {
 // same beside whoever accepted it.
 func TestLeaseBeginsBehindTheBody(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t)) // does not run: what it accepts stays leased
-	s := b.publishing(nil)
-	_, err := b.Receive(t.Context(), Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug}, Header: http.Header{},
-		Length: 1, Body: &slow{strings.NewReader("x"), b, 2 * lease}})
+	r := newRig(t, storetest.Dir(t)) // does not run: what it accepts stays leased
+	s := r.publishing(nil)
+	_, err := r.Receive(t.Context(), Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug}, Header: http.Header{},
+		Length: 1, Body: &slow{strings.NewReader("x"), r, 2 * lease}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := b.claim(t.Context()); err != nil || n != 0 {
+	if n, err := r.claim(t.Context()); err != nil || n != 0 {
 		t.Errorf("claimed %d beside whoever works on it, %v", n, err)
 	}
 }
@@ -45,19 +45,19 @@ func TestLeaseBeginsBehindTheBody(t *testing.T) {
 // Who waits half a minute waits from when the body is there: a slow one is not over before it began.
 func TestWaitBeginsBehindTheBody(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	b.run()
-	s := b.publishing(nil)
+	r := newRig(t, storetest.Dir(t))
+	r.run()
+	s := r.publishing(nil)
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	received := make(chan error, 1)
 	go func() {
-		_, err := b.Receive(ctx, Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug, RawQuery: "wait=30s"}, Header: http.Header{},
-			Length: 1, Body: &slow{strings.NewReader("x"), b, 2 * MaxWait}})
+		_, err := r.Receive(ctx, Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug, RawQuery: "wait=30s"}, Header: http.Header{},
+			Length: 1, Body: &slow{strings.NewReader("x"), r, 2 * MaxWait}})
 		received <- err
 	}()
 	select {
-	case m := <-b.broker.got:
+	case m := <-r.broker.got:
 		if m.Expiry <= 0 {
 			t.Errorf("it expires in %v", m.Expiry)
 		}
@@ -72,29 +72,29 @@ func TestWaitBeginsBehindTheBody(t *testing.T) {
 // Who waits is told by the try that has the request, and not by one that has lost it.
 func TestLostTryTellsNobody(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t)) // does not run: what it accepts stays leased
-	s := b.publishing(nil)
-	if _, err := b.send(s, "x"); err != nil {
+	r := newRig(t, storetest.Dir(t)) // does not run: what it accepts stays leased
+	s := r.publishing(nil)
+	if _, err := r.send(s, "x"); err != nil {
 		t.Fatal(err)
 	}
-	row, err := b.row(t.Context(), b.only().ID)
+	row, err := r.row(t.Context(), r.only().ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := b.jobOf(row)
+	j, err := r.jobOf(row)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := b.awaited.enter(row.ID)
+	w := r.awaited.enter(row.ID)
 	j.owner = "lost/1"
-	b.finish(t.Context(), j, outcome{err: wire.Errorf(wire.Forbidden, "no")})
+	r.finish(t.Context(), j, outcome{err: wire.Errorf(wire.Forbidden, "no")})
 	select {
 	case <-w.done:
 		t.Errorf("told %v by a try that has lost it", w.err)
 	default:
 	}
 	j.owner = row.Owner
-	b.finish(t.Context(), j, outcome{err: wire.Errorf(wire.Forbidden, "no")})
+	r.finish(t.Context(), j, outcome{err: wire.Errorf(wire.Forbidden, "no")})
 	<-w.done
 }
 

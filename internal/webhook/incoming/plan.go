@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/aditdev/adit/internal/messaging"
@@ -281,7 +282,7 @@ func selected(headers []Header) (out []Header) {
 	names := []string{"x-github-event", "x-github-delivery", "x-gitlab-event", "x-gitlab-event-uuid", "x-shopify-topic", "x-shopify-shop-domain",
 		"x-shopify-webhook-id", "webhook-id", "ce-type", "ce-source", "ce-id", "ce-subject", "user-agent"}
 	for _, h := range headers {
-		if name := strings.ToLower(h.Name); slices.Contains(names, name) && len(h.Value) <= 256 && !strings.ContainsFunc(h.Value, control) {
+		if name := strings.ToLower(h.Name); slices.Contains(names, name) && len(h.Value) <= 256 && !strings.ContainsFunc(h.Value, unicode.IsControl) {
 			out = append(out, Header{name, h.Value})
 		}
 	}

@@ -48,20 +48,20 @@ func TestFalseJSON(t *testing.T) {
 // A body that fits, and not in the envelope that devices of MQTT 3.1.1 get, is refused: it was accepted, and then could not be published.
 func TestEnvelopeThatIsTooLarge(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	s := b.publishing(func(s *Settings) { s.Action.Correlation, s.MaxBytes = CorrelateEnvelope, MaxBytes })
-	plain := b.publishing(func(s *Settings) { s.MaxBytes = MaxBytes })
+	r := newRig(t, storetest.Dir(t))
+	s := r.publishing(func(s *Settings) { s.Action.Correlation, s.MaxBytes = CorrelateEnvelope, MaxBytes })
+	plain := r.publishing(func(s *Settings) { s.MaxBytes = MaxBytes })
 	for body, tooLarge := range map[string]bool{
 		strings.Repeat("x", messaging.MaxPayload-4<<10):        false,
 		strings.Repeat("\x01", messaging.MaxPayload/2):         true, // six characters each
 		strings.Repeat("\xff", messaging.MaxPayload-4<<10):     true, // base64
 		strings.Repeat("\xff", messaging.MaxPayload/4*3-4<<10): false,
 	} {
-		_, err := b.send(s, body)
+		_, err := r.send(s, body)
 		if (wire.CodeOf(err) == wire.TooLarge) != tooLarge || (err == nil) == tooLarge || err != nil && !strings.Contains(wire.MessageOf(err), "envelope") {
 			t.Errorf("%d of %.2q: %v", len(body), body, err)
 		}
-		if _, err := b.send(plain, body); err != nil {
+		if _, err := r.send(plain, body); err != nil {
 			t.Errorf("%d of %.2q, without an envelope: %v", len(body), body, err)
 		}
 	}

@@ -14,6 +14,16 @@ import (
 	"github.com/aditdev/adit/internal/wire"
 )
 
+// The states of a request.
+const (
+	stateWaiting = "waiting"
+	stateDone    = "done"
+	stateFailed  = "failed"
+)
+
+// lease is how long a claimed request belongs to its owner, who renews it while working.
+const lease = 15 * time.Second
+
 // job is a request that this process works on.
 type job struct {
 	id, source, sourceName, owner string
@@ -217,7 +227,7 @@ type outcome struct {
 	absent  bool          // its device was not connected
 	crowded bool          // its device had no room
 	ran     bool          // it had room, which is free now
-	answer  *answer       // of a command
+	answer  *Reply        // of a command
 }
 
 // backoff is how long after each try the next comes; the last goes on.

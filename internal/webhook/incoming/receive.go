@@ -13,9 +13,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
-	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -114,7 +114,7 @@ func (h *Hooks) receive(ctx context.Context, s *source, r Request) (Answer, erro
 	if a, ok := v.challenge(); ok {
 		return a, nil
 	}
-	v.name(replay)
+	v.findKeys(replay)
 	if id, err := v.seen(ctx); err != nil || id != "" {
 		return v.again(ctx, id, err)
 	}
@@ -235,7 +235,7 @@ func (v *visit) tooLarge() error {
 
 // cleanType is a content type as MQTT and answers can carry it.
 func cleanType(text string) string {
-	if len(text) > 256 || strings.ContainsFunc(text, control) {
+	if len(text) > 256 || strings.ContainsFunc(text, unicode.IsControl) {
 		return ""
 	}
 	return strings.ToValidUTF8(text, "")
@@ -272,9 +272,9 @@ func (s *source) allow(h http.Header) Answer {
 // Fields that name a request at its sender, in the order in which they are asked.
 var idHeaders = []string{"webhook-id", "X-GitHub-Delivery", "X-Gitlab-Event-UUID", "X-Shopify-Webhook-Id", "ce-id", "Idempotency-Key"}
 
-// name finds by what a repeat of the request would be told: its id at the sender, and, where it was signed with a time, all that
+// findKeys finds by what a repeat of the request would be told: its id at the sender, and, where it was signed with a time, all that
 // was signed, which nobody can vary. The latter counts also where repeats are taken.
-func (v *visit) name(replay string) {
+func (v *visit) findKeys(replay string) {
 	key := v.idInBody()
 	names := idHeaders
 	if v.Dedupe.Header != "" {
@@ -299,7 +299,7 @@ const maxKey = 300
 // keyFor is an id as it is kept: itself where that is a short text, and else its hash.
 func keyFor(kind, id string) string {
 	key := kind + " " + id
-	if len(key) > maxKey || !utf8.ValidString(id) || strings.ContainsFunc(id, control) {
+	if len(key) > maxKey || !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
 		sum := sha256.Sum256([]byte(id))
 		return kind + " sha256 " + base64.RawURLEncoding.EncodeToString(sum[:])
 	}
@@ -323,18 +323,4 @@ func (v *visit) idInBody() string {
 // remembered is how long a key counts: longer than a signature is good.
 func (v *visit) remembered() time.Duration {
 	return max(time.Duration(*v.Dedupe.Hours)*time.Hour, 3*v.Verify.tolerance())
-}
-
-// listening reports whether somebody is there who can answer.
-func (v *visit) listening() bool {
-	switch p := v.plan; p.Kind {
-	case ActionStore:
-		return v.crowds.has(v.ID)
-	case ActionCommand:
-		return v.Devices.Online(p.device)
-	default:
-		return v.Broker.Listens(p.topic, func(who messaging.Principal) bool {
-			return p.device == "" || who.Device == p.device || v.Action.Device == "" && who.Kind == messaging.KindApplication
-		})
-	}
 }

@@ -11,19 +11,19 @@ import (
 )
 
 // fill keeps n requests of a source, in one transaction.
-func (b *bench) fill(s Source, n int) {
-	b.t.Helper()
-	b.fillFrom(s, 0, n)
+func (r *rig) fill(s Source, n int) {
+	r.t.Helper()
+	r.fillFrom(s, 0, n)
 }
 
 // fillFrom is fill, where there are some.
-func (b *bench) fillFrom(s Source, first, n int) {
-	b.t.Helper()
-	err := b.store.WriteQuietly(b.t.Context(), func(q *store.Queries) error {
+func (r *rig) fillFrom(s Source, first, n int) {
+	r.t.Helper()
+	err := r.store.WriteQuietly(r.t.Context(), func(q *store.Queries) error {
 		for i := range n {
 			id := fmt.Sprintf("req_%d", first+i)
-			_, err := q.SeeHookKey(b.t.Context(), store.SeeHookKeyParams{SourceID: s.ID, Key: id, RequestID: id, At: b.millis(), ExpiresAt: b.millis() + 1e6})
-			if err := errors.Join(err, q.AcceptHookRequest(b.t.Context(), store.AcceptHookRequestParams{ID: id, SourceID: s.ID, At: b.millis(), State: stateDone,
+			_, err := q.SeeHookKey(r.t.Context(), store.SeeHookKeyParams{SourceID: s.ID, Key: id, RequestID: id, At: r.millis(), ExpiresAt: r.millis() + 1e6})
+			if err := errors.Join(err, q.AcceptHookRequest(r.t.Context(), store.AcceptHookRequestParams{ID: id, SourceID: s.ID, At: r.millis(), State: stateDone,
 				Plan: "{}", Headers: "[]", Body: []byte{}})); err != nil {
 				return err
 			}
@@ -31,7 +31,7 @@ func (b *bench) fillFrom(s Source, first, n int) {
 		return nil
 	})
 	if err != nil {
-		b.t.Fatal(err)
+		r.t.Fatal(err)
 	}
 }
 
@@ -39,15 +39,15 @@ func (b *bench) fillFrom(s Source, first, n int) {
 // there still, and takes nothing.
 func TestSourceIsRemovedBitByBit(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	s := b.publishing(nil)
+	r := newRig(t, storetest.Dir(t))
+	s := r.publishing(nil)
 	const many = 20 * sweepAtOnce
-	b.fill(s, many)
+	r.fill(s, many)
 	removed := make(chan error, 1)
-	go func() { removed <- b.Remove(t.Context(), "", s.ID) }()
+	go func() { removed <- r.Remove(t.Context(), "", s.ID) }()
 	between := false
 	for done := false; !done; {
-		f, err := b.store.Read().HookRequestFigures(t.Context())
+		f, err := r.store.Read().HookRequestFigures(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,10 +63,10 @@ func TestSourceIsRemovedBitByBit(t *testing.T) {
 	if !between {
 		t.Error("all requests went at once")
 	}
-	if _, err := b.send(s, "x"); wire.CodeOf(err) != wire.NotFound {
+	if _, err := r.send(s, "x"); wire.CodeOf(err) != wire.NotFound {
 		t.Errorf("a removed source: %v", err)
 	}
-	if _, err := b.Source(t.Context(), s.ID); wire.CodeOf(err) != wire.NotFound {
+	if _, err := r.Source(t.Context(), s.ID); wire.CodeOf(err) != wire.NotFound {
 		t.Errorf("it is there: %v", err)
 	}
 }

@@ -49,26 +49,26 @@ func (n *names) Run(_ context.Context, id string, _ wire.Run) (wire.RunResult, e
 // A device is renamed, and another takes its name: the command stays the first one's. It ran on the other.
 func TestCommandStaysWithItsDevice(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
+	r := newRig(t, storetest.Dir(t))
 	n := newNames(map[string]string{"garage": "dev_1", "spare": "dev_2"})
-	b.Devices = n
-	b.run()
-	s := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionCommand, Device: "garage", Command: "open-door"} })
+	r.Devices = n
+	r.run()
+	s := r.publishing(func(s *Settings) { s.Action = Action{Kind: ActionCommand, Device: "garage", Command: "open-door"} })
 	n.set(map[string]string{"old-garage": "dev_1", "garage": "dev_2"})
-	if _, err := b.send(s, ""); err != nil {
+	if _, err := r.send(s, ""); err != nil {
 		t.Fatal(err)
 	}
 	if id := <-n.ran; id != "dev_1" {
 		t.Errorf("the command of dev_1 ran on %s", id)
 	}
-	if s, err := b.Source(t.Context(), s.ID); err != nil || s.DeviceName != "old-garage" {
+	if s, err := r.Source(t.Context(), s.ID); err != nil || s.DeviceName != "old-garage" {
 		t.Errorf("it is shown as %q, %v", s.DeviceName, err)
 	}
 	change := func(device string) {
-		if _, err := b.Change(t.Context(), "", s.ID, Change{Settings: func(s *Settings) { s.Action.Device = device }}); err != nil {
+		if _, err := r.Change(t.Context(), "", s.ID, Change{Settings: func(s *Settings) { s.Action.Device = device }}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.send(s, ""); err != nil {
+		if _, err := r.send(s, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -82,10 +82,10 @@ func TestCommandStaysWithItsDevice(t *testing.T) {
 // What a source names that was no device when its name was last looked for is not who takes the name later.
 func TestNameOfNobodyIsNobodys(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	b.Devices = newNames(map[string]string{"garage": "dev_1"})
+	r := newRig(t, storetest.Dir(t))
+	r.Devices = newNames(map[string]string{"garage": "dev_1"})
 	p := &plan{}
-	err := b.planCommand(t.Context(), &source{Settings: Settings{Action: Action{Kind: ActionCommand, Device: "garage", Command: "open"}}}, &subject{}, p, nil)
+	err := r.planCommand(t.Context(), &source{Settings: Settings{Action: Action{Kind: ActionCommand, Device: "garage", Command: "open"}}}, &subject{}, p, nil)
 	if wire.CodeOf(err) != wire.NotFound || p.device != "" {
 		t.Errorf("%+v, %v", p, err)
 	}
@@ -94,23 +94,23 @@ func TestNameOfNobodyIsNobodys(t *testing.T) {
 // A message waits for the broker; meanwhile its device is renamed, and another takes the name. It goes to the one that it was accepted for.
 func TestQueuedMessageStaysWithItsDevice(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
+	r := newRig(t, storetest.Dir(t))
 	n := newNames(map[string]string{"garage": "dev_1", "spare": "dev_2"})
-	b.Devices = n
-	b.run()
-	s := b.publishing(func(s *Settings) { s.Action.Topic = "cmds/garage/open" })
-	b.broker.set(wire.Errorf(wire.RateLimited, "The queue of a webhook endpoint is full."))
-	if _, err := b.send(s, ""); err != nil {
+	r.Devices = n
+	r.run()
+	s := r.publishing(func(s *Settings) { s.Action.Topic = "cmds/garage/open" })
+	r.broker.set(wire.Errorf(wire.RateLimited, "The queue of a webhook endpoint is full."))
+	if _, err := r.send(s, ""); err != nil {
 		t.Fatal(err)
 	}
-	b.until("it was tried", func() bool { return b.only().Attempts > 0 })
+	r.until("it was tried", func() bool { return r.only().Attempts > 0 })
 	n.set(map[string]string{"old-garage": "dev_1", "garage": "dev_2"})
-	b.broker.set(nil)
-	if m := b.message(); m.Topic != "cmds/old-garage/open" {
+	r.broker.set(nil)
+	if m := r.message(); m.Topic != "cmds/old-garage/open" {
 		t.Errorf("it went to %s", m.Topic)
 	}
-	b.until("it is done", func() bool { return b.only().State == stateDone })
-	if e := b.only(); e.Topic != "cmds/old-garage/open" {
+	r.until("it is done", func() bool { return r.only().State == stateDone })
+	if e := r.only(); e.Topic != "cmds/old-garage/open" {
 		t.Errorf("it says that it went to %s", e.Topic)
 	}
 }
@@ -118,20 +118,20 @@ func TestQueuedMessageStaysWithItsDevice(t *testing.T) {
 // What waits for a device that is removed has failed, and goes to nobody else.
 func TestQueuedMessageOfRemovedDevice(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
+	r := newRig(t, storetest.Dir(t))
 	n := newNames(map[string]string{"garage": "dev_1"})
-	b.Devices = n
-	b.run()
-	s := b.publishing(func(s *Settings) { s.Action.Topic = "devices/garage/set" })
-	b.broker.set(wire.Errorf(wire.RateLimited, "The queue of a webhook endpoint is full."))
-	if _, err := b.send(s, ""); err != nil {
+	r.Devices = n
+	r.run()
+	s := r.publishing(func(s *Settings) { s.Action.Topic = "devices/garage/set" })
+	r.broker.set(wire.Errorf(wire.RateLimited, "The queue of a webhook endpoint is full."))
+	if _, err := r.send(s, ""); err != nil {
 		t.Fatal(err)
 	}
-	b.until("it was tried", func() bool { return b.only().Attempts > 0 })
+	r.until("it was tried", func() bool { return r.only().Attempts > 0 })
 	n.set(map[string]string{"garage": "dev_2"})
-	b.broker.set(nil)
-	b.until("it has failed", func() bool { return b.only().State == stateFailed })
-	if e := b.only(); e.Error != "The device was removed." || len(b.broker.got) > 0 {
-		t.Errorf("%+v, %d published", e, len(b.broker.got))
+	r.broker.set(nil)
+	r.until("it has failed", func() bool { return r.only().State == stateFailed })
+	if e := r.only(); e.Error != "The device was removed." || len(r.broker.got) > 0 {
+		t.Errorf("%+v, %d published", e, len(r.broker.got))
 	}
 }

@@ -12,11 +12,11 @@ import (
 )
 
 // duplicate sends, and reports whether that came before.
-func (b *bench) duplicate(s Source, body string, headers ...string) bool {
-	b.t.Helper()
-	a, err := b.send(s, body, headers...)
+func (r *rig) duplicate(s Source, body string, headers ...string) bool {
+	r.t.Helper()
+	a, err := r.send(s, body, headers...)
 	if err != nil {
-		b.t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	return a.Header[headerDuplicate] == "true"
 }
@@ -24,30 +24,30 @@ func (b *bench) duplicate(s Source, body string, headers ...string) bool {
 // Where no repeats are to be known, a signed request still comes once: who saw it cannot send it again. By Standard Webhooks it could.
 func TestSignedRequestComesOnceWithoutDedupe(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
+	r := newRig(t, storetest.Dir(t))
 	key := sign.NewSecret()
 	secret := key.String()
-	s, _, err := b.Create(t.Context(), "", Change{Secret: &secret, Settings: func(s *Settings) {
+	s, _, err := r.Create(t.Context(), "", Change{Secret: &secret, Settings: func(s *Settings) {
 		*s = Settings{Verify: Verification{Kind: VerifyStandard}, Action: Action{Kind: ActionStore}, Dedupe: Dedupe{Hours: new(0)}}
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	signed := func(id string) []string {
-		at := b.now()
+		at := r.now()
 		return []string{sign.HeaderID, id, sign.HeaderTimestamp, strconv.FormatInt(at.Unix(), 10), sign.HeaderSignature, key.Sign(id, at, []byte("x"))}
 	}
 	first := signed("msg_1")
 	for turn, want := range []bool{false, true, true} {
-		if b.duplicate(s, "x", append([]string{"Idempotency-Key", strconv.Itoa(turn)}, first...)...) != want {
+		if r.duplicate(s, "x", append([]string{"Idempotency-Key", strconv.Itoa(turn)}, first...)...) != want {
 			t.Errorf("turn %d: a repeat is not %v", turn, want)
 		}
 	}
-	if b.duplicate(s, "x", signed("msg_2")...) {
+	if r.duplicate(s, "x", signed("msg_2")...) {
 		t.Error("another id is a repeat")
 	}
-	b.forward(3*defaultTolerance*time.Second + time.Second)
-	if b.duplicate(s, "x", signed("msg_1")...) {
+	r.forward(3*defaultTolerance*time.Second + time.Second)
+	if r.duplicate(s, "x", signed("msg_1")...) {
 		t.Error("the id is known beyond the time for which signatures are good")
 	}
 }
@@ -55,20 +55,20 @@ func TestSignedRequestComesOnceWithoutDedupe(t *testing.T) {
 // Ids that are too long to be kept, or no text, tell repeats as others do. They told none.
 func TestOddIDsTellRepeats(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	s := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore} })
+	r := newRig(t, storetest.Dir(t))
+	s := r.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore} })
 	long := strings.Repeat("k", 5000)
 	for _, key := range []string{"short", long, long + "2", "a\tb", "a\u0085b", "a\xffb", "a\xfeb"} {
 		for _, want := range []bool{false, true} {
-			if b.duplicate(s, "x", "Idempotency-Key", key) != want {
+			if r.duplicate(s, "x", "Idempotency-Key", key) != want {
 				t.Errorf("%.20q: a repeat is not %v", key, want)
 			}
 		}
 	}
-	if b.duplicate(s, "x", "ce-id", long) {
+	if r.duplicate(s, "x", "ce-id", long) {
 		t.Error("the same value in another header is a repeat")
 	}
-	entries, _, err := b.Requests(t.Context(), Filter{Limit: 10})
+	entries, _, err := r.Requests(t.Context(), Filter{Limit: 10})
 	if err != nil || len(entries) != 8 {
 		t.Fatalf("%d requests, %v", len(entries), err)
 	}
@@ -82,15 +82,15 @@ func TestOddIDsTellRepeats(t *testing.T) {
 // A request that is done again has passed as many hubs as before: without that a circle would not end.
 func TestReplayKeepsHops(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	s := b.publishing(nil)
-	b.run()
-	if _, err := b.send(s, "x", header.Hops, "3"); err != nil {
+	r := newRig(t, storetest.Dir(t))
+	s := r.publishing(nil)
+	r.run()
+	if _, err := r.send(s, "x", header.Hops, "3"); err != nil {
 		t.Fatal(err)
 	}
 	for _, turn := range []string{"at first", "again", "a third time"} {
 		hops := ""
-		for _, u := range b.message().UserProperties {
+		for _, u := range r.message().UserProperties {
 			if u.Name == header.Hops {
 				hops = u.Value
 			}
@@ -98,8 +98,8 @@ func TestReplayKeepsHops(t *testing.T) {
 		if hops != "3" {
 			t.Errorf("%s: %q hops", turn, hops)
 		}
-		b.until("it is done", func() bool { return b.only().State == stateDone })
-		if _, err := b.Replay(t.Context(), b.only().ID); err != nil {
+		r.until("it is done", func() bool { return r.only().State == stateDone })
+		if _, err := r.Replay(t.Context(), r.only().ID); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -40,27 +40,27 @@ func (c *cutting) asked() []string {
 // repeats what failed asks for the same.
 func TestReplayIsAnotherRun(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
+	r := newRig(t, storetest.Dir(t))
 	device := &cutting{}
-	b.Devices = device
-	s := b.publishing(func(s *Settings) { s.Action = Action{Kind: ActionCommand, Device: "kitchen", Command: "door"} })
-	b.run()
+	r.Devices = device
+	s := r.publishing(func(s *Settings) { s.Action = Action{Kind: ActionCommand, Device: "kitchen", Command: "door"} })
+	r.run()
 	failed := func(runs int) {
 		t.Helper()
-		b.until("it has failed", func() bool { return b.only().State == stateFailed && len(device.asked()) == runs })
+		r.until("it has failed", func() bool { return r.only().State == stateFailed && len(device.asked()) == runs })
 	}
 	for runs := 1; runs <= 2; runs++ {
-		if _, err := b.send(s, "x", "Idempotency-Key", "k"); err != nil {
+		if _, err := r.send(s, "x", "Idempotency-Key", "k"); err != nil {
 			t.Fatal(err)
 		}
 		failed(runs)
 	}
-	id := b.only().ID
-	if _, err := b.Replay(t.Context(), id); err != nil {
+	id := r.only().ID
+	if _, err := r.Replay(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
 	failed(4)
-	if _, err := b.send(s, "x", "Idempotency-Key", "k"); err != nil {
+	if _, err := r.send(s, "x", "Idempotency-Key", "k"); err != nil {
 		t.Fatal(err)
 	}
 	failed(5)

@@ -201,5 +201,6 @@ func (h *Hooks) GiveAnswer(ctx context.Context, id string, r Reply) error {
 	if r.Status < 200 || r.Status > 599 {
 		return invalidField("status", "A status is 200 to 599.")
 	}
-	return h.answered(ctx, id, store.Time(row.At), &answer{Status: r.Status, ContentType: cleanType(r.ContentType), Body: r.Body, ExitCode: r.ExitCode})
+	r.ContentType = cleanType(r.ContentType)
+	return h.keepAnswer(ctx, id, store.Time(row.At), &r)
 }

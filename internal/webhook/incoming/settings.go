@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/mqtt"
@@ -300,15 +301,13 @@ func checkTopic(topic string) error {
 		return wire.Errorf(wire.Invalid, "The topic is empty.")
 	case strings.ContainsAny(topic, "+#$"):
 		return wire.Errorf(wire.Invalid, "The topic %s has a +, # or $.", wire.Printable(topic, 100))
-	case !access.ValidTopic(topic) || !mqtt.ValidName(topic) || strings.ContainsFunc(topic, control):
+	case !access.ValidTopic(topic) || !mqtt.ValidName(topic) || strings.ContainsFunc(topic, unicode.IsControl):
 		return wire.Errorf(wire.Invalid, "The topic %s has more than 256 bytes or 16 levels, or characters that a topic has not.", wire.Printable(topic, 100))
 	case topic == "replies" || strings.HasPrefix(topic, "replies/"):
 		return wire.Errorf(wire.Invalid, "Topics below replies/ are for answers.")
 	}
 	return nil
 }
-
-func control(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }
 
 func invalidField(field, message string) error {
 	return &wire.Error{Code: wire.Invalid, Message: message, Fields: map[string]string{field: message}}

@@ -5,16 +5,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
-	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
-	"github.com/aditdev/adit/internal/wire"
 )
 
 // snapshot is every source, ready to take requests: the door asks no database to know one.
@@ -40,13 +37,6 @@ type source struct {
 type secret struct {
 	text    string
 	expires time.Time // zero: never
-}
-
-// tally is what is counted of a source in memory; snapshots hand it on.
-type tally struct {
-	mu sync.Mutex
-	Figures
-	told, untold int64 // when hook.refused was written last, in milliseconds, and how many were refused since
 }
 
 // Reload reads the sources anew.
@@ -144,42 +134,4 @@ func (h *Hooks) follow(ctx context.Context) error {
 		}
 		return h.Reload(ctx)
 	})
-}
-
-func (h *Hooks) figures(id string) Figures {
-	s := h.source(id)
-	if s == nil {
-		return Figures{}
-	}
-	s.tally.mu.Lock()
-	defer s.tally.mu.Unlock()
-	return s.tally.Figures
-}
-
-// tellEvery is how often refused requests of one source are worth an event, in milliseconds.
-const tellEvery = 60_000
-
-// refused counts a request that was not accepted, and says so now and then.
-func (h *Hooks) refused(ctx context.Context, s *source, cause error) {
-	now, reason := h.Now(), wire.Printable(wire.MessageOf(cause), 300)
-	t := s.tally
-	t.mu.Lock()
-	t.Refused++
-	t.LastRefused, t.LastRefusedAt = reason, &now
-	t.untold++
-	count := t.untold
-	tell := store.Millis(now)-t.told >= tellEvery
-	if tell {
-		t.told, t.untold = store.Millis(now), 0
-	}
-	t.mu.Unlock()
-	if !tell {
-		return
-	}
-	err := h.Store.WriteTogether(ctx, func(q *store.Queries) error {
-		return h.Events.Write(ctx, q, events.Event{Type: events.HookRefused, Data: events.Data{"source": s.ID, "reason": reason, "count": count}})
-	})
-	if err != nil {
-		h.Log.Debug("refused request not told", "source", s.ID, "cause", err)
-	}
 }

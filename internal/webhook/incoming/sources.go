@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/store"
@@ -28,13 +29,6 @@ type Source struct {
 	LastAt     *time.Time
 	CreatedAt  time.Time
 	Figures
-}
-
-// Figures are what a source counts since the hub began.
-type Figures struct {
-	Refused       int64
-	LastRefused   string
-	LastRefusedAt *time.Time
 }
 
 // Secret is one, without itself.
@@ -373,7 +367,7 @@ func secretFor(kind, given string) (secret, made string, err error) {
 	case given == "":
 		made = strings.ToLower(rand.Text() + rand.Text())
 		return made, made, nil
-	case len(given) < minSecret || len(given) > maxSecret || strings.TrimSpace(given) != given || strings.ContainsFunc(given, control):
+	case len(given) < minSecret || len(given) > maxSecret || strings.TrimSpace(given) != given || strings.ContainsFunc(given, unicode.IsControl):
 		return "", "", invalidField("secret", "A secret has 8 to 1,024 bytes, and no space around it.")
 	case kind == VerifyStandard:
 		if _, err := parseStandard(given); err != nil {

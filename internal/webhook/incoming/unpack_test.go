@@ -13,8 +13,8 @@ import (
 // A small body may be a large one compressed. What it becomes in memory counts as what comes does.
 func TestDecompressedBodiesAreBounded(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, storetest.Dir(t))
-	s := b.publishing(func(s *Settings) {
+	r := newRig(t, storetest.Dir(t))
+	s := r.publishing(func(s *Settings) {
 		s.MaxBytes = MaxBytes
 		s.Transform = &Transform{Kind: "jq", Text: `"x"`}
 	})
@@ -24,14 +24,14 @@ func TestDecompressedBodiesAreBounded(t *testing.T) {
 	if err := errors.Join(err, zip.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.budget.Acquire(t.Context(), maxInMemory-10<<20); err != nil {
+	if err := r.budget.Acquire(t.Context(), maxInMemory-10<<20); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = b.send(s, bomb.String(), "Content-Encoding", "gzip"); wire.CodeOf(err) != wire.RateLimited {
+	if _, err = r.send(s, bomb.String(), "Content-Encoding", "gzip"); wire.CodeOf(err) != wire.RateLimited {
 		t.Errorf("20 MiB where 10 are left: %v", err)
 	}
-	b.budget.Release(maxInMemory - 10<<20)
-	if !b.budget.TryAcquire(maxInMemory) {
+	r.budget.Release(maxInMemory - 10<<20)
+	if !r.budget.TryAcquire(maxInMemory) {
 		t.Error("memory was not given back")
 	}
 }

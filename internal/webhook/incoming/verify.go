@@ -10,7 +10,6 @@ import (
 	"encoding/hex"
 	"hash"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -31,7 +30,7 @@ const mismatch = "The signature does not belong to this body and secret. Compare
 func (s *source) verify(h http.Header, body []byte, now time.Time) (replay string, err error) {
 	secrets := s.open(now)
 	if s.Verify.Kind != VerifyNone && len(secrets) == 0 {
-		return "", refusal("This source has no secret that opens.")
+		return "", unverified("This source has no secret that opens.")
 	}
 	switch s.Verify.Kind {
 	case VerifyNone:
@@ -55,7 +54,7 @@ func (s *source) verify(h http.Header, body []byte, now time.Time) (replay strin
 	case VerifyHMAC:
 		return s.generic(h, secrets, body, now)
 	}
-	return "", refusal("This source cannot verify anybody.")
+	return "", unverified("This source cannot verify anybody.")
 }
 
 // open are the secrets that count now. An empty one never does.
@@ -68,22 +67,8 @@ func (s *source) open(now time.Time) (texts []string) {
 	return texts
 }
 
-func refusal(format string, args ...any) error {
+func unverified(format string, args ...any) error {
 	return wire.Errorf(wire.Unauthenticated, format, args...)
-}
-
-// only is the one value of a field; two can be read in two ways.
-func only(h http.Header, name string) (string, error) {
-	switch values := h.Values(name); {
-	case len(values) == 0 || values[0] == "":
-		return "", refusal("The header %s is missing.", name)
-	case len(values) > 1:
-		return "", refusal("The header %s is there more than once.", name)
-	case strings.ContainsFunc(values[0], control): // decoders of base64 skip line ends
-		return "", refusal("The header %s has control characters.", name)
-	default:
-		return values[0], nil
-	}
 }
 
 // anyOf compares with each, over digests, so that time tells neither length nor place.
@@ -97,42 +82,42 @@ func anyOf(given string, secrets []string) bool {
 }
 
 func bearer(h http.Header, secrets []string) error {
-	text, err := only(h, "Authorization")
+	text, err := sign.Only(h, "Authorization")
 	if err != nil {
 		return err
 	}
 	scheme, given, _ := strings.Cut(text, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return refusal("Authorization takes a bearer token: Bearer SECRET.")
+		return unverified("Authorization takes a bearer token: Bearer SECRET.")
 	}
 	if !anyOf(given, secrets) {
-		return refusal("The token is not this source's.")
+		return unverified("The token is not this source's.")
 	}
 	return nil
 }
 
 func basic(h http.Header, username string, secrets []string) error {
-	if _, err := only(h, "Authorization"); err != nil {
+	if _, err := sign.Only(h, "Authorization"); err != nil {
 		return err
 	}
 	user, password, ok := (&http.Request{Header: h}).BasicAuth()
 	if !ok {
-		return refusal("Authorization takes username and password: Basic, and both in base64.")
+		return unverified("Authorization takes username and password: Basic, and both in base64.")
 	}
 	right := anyOf(user, []string{username})
 	if !anyOf(password, secrets) || !right {
-		return refusal("Username and password are not this source's.")
+		return unverified("Username and password are not this source's.")
 	}
 	return nil
 }
 
 func token(h http.Header, name string, secrets []string) error {
-	given, err := only(h, name)
+	given, err := sign.Only(h, name)
 	if err != nil {
 		return err
 	}
 	if !anyOf(given, secrets) {
-		return refusal("The token in %s is not this source's.", name)
+		return unverified("The token in %s is not this source's.", name)
 	}
 	return nil
 }
@@ -160,17 +145,17 @@ func anyMAC(of func() hash.Hash, secrets []string, signatures [][]byte, parts ..
 
 // plainMAC is an HMAC-SHA256 over the body alone. It proves no time: those who send so name each request by an id.
 func plainMAC(h http.Header, name, prefix string, decode func(string) ([]byte, error), secrets []string, body []byte) error {
-	text, err := only(h, name)
+	text, err := sign.Only(h, name)
 	if err != nil {
 		return err
 	}
 	encoded, ok := strings.CutPrefix(text, prefix)
 	signature, err := decode(encoded)
 	if !ok || err != nil {
-		return refusal("The header %s is not %s and a signature.", name, orWord(prefix))
+		return unverified("The header %s is not %s and a signature.", name, orWord(prefix))
 	}
 	if !anyMAC(sha256.New, secrets, [][]byte{signature}, body) {
-		return refusal(mismatch)
+		return unverified(mismatch)
 	}
 	return nil
 }
@@ -187,7 +172,7 @@ func standard(h http.Header, secrets []string, body []byte, now time.Time, toler
 	for _, text := range secrets {
 		s, err := parseStandard(text)
 		if err != nil {
-			return "", refusal("This source has no secret that opens.")
+			return "", unverified("This source has no secret that opens.")
 		}
 		parsed = append(parsed, s)
 	}
@@ -195,26 +180,6 @@ func standard(h http.Header, secrets []string, body []byte, now time.Time, toler
 		return "", err
 	}
 	return "webhook-id " + h.Get(sign.HeaderID), nil
-}
-
-// fresh refuses what was signed too long ago, or will be.
-func fresh(seconds int64, now time.Time, tolerance time.Duration) error {
-	switch age := now.Sub(time.Unix(seconds, 0)); {
-	case age > tolerance:
-		return refusal("The request was signed more than %v ago: it is a repeat, or the sender's clock is slow.", tolerance)
-	case age < -tolerance:
-		return refusal("The request was signed more than %v in the future: the sender's clock is fast.", tolerance)
-	}
-	return nil
-}
-
-// parseTimestamp reads seconds since 1970 as senders write them: digits, without sign or leading zero.
-func parseTimestamp(text string) (int64, bool) {
-	if text == "" || len(text) > 12 || strings.Trim(text, "0123456789") != "" || len(text) > 1 && text[0] == '0' {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	return n, err == nil
 }
 
 // maxSignatures is how many signatures of one request are compared, at most: strangers choose them.
@@ -249,19 +214,19 @@ func parseStripe(text string) (timestamp string, signatures [][]byte, ok bool) {
 
 func stripe(h http.Header, secrets []string, body []byte, now time.Time, tolerance time.Duration) (string, error) {
 	const name = "Stripe-Signature"
-	text, err := only(h, name)
+	text, err := sign.Only(h, name)
 	if err != nil {
 		return "", err
 	}
 	timestamp, signatures, ok := parseStripe(text)
-	at, number := parseTimestamp(timestamp)
+	at, number := sign.ParseTimestamp(timestamp)
 	if !ok || !number {
-		return "", refusal("The header %s is not t=SECONDS,v1=SIGNATURE.", name)
+		return "", unverified("The header %s is not t=SECONDS,v1=SIGNATURE.", name)
 	}
 	if !anyMAC(sha256.New, secrets, signatures, []byte(timestamp+"."), body) {
-		return "", refusal(mismatch)
+		return "", unverified(mismatch)
 	}
-	return named("stripe", timestamp+".", body), fresh(at, now, tolerance)
+	return named("stripe", timestamp+".", body), sign.CheckAge(at, now, tolerance)
 }
 
 // parseSlack reads X-Slack-Signature: v0=HEX.
@@ -272,23 +237,23 @@ func parseSlack(text string) ([]byte, bool) {
 }
 
 func slack(h http.Header, secrets []string, body []byte, now time.Time, tolerance time.Duration) (string, error) {
-	text, err := only(h, "X-Slack-Signature")
+	text, err := sign.Only(h, "X-Slack-Signature")
 	if err != nil {
 		return "", err
 	}
-	timestamp, err := only(h, "X-Slack-Request-Timestamp")
+	timestamp, err := sign.Only(h, "X-Slack-Request-Timestamp")
 	if err != nil {
 		return "", err
 	}
 	signature, ok := parseSlack(text)
-	at, number := parseTimestamp(timestamp)
+	at, number := sign.ParseTimestamp(timestamp)
 	if !ok || !number {
-		return "", refusal("X-Slack-Signature is not v0=SIGNATURE, or X-Slack-Request-Timestamp is not in seconds.")
+		return "", unverified("X-Slack-Signature is not v0=SIGNATURE, or X-Slack-Request-Timestamp is not in seconds.")
 	}
 	if !anyMAC(sha256.New, secrets, [][]byte{signature}, []byte("v0:"+timestamp+":"), body) {
-		return "", refusal(mismatch)
+		return "", unverified(mismatch)
 	}
-	return named("slack", timestamp+":", body), fresh(at, now, tolerance)
+	return named("slack", timestamp+":", body), sign.CheckAge(at, now, tolerance)
 }
 
 // named is what the same signed bytes are told by when they come again. It is made of them, not of the signature, which can be
@@ -351,7 +316,7 @@ func (v Verification) parts() (all []part, err error) {
 
 func (s *source) generic(h http.Header, secrets []string, body []byte, now time.Time) (string, error) {
 	v := s.Verify
-	text, err := only(h, v.Header)
+	text, err := sign.Only(h, v.Header)
 	if err != nil {
 		return "", err
 	}
@@ -362,42 +327,42 @@ func (s *source) generic(h http.Header, secrets []string, body []byte, now time.
 	encoded, ok := strings.CutPrefix(text, v.Prefix)
 	signature, err := decode(encoded)
 	if !ok || err != nil {
-		return "", refusal("The header %s is not %s and a signature in %s.", v.Header, orWord(v.Prefix), v.Encoding)
+		return "", unverified("The header %s is not %s and a signature in %s.", v.Header, orWord(v.Prefix), v.Encoding)
 	}
 	signed, at, err := s.signed(h, body)
 	if err != nil {
 		return "", err
 	}
 	if !anyMAC(hashes[v.Algorithm], secrets, [][]byte{signature}, signed...) {
-		return "", refusal(mismatch)
+		return "", unverified(mismatch)
 	}
 	if v.TimestampHeader == "" {
 		return "", nil
 	}
-	return named("hmac", h.Get(v.TimestampHeader)+"."+h.Get(v.IDHeader)+".", body), fresh(at, now, v.tolerance())
+	return named("hmac", h.Get(v.TimestampHeader)+"."+h.Get(v.IDHeader)+".", body), sign.CheckAge(at, now, v.tolerance())
 }
 
 // signed puts a request's values in the places.
-func (s *source) signed(h http.Header, body []byte) (parts [][]byte, at int64, err error) {
+func (s *source) signed(h http.Header, body []byte) (parts [][]byte, at time.Time, err error) {
 	for _, p := range s.parts {
 		value := []byte(p.text)
 		switch p.place {
 		case placeBody:
 			value = body
 		case placeID:
-			id, err := only(h, s.Verify.IDHeader)
+			id, err := sign.Only(h, s.Verify.IDHeader)
 			if err != nil {
-				return nil, 0, err
+				return nil, at, err
 			}
 			value = []byte(id)
 		case placeTimestamp:
-			text, err := only(h, s.Verify.TimestampHeader)
+			text, err := sign.Only(h, s.Verify.TimestampHeader)
 			if err != nil {
-				return nil, 0, err
+				return nil, at, err
 			}
 			var ok bool
-			if at, ok = parseTimestamp(text); !ok {
-				return nil, 0, refusal("The header %s is not in seconds since 1970.", s.Verify.TimestampHeader)
+			if at, ok = sign.ParseTimestamp(text); !ok {
+				return nil, at, unverified("The header %s is not in seconds since 1970.", s.Verify.TimestampHeader)
 			}
 			value = []byte(text)
 		}

@@ -252,15 +252,6 @@ func FuzzSigned(f *testing.F) {
 	})
 }
 
-func FuzzTimestamp(f *testing.F) {
-	f.Add("1531420618")
-	f.Fuzz(func(t *testing.T, text string) {
-		if n, ok := parseTimestamp(text); ok && strconv.FormatInt(n, 10) != text {
-			t.Errorf("%q: %d", text, n)
-		}
-	})
-}
-
 // Topics that templates make stay what the admin meant.
 func TestMadeTopics(t *testing.T) {
 	t.Parallel()

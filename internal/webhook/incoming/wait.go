@@ -47,7 +47,7 @@ func (a *awaited) follows(id string) bool {
 // waiter is one of them; repeats wait with the first.
 type waiter struct {
 	done   chan struct{} // closed when answer or err is set
-	answer *answer
+	answer *Reply
 	err    error
 	users  int
 }
@@ -74,7 +74,7 @@ func (a *awaited) leave(id string, w *waiter) {
 }
 
 // resolve tells those who wait. The first answer counts.
-func (a *awaited) resolve(id string, got *answer, err error) {
+func (a *awaited) resolve(id string, got *Reply, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	w := a.waiting[id]
@@ -86,15 +86,7 @@ func (a *awaited) resolve(id string, got *answer, err error) {
 	delete(a.waiting, id)
 }
 
-// answer is what came back for a request.
-type answer struct {
-	Status      int
-	ContentType string
-	Body        []byte
-	ExitCode    *int
-}
-
-func (a *answer) params(id string, took time.Duration) store.AnswerHookRequestParams {
+func (a *Reply) params(id string, took time.Duration) store.AnswerHookRequestParams {
 	p := store.AnswerHookRequestParams{ID: id, Status: new(int64(a.Status)), AnswerType: a.ContentType, Answer: notNil(a.Body), TookMs: new(took.Milliseconds()), More: int64(len(a.Body))}
 	if a.ExitCode != nil {
 		p.ExitCode = new(int64(*a.ExitCode))
@@ -115,6 +107,20 @@ func (p *plan) lane(source string) string {
 		return "topic " + p.topic
 	}
 	return source
+}
+
+// listening reports whether somebody is there who can answer.
+func (v *visit) listening() bool {
+	switch p := v.plan; p.Kind {
+	case ActionStore:
+		return v.crowds.has(v.ID)
+	case ActionCommand:
+		return v.Devices.Online(p.device)
+	default:
+		return v.Broker.Listens(p.topic, func(who messaging.Principal) bool {
+			return p.device == "" || who.Device == p.device || v.Action.Device == "" && who.Kind == messaging.KindApplication
+		})
+	}
 }
 
 // acceptAndWait keeps the request, has it done, and waits for the answer.
@@ -304,7 +310,7 @@ func (q *question) follow(ctx context.Context, patience time.Duration) {
 	defer timer.Stop()
 	select {
 	case r := <-q.answers:
-		if err := q.hooks.answered(ctx, q.id, q.began, answerFrom(r, q.id, q.mode)); err != nil {
+		if err := q.hooks.keepAnswer(ctx, q.id, q.began, answerFrom(r, q.id, q.mode)); err != nil {
 			q.hooks.Log.Error("answer to a hook not kept", "request", q.id, "cause", err)
 		}
 	case <-timer.C:
@@ -312,8 +318,8 @@ func (q *question) follow(ctx context.Context, patience time.Duration) {
 	}
 }
 
-// answered keeps an answer and tells whoever waits. Conflict says that there is one already.
-func (h *Hooks) answered(ctx context.Context, id string, began time.Time, a *answer) error {
+// keepAnswer keeps an answer and tells whoever waits. Conflict says that there is one already.
+func (h *Hooks) keepAnswer(ctx context.Context, id string, began time.Time, a *Reply) error {
 	var n int64
 	err := h.Store.WriteTogether(context.WithoutCancel(ctx), func(q *store.Queries) (err error) {
 		n, err = q.AnswerHookRequest(ctx, a.params(id, h.Now().Sub(began)))
@@ -330,8 +336,8 @@ func (h *Hooks) answered(ctx context.Context, id string, began time.Time, a *ans
 }
 
 // answerFrom reads what a device published. Its status is the user property `status`.
-func answerFrom(r messaging.Received, id, mode string) *answer {
-	a := &answer{Status: http.StatusOK, ContentType: cleanType(r.ContentType), Body: r.Payload}
+func answerFrom(r messaging.Received, id, mode string) *Reply {
+	a := &Reply{Status: http.StatusOK, ContentType: cleanType(r.ContentType), Body: r.Payload}
 	for _, u := range r.UserProperties {
 		if u.Name == "status" {
 			a.setStatus(u.Value)
@@ -343,7 +349,7 @@ func answerFrom(r messaging.Received, id, mode string) *answer {
 	return a
 }
 
-func (a *answer) setStatus(text string) {
+func (a *Reply) setStatus(text string) {
 	if n, err := strconv.Atoi(text); err == nil && n >= 200 && n <= 599 {
 		a.Status = n
 	}
@@ -351,7 +357,7 @@ func (a *answer) setStatus(text string) {
 
 // unwrap reads an answer that is an envelope itself, {"id", "payload"} or {"id", "payload_base64"}, with "status" and "content_type" where they
 // are wanted. Anything else is the answer as it is: its topic says to what.
-func (a *answer) unwrap(id string) {
+func (a *Reply) unwrap(id string) {
 	var e struct {
 		ID          string          `json:"id"`
 		Payload     json.RawMessage `json:"payload"`

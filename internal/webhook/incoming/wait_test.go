@@ -6,7 +6,7 @@ import "testing"
 func TestUnwrap(t *testing.T) {
 	t.Parallel()
 	const text, bytes = "text/plain; charset=utf-8", "application/octet-stream"
-	for body, want := range map[string]answer{
+	for body, want := range map[string]Reply{
 		`{"id":"req_1","payload":{"a":1}}`:                                           {Status: 200, ContentType: "application/json", Body: []byte(`{"a":1}`)},
 		`{"id":"req_1","payload":"on","status":418}`:                                 {Status: 418, ContentType: text, Body: []byte("on")},
 		`{"id":"req_1","payload":null}`:                                              {Status: 200, ContentType: "application/json", Body: []byte("null")},
@@ -18,7 +18,7 @@ func TestUnwrap(t *testing.T) {
 		`{"id":"req_1","payload":"on","status":42}`:                                  {Status: 200, ContentType: text, Body: []byte("on")},
 		"on": {Status: 200, Body: []byte("on")},
 	} {
-		got := answer{Status: 200, Body: []byte(body)}
+		got := Reply{Status: 200, Body: []byte(body)}
 		got.unwrap("req_1")
 		if got.Status != want.Status || got.ContentType != want.ContentType || string(got.Body) != string(want.Body) {
 			t.Errorf("%s: %d %s %q", body, got.Status, got.ContentType, got.Body)

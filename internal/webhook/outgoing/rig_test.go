@@ -196,11 +196,13 @@ func (r *rig) all(f Filter) []Delivery {
 	return list
 }
 
-// settled waits until so many deliveries are in a state.
-func (r *rig) settled(state string, n int) []Delivery {
+// settled waits until so many deliveries are in a state, with patience for each: on a busy machine hundreds in a row take more than a minute.
+func (r *rig) settled(state string, n int) (list []Delivery) {
 	r.t.Helper()
-	eventually(r.t, state, func() bool { return len(r.all(Filter{State: state})) >= n })
-	return r.all(Filter{State: state})
+	for have := 0; have < n; have = len(list) {
+		eventually(r.t, state, func() bool { list = r.all(Filter{State: state}); return len(list) > have })
+	}
+	return list
 }
 
 // get is a request as a receiver got it.
@@ -257,7 +259,9 @@ func (r *receiver) setAnswer(answer http.HandlerFunc) {
 
 func (r *receiver) await(t testing.TB, n int) []got {
 	t.Helper()
-	eventually(t, "requests", func() bool { return len(r.all()) >= n })
+	for have := 0; have < n; have = len(r.all()) {
+		eventually(t, "requests", func() bool { return len(r.all()) > have })
+	}
 	return r.all()
 }
 

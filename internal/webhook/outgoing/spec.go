@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/devices"
@@ -208,16 +207,4 @@ func (e *endpoint) setHeaders(given *map[string]string) error {
 	}
 	e.headers = headers
 	return nil
-}
-
-// Overlap reads a duration as the API has it; "" is none.
-func Overlap(text string) (*time.Duration, error) {
-	if text == "" {
-		return nil, nil
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		return nil, invalid("overlap", "An overlap is a duration from 0s to 720h.")
-	}
-	return &d, nil
 }

@@ -155,7 +155,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"no secret":          {secrets: []Secret{}, says: "No signature"},
 		"empty secret":       {secrets: []Secret{{}}, says: "No signature"},
 		"key of the other":   {secrets: []Secret{k}, says: "No signature"},
-		"too old":            {now: now.Add(tolerance + time.Second), says: "in the past"},
+		"too old":            {now: now.Add(tolerance + time.Second), says: " ago"},
 		"old, of a stranger": {secrets: []Secret{other}, now: now.Add(tolerance + time.Second), says: "No signature"},
 		"too new":            {now: now.Add(-tolerance - time.Second), says: "in the future"},
 		"no id":              {change: func(h http.Header) { h.Del(HeaderID) }, says: "webhook-id is missing"},
@@ -166,7 +166,8 @@ func TestVerifyRefuses(t *testing.T) {
 		"two timestamps":     {change: func(h http.Header) { h.Add(HeaderTimestamp, "1") }, says: "more than once"},
 		"two signatures":     {change: func(h http.Header) { h.Add(HeaderSignature, good) }, says: "more than once"},
 		"dot in id":          {change: func(h http.Header) { h.Set(HeaderID, "msg.1") }, says: "no dot"},
-		"line end in id":     {change: func(h http.Header) { h.Set(HeaderID, "msg_1\r\nx") }, says: "printable"},
+		"line end in id":     {change: func(h http.Header) { h.Set(HeaderID, "msg_1\r\nx") }, says: "control characters"},
+		"space in id":        {change: func(h http.Header) { h.Set(HeaderID, "msg 1") }, says: "printable"},
 		"long id":            {change: func(h http.Header) { h.Set(HeaderID, strings.Repeat("a", 257)) }, says: "at most"},
 		"timestamp 1e9":      {change: func(h http.Header) { h.Set(HeaderTimestamp, "1.6e9") }, says: "seconds"},
 		"timestamp +":        {change: func(h http.Header) { h.Set(HeaderTimestamp, "+1614265330") }, says: "seconds"},
@@ -177,7 +178,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"no version":         {change: func(h http.Header) { h.Set(HeaderSignature, strings.TrimPrefix(good, "v1,")) }, says: "No signature"},
 		"v2":                 {change: func(h http.Header) { h.Set(HeaderSignature, strings.Replace(good, "v1", "v2", 1)) }, says: "No signature"},
 		"v1 as v1a":          {change: func(h http.Header) { h.Set(HeaderSignature, strings.Replace(good, "v1", "v1a", 1)) }, says: "No signature"},
-		"sloppy base64":      {change: func(h http.Header) { h.Set(HeaderSignature, good+"\n") }, says: "No signature"},
+		"sloppy base64":      {change: func(h http.Header) { h.Set(HeaderSignature, good+"\n") }, says: "control characters"},
 		"too many to be one": {change: func(h http.Header) { h.Set(HeaderSignature, strings.Repeat("v1,AAAA ", 20)+good) }, says: "more than 16"},
 	} {
 		h := headers("msg_1", now, good)
@@ -301,6 +302,15 @@ func FuzzVerify(f *testing.F) {
 		h := http.Header{"Webhook-Id": {id}, "Webhook-Timestamp": {timestamp}, "Webhook-Signature": {signature}}
 		if err := Verify([]Secret{s, k}, h, []byte(body), now, tolerance); err == nil {
 			t.Errorf("%q %q %q passes", id, timestamp, signature)
+		}
+	})
+}
+
+func FuzzTimestamp(f *testing.F) {
+	f.Add("1531420618")
+	f.Fuzz(func(t *testing.T, text string) {
+		if at, ok := ParseTimestamp(text); ok && strconv.FormatInt(at.Unix(), 10) != text {
+			t.Errorf("%q: %v", text, at)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -24,24 +25,24 @@ const (
 //
 // The error is wire.Unauthenticated; its message helps an honest sender and tells nothing about the secrets, and of the time it speaks only to who signed.
 func Verify(secrets []Secret, h http.Header, body []byte, now time.Time, tolerance time.Duration) error {
-	id, err := only(h, HeaderID)
+	id, err := Only(h, HeaderID)
 	if err != nil {
 		return err
 	}
-	timestamp, err := only(h, HeaderTimestamp)
+	timestamp, err := Only(h, HeaderTimestamp)
 	if err != nil {
 		return err
 	}
-	signatures, err := only(h, HeaderSignature)
+	signatures, err := Only(h, HeaderSignature)
 	if err != nil {
 		return err
 	}
 	if err := checkID(id); err != nil {
 		return err
 	}
-	at, err := parseTimestamp(timestamp)
-	if err != nil {
-		return err
+	at, ok := ParseTimestamp(timestamp)
+	if !ok {
+		return refused("The header %s is not in seconds since 1970.", HeaderTimestamp)
 	}
 	list := strings.Split(signatures, " ")
 	if len(list) > maxSignatures {
@@ -50,20 +51,22 @@ func Verify(secrets []Secret, h http.Header, body []byte, now time.Time, toleran
 	if !anyFits(secrets, list, id, timestamp, body) {
 		return refused("No signature in %s fits. Is it the right secret, and made over the body as it was sent?", HeaderSignature)
 	}
-	return checkAge(at, now, tolerance)
+	return CheckAge(at, now, tolerance)
 }
 
 func refused(format string, args ...any) error {
 	return wire.Errorf(wire.Unauthenticated, format, args...)
 }
 
-// only gives the one value of a field; two could be read in two ways.
-func only(h http.Header, name string) (string, error) {
+// Only is the one value of a field, for what a request is verified by; two could be read in two ways. Errors are wire.Unauthenticated.
+func Only(h http.Header, name string) (string, error) {
 	switch values := h.Values(name); {
 	case len(values) == 0 || values[0] == "":
 		return "", refused("The header %s is missing.", name)
 	case len(values) > 1:
 		return "", refused("The header %s is there more than once.", name)
+	case strings.ContainsFunc(values[0], unicode.IsControl): // decoders of base64 skip line ends
+		return "", refused("The header %s has control characters.", name)
 	default:
 		return values[0], nil
 	}
@@ -78,20 +81,23 @@ func checkID(id string) error {
 	return nil
 }
 
-func parseTimestamp(text string) (time.Time, error) {
-	seconds, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || len(text) > maxTimestamp || strings.Trim(text, "0123456789") != "" || len(text) > 1 && text[0] == '0' {
-		return time.Time{}, refused("The header %s is not in seconds since 1970.", HeaderTimestamp)
+// ParseTimestamp reads seconds since 1970 as senders write them: digits, without sign or leading zero.
+func ParseTimestamp(text string) (at time.Time, ok bool) {
+	if text == "" || len(text) > maxTimestamp || strings.Trim(text, "0123456789") != "" || len(text) > 1 && text[0] == '0' {
+		return time.Time{}, false
 	}
-	return time.Unix(seconds, 0), nil
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	return time.Unix(seconds, 0), err == nil
 }
 
-func checkAge(at, now time.Time, tolerance time.Duration) error {
-	switch {
-	case now.Sub(at) > tolerance:
-		return refused("The header %s is more than %v in the past. Is the sender's clock right?", HeaderTimestamp, tolerance)
-	case at.Sub(now) > tolerance:
-		return refused("The header %s is more than %v in the future. Is the sender's clock right?", HeaderTimestamp, tolerance)
+// CheckAge refuses what was signed too long ago, or will be. Errors are wire.Unauthenticated; the caller looks at the signature first, so
+// that it is said only to who signed.
+func CheckAge(at, now time.Time, tolerance time.Duration) error {
+	switch age := now.Sub(at); {
+	case age > tolerance:
+		return refused("The request was signed more than %v ago: it is a repeat, or the sender's clock is slow.", tolerance)
+	case age < -tolerance:
+		return refused("The request was signed more than %v in the future: the sender's clock is fast.", tolerance)
 	}
 	return nil
 }

@@ -6,15 +6,6 @@ import (
 	"github.com/aditdev/adit/internal/events"
 )
 
-// ListEventTypes is the catalogue of events.
-func (a *api) ListEventTypes(_ context.Context, _ ListEventTypesRequestObject) (ListEventTypesResponseObject, error) {
-	out := ListEventTypes200JSONResponse{}
-	for _, t := range events.Types() {
-		out = append(out, EventType{Type: t.Name, Data: nonNil(t.Data)})
-	}
-	return out, nil
-}
-
 // GetRetention says how long the hub keeps what it logs.
 func (a *api) GetRetention(ctx context.Context, _ GetRetentionRequestObject) (GetRetentionResponseObject, error) {
 	r, err := a.Events.Retention(ctx)
