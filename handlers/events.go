@@ -138,7 +138,7 @@ func (a *api) eventUser(ctx context.Context, p *auth.Principal, ref string) (str
 
 // streamEvents sends events as they come, until its reader goes away.
 func (a *api) streamEvents(c echo.Context, f events.Filter) error {
-	ctx, release, err := a.holdStream(c)
+	ctx, release, err := a.holdStream(c, false) // what is seen is asked of each event
 	if err != nil {
 		return err
 	}
@@ -170,9 +170,10 @@ type liveEvents struct {
 	filter events.Filter
 }
 
-// run writes events as they come and a comment where none does. The pull goroutine of the sequence ends with it.
+// run writes events as they come and a comment where none does. The first id stands alone: where to go on if the connection is cut before
+// anything came. The pull goroutine of the sequence ends with it.
 func (s *liveEvents) run(ctx context.Context, after int64) error {
-	if err := s.write(": live\n\n"); err != nil {
+	if err := s.write(fmt.Sprintf(": live\nid: %d\n\n", after)); err != nil {
 		return nil
 	}
 	for {

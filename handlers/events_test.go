@@ -73,6 +73,10 @@ func TestEventStream(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	live := r.listen("admin", "")
+	begin := <-live
+	if first := <-live; !strings.HasPrefix(begin, "id: ") || first != "" {
+		t.Errorf("it begins with %q, %q", begin, first)
+	}
 	r.call("admin", "PATCH", v1("devices/kitchen"), object{"tags": []string{"home"}}, 200, nil)
 	id, _ := r.await(live, "id: ")
 	if kind, _ := r.await(live, "event: "); kind != "event: device.changed" {
@@ -83,17 +87,22 @@ func TestEventStream(t *testing.T) {
 	}
 	r.call("admin", "PATCH", v1("devices/shed"), object{"tags": []string{"home"}}, 200, nil)
 
-	// Resuming gives what was missed, and nothing twice.
-	resumed := r.listen("admin", strings.TrimPrefix(id, "id: "))
-	if next, _ := r.await(resumed, "id: "); next == id {
-		t.Errorf("%q came twice", next)
+	// Resuming gives what was missed, and nothing twice, also where nothing had come yet.
+	for from, names := range map[string][]string{begin: {"kitchen", "shed"}, id: {"shed"}} {
+		resumed := r.listen("admin", strings.TrimPrefix(from, "id: "))
+		if first := <-resumed; first != from {
+			t.Errorf("behind %q it begins with %q", from, first)
+		}
+		for _, name := range names {
+			if data, _ := r.await(resumed, "data: "); !strings.Contains(data, `"name":"`+name+`"`) {
+				t.Errorf("behind %q: %q, want %s", from, data, name)
+			}
+		}
 	}
-	if data, _ := r.await(resumed, "data: "); !strings.Contains(data, `"name":"shed"`) {
-		t.Errorf("%q", data)
-	}
-	if all := r.listen("admin", "0"); all != nil {
-		if first, _ := r.await(all, "id: "); first != "id: 1" {
-			t.Errorf("%q", first)
+	all := r.listen("admin", "0")
+	for _, want := range []string{"id: 0", "id: 1"} {
+		if next, _ := r.await(all, "id: "); next != want {
+			t.Errorf("%q, want %q", next, want)
 		}
 	}
 }

@@ -25,11 +25,11 @@ type eventStream struct {
 	control *http.ResponseController
 }
 
-// holdStream counts a stream among those of its reader. Its context ends with the hub, and with the sign-in that it runs by; the caller
-// calls release when it is over.
-func (a *api) holdStream(c echo.Context) (ctx context.Context, release func(), err error) {
+// holdStream counts a stream among those of its reader. Its context ends with the hub, with the sign-in that it runs by, and where it is for
+// managers alone when its reader no longer is one; the caller calls release when it is over.
+func (a *api) holdStream(c echo.Context, managers bool) (ctx context.Context, release func(), err error) {
 	p := principalOf(c.Request().Context())
-	ctx, end, err := a.Gate.Hold(c.Request().Context(), access.Use{User: p.User.ID, Credential: p.Credential})
+	ctx, end, err := a.Gate.Hold(c.Request().Context(), access.Use{User: p.User.ID, Credential: p.Credential, Manages: managers})
 	if err != nil {
 		return nil, nil, err
 	}

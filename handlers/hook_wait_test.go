@@ -382,6 +382,28 @@ func TestHookListen(t *testing.T) {
 	}
 }
 
+// Rule 17: who managed the hub when they began to listen, and does not any more, reads no request of others.
+func TestHookListenAfterManaging(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	path, made := r.openSource(object{"kind": "store"})
+	req, err := http.NewRequestWithContext(t.Context(), "GET", r.url+v1("hooks/sources/%s/listen", made.Source.ID), nil)
+	r.must(err)
+	req.Header.Set("Authorization", "Bearer "+r.tokens["admin"])
+	res, err := http.DefaultTransport.RoundTrip(req)
+	r.must(err)
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	lines.Scan() // it has begun
+	r.call("owner", "PATCH", v1("users/admin"), object{"role": "viewer"}, 200, nil)
+	r.accepted(r.do("", "POST", path, "pin 1234"))
+	for lines.Scan() {
+		if strings.HasPrefix(lines.Text(), "data: ") {
+			t.Fatalf("a viewer reads %s", lines.Text())
+		}
+	}
+}
+
 func readEvents(r *bufio.Reader, heard chan<- HookRequestDetail, ids chan<- string) {
 	for {
 		line, err := r.ReadString('\n')

@@ -15,11 +15,13 @@ import (
 // listenHook is GET /api/v1/hooks/sources/{hook_source}/listen: server-sent events, whose ids are the numbers of requests. The first id comes
 // before any request, and is where the stream begins.
 func (a *api) listenHook(c echo.Context) error {
-	ctx, release, err := a.holdStream(c)
+	ctx, release, err := a.holdStream(c, true)
 	if err != nil {
 		return err
 	}
 	defer release()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	after, given, err := lastEventID(c)
 	if err != nil {
 		return err
@@ -31,40 +33,43 @@ func (a *api) listenHook(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return newEventStream(c.Response()).listen(ctx, from, requests)
+	return newEventStream(c.Response()).listen(ctx, end, from, requests)
 }
 
-// listen writes requests after from as they come, and a comment where none does.
-func (s *eventStream) listen(ctx context.Context, from int64, requests func(func(incoming.Detail, error) bool)) error {
+// listen writes requests after from as they come, and a comment where none does. It calls end, which ends ctx and with it requests, when its
+// reader takes no more.
+func (s *eventStream) listen(ctx context.Context, end func(), from int64, requests func(func(incoming.Detail, error) bool)) error {
 	if s.write(fmt.Sprintf(": live\nid: %d\n\n", from)) != nil {
 		requests(func(incoming.Detail, error) bool { return false }) // which ends it
 		return nil
 	}
 	ended := make(chan error, 1) // what pull ended with
-	lines := make(chan string)
-	reading, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() { ended <- pull(reading, requests, lines) }()
+	lines, written := make(chan string), make(chan struct{}, 1)
+	go func() { ended <- pull(ctx, requests, lines, written) }()
 	beat := time.NewTicker(streamBeat)
 	defer beat.Stop()
 	for {
-		text := ": beat\n\n"
+		text, beats := "", false
 		select {
 		case err := <-ended:
 			return err
 		case text = <-lines:
 		case <-beat.C:
+			text, beats = ": beat\n\n", true
 		}
-		if s.write(text) != nil {
-			stop()
+		if ctx.Err() != nil || s.write(text) != nil { // a request that was read before is not for who may not listen any more
+			end()
 			<-ended
 			return nil
+		}
+		if !beats {
+			written <- struct{}{}
 		}
 	}
 }
 
-// pull turns requests into lines until ctx ends.
-func pull(ctx context.Context, requests func(func(incoming.Detail, error) bool), lines chan<- string) (err error) {
+// pull turns requests into lines until ctx ends. It keeps one in hand until it is written: its memory counts so long.
+func pull(ctx context.Context, requests func(func(incoming.Detail, error) bool), lines chan<- string, written <-chan struct{}) (err error) {
 	requests(func(d incoming.Detail, failed error) bool {
 		if failed != nil {
 			err = failed
@@ -77,6 +82,11 @@ func pull(ctx context.Context, requests func(func(incoming.Detail, error) bool),
 		}
 		select {
 		case lines <- fmt.Sprintf("id: %d\nevent: request\ndata: %s\n\n", d.Number, text):
+		case <-ctx.Done():
+			return false
+		}
+		select {
+		case <-written:
 			return true
 		case <-ctx.Done():
 			return false

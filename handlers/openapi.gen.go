@@ -1634,7 +1634,7 @@ type HookAttempt struct {
 
 // HookDedupe defines model for HookDedupe.
 type HookDedupe struct {
-	// Header Whose value tells repeats; where absent, webhook-id, X-GitHub-Delivery, X-Gitlab-Event-UUID, X-Shopify-Webhook-Id, ce-id or Idempotency-Key, whichever comes
+	// Header Whose value tells repeats; where absent, webhook-id, X-GitHub-Delivery, X-Shopify-Webhook-Id, ce-id with ce-source, Idempotency-Key or X-Gitlab-Event-UUID with the body, whichever comes
 	Header *string `json:"header,omitempty"`
 
 	// Hours 24 at first; 0 takes repeats, but what is signed with a time only once

@@ -73,10 +73,12 @@ type Policy struct {
 }
 
 // Use is one thing that somebody wants to do, or is doing. Login may be empty where the target has none or it is not
-// known to the hub; Credential may be empty where the use outlives the sign-in, as a shell does. Way is of ssh and rescue.
+// known to the hub; Credential may be empty where the use outlives the sign-in, as a shell does. Way is of ssh and rescue. Manages is of a
+// use without a device that is for managers alone.
 type Use struct {
 	User, Credential, Device, Target, Login string
 	Way                                     Way
+	Manages                                 bool
 }
 
 // Verdict is the answer to a Use.

@@ -172,7 +172,7 @@ func (g *Gate) retry(ctx context.Context, ask func() error) error {
 }
 
 // Hold is Check for a use that lasts: the context ends when the policy stops to allow it, with the Error as its cause.
-// A use without a device is held by sign-in alone. The caller calls the CancelFunc when the use is over. It fails with
+// A use without a device is held by sign-in alone, and by the role where it says that it Manages. The caller calls the CancelFunc when the use is over. It fails with
 // RateLimited where the user has too many already.
 func (g *Gate) Hold(ctx context.Context, u access.Use) (context.Context, context.CancelFunc, error) {
 	return g.holdAs(ctx, u, u.User)
@@ -233,10 +233,13 @@ func (g *Gate) forget(h *held) {
 
 func verdict(p *access.Policy, u access.Use, now time.Time) error {
 	if u.Device == "" {
-		if p.SignedIn(u.User, u.Credential, now) {
-			return nil
+		switch {
+		case !p.SignedIn(u.User, u.Credential, now):
+			return errEnded
+		case u.Manages && !p.Users[u.User].Role.Manages():
+			return errManages
 		}
-		return errEnded
+		return nil
 	}
 	switch p.Check(u, now) {
 	case access.Allowed:
@@ -261,6 +264,8 @@ var ErrHeld = wire.Errorf(wire.Forbidden, "Your grant lets you in through the hu
 var ErrNoDevice = wire.Errorf(wire.NotFound, "You have no device with this name or id.")
 
 var errEnded = wire.Errorf(wire.Unauthenticated, "The sign-in that this ran by has ended. Sign in again.")
+
+var errManages = wire.Errorf(wire.Forbidden, "This takes the role admin or owner.")
 
 func forbidden(u access.Use) error {
 	if u.Login != "" {

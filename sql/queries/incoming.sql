@@ -119,8 +119,10 @@ SELECT CAST(coalesce((SELECT min(f.number) FROM hook_requests AS f), 0) AS BIGIN
 -- name: HookRequestTime :one
 SELECT at FROM hook_requests WHERE number >= sqlc.arg(number) ORDER BY number LIMIT 1;
 
+-- What comes next, without bodies, and how many bytes those have.
 -- name: HookRequestsAfter :many
-SELECT * FROM hook_requests WHERE source_id = sqlc.arg(source_id) AND number > sqlc.arg(after) ORDER BY number LIMIT sqlc.arg(at_most);
+SELECT number, id, CAST(bytes + coalesce(length(payload), 0) + coalesce(length(answer), 0) AS BIGINT) AS size
+FROM hook_requests WHERE source_id = sqlc.arg(source_id) AND number > sqlc.arg(after) ORDER BY number LIMIT sqlc.arg(at_most);
 
 -- name: LastHookRequest :one
 SELECT CAST(coalesce(max(number), 0) AS BIGINT) AS last_number FROM hook_requests WHERE source_id = sqlc.arg(source_id);

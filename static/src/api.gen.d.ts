@@ -1504,7 +1504,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Events, newest first; with `Accept: text/event-stream` live ones, oldest first (`Last-Event-ID` resumes) */
+        /** Events, newest first; with `Accept: text/event-stream` live ones, oldest first (`Last-Event-ID` resumes; the first `id` stands alone, and is where to go on) */
         get: operations["listEvents"];
         put?: never;
         post?: never;
@@ -2738,7 +2738,7 @@ export interface components {
             };
         };
         HookDedupe: {
-            /** @description Whose value tells repeats; where absent, webhook-id, X-GitHub-Delivery, X-Gitlab-Event-UUID, X-Shopify-Webhook-Id, ce-id or Idempotency-Key, whichever comes */
+            /** @description Whose value tells repeats; where absent, webhook-id, X-GitHub-Delivery, X-Shopify-Webhook-Id, ce-id with ce-source, Idempotency-Key or X-Gitlab-Event-UUID with the body, whichever comes */
             header?: string;
             /** @description 24 at first; 0 takes repeats, but what is signed with a time only once */
             hours?: number;

@@ -20,20 +20,22 @@ func (v *visit) seen(ctx context.Context) (string, error) {
 	if !v.needsInput() && v.wait == 0 { // nothing is spent before keep
 		return "", nil
 	}
-	return v.seenIn(ctx, v.Store.Read())
-}
-
-func (v *visit) seenIn(ctx context.Context, q *store.Queries) (string, error) {
 	for _, key := range v.keys {
-		id, err := q.SeenHookKey(ctx, store.SeenHookKeyParams{SourceID: v.ID, Key: key, Now: store.Millis(v.began)})
-		if err == nil {
-			return id, nil
-		}
+		id, err := v.seenBy(ctx, v.Store.Read(), key)
 		if !errors.Is(err, store.ErrNotFound) {
-			return "", fmt.Errorf("look for repeat: %w", err)
+			return id, err
 		}
 	}
 	return "", nil
+}
+
+// seenBy finds the request that came with a key, or fails with store.ErrNotFound.
+func (v *visit) seenBy(ctx context.Context, q *store.Queries, key string) (string, error) {
+	id, err := q.SeenHookKey(ctx, store.SeenHookKeyParams{SourceID: v.ID, Key: key, Now: store.Millis(v.began)})
+	if err != nil {
+		return "", fmt.Errorf("look for repeat: %w", err)
+	}
+	return id, nil
 }
 
 // repeated is keep's error for a request that came before.
@@ -52,7 +54,7 @@ func (v *visit) keep(ctx context.Context, state, owner string) error {
 				return fmt.Errorf("keep request: %w", err)
 			}
 			if n == 0 {
-				id, err := v.seenIn(ctx, q)
+				id, err := v.seenBy(ctx, q, key) // the keys before it are this request's own by now
 				return errors.Join(err, &repeated{id})
 			}
 		}

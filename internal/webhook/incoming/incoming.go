@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/mqtt"
@@ -75,6 +76,10 @@ type Hooks struct {
 	known  atomic.Pointer[snapshot]
 	reload sync.Mutex
 
+	// Requests that nobody has verified, by network. They must not use up the rate of a source, so it is their own, wider than a sender needs
+	// whose secret is wrong.
+	strangers *auth.Limiter
+
 	budget  *semaphore.Weighted // bytes of bodies in memory
 	work    chan struct{}       // slots of what is done at once
 	orders  *lanes              // commands that run, by device
@@ -87,6 +92,8 @@ type Hooks struct {
 	came    atomic.Int64  // bytes that were kept since count was told
 	count   chan struct{} // they are to be counted
 	crowds  crowds
+
+	listening *semaphore.Weighted // bytes of what listeners have in hand
 
 	mu      sync.Mutex
 	life    context.Context // nil before Run and after
@@ -103,15 +110,19 @@ const (
 	maxQueued    = 100_000  // requests that wait to be done
 
 	maxQueuedBytes = 256 << 20 // that are kept of them
+
+	strangersRate  = 20  // requests a second that are not verified, of one network
+	strangersBurst = 300 // and at once
 )
 
 // New makes a Hooks, and reads its sources. Run must run for anything to be done with requests.
 func New(ctx context.Context, o Options) (*Hooks, error) {
-	h := &Hooks{Options: o, me: wire.NewID(),
+	h := &Hooks{Options: o, me: wire.NewID(), strangers: auth.NewLimiter(strangersBurst, time.Second/strangersRate, o.Now),
 		budget: semaphore.NewWeighted(maxInMemory), work: make(chan struct{}, maxAtOnce),
 		orders: newLanes(maxOrders, wire.MaxRunsAtOnce), slots: newLanes(maxWaiting, maxWaitingOn),
 		awaited: awaited{waiting: map[string]*waiter{}, asked: map[string]bool{}}, wake: make(chan struct{}, 1), count: make(chan struct{}, 1),
-		running: running{jobs: map[string]string{}}, absent: absent{devices: map[string]bool{}}, crowds: crowds{by: map[string]*crowd{}}}
+		running: running{jobs: map[string]string{}}, absent: absent{devices: map[string]bool{}}, crowds: crowds{by: map[string]*crowd{}},
+		listening: semaphore.NewWeighted(listenMemory)}
 	return h, h.Reload(ctx)
 }
 

@@ -2,6 +2,7 @@ package incoming
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -75,8 +76,14 @@ func (c *crowds) next(source string) <-chan struct{} {
 }
 
 const (
-	listenPage = 8 // requests are read at once, whose bodies may be large
+	listenPage = 64 // requests are looked for at once, and read one by one: their bodies may be large
 	listenPoll = time.Second
+
+	// listenMemory is for what listeners have in hand, in bytes: apart from that of the door, which a slow one must not shut. Whoever finds it
+	// taken waits, and loses nothing.
+	listenMemory = 64 << 20
+	// listenCopies of a body are in memory while it is told: itself, and base64 in JSON and in its event.
+	listenCopies = 4
 )
 
 // Listen yields the requests to a source after the one of that number, in order, as they come, until ctx ends. It begins at from:
@@ -135,9 +142,29 @@ func (h *Hooks) forward(ctx context.Context, source string, after *int64, yield 
 	}
 	for _, row := range rows {
 		*after = row.Number
-		if !yield(h.detail(row), nil) {
+		if !h.tellOne(ctx, row, yield) {
 			return 0, false
 		}
 	}
 	return len(rows), true
+}
+
+// tellOne yields a request, in its share of the memory.
+func (h *Hooks) tellOne(ctx context.Context, next store.HookRequestsAfterRow, yield func(Detail, error) bool) bool {
+	share := min(listenCopies*next.Size, listenMemory)
+	if h.listening.Acquire(ctx, share) != nil {
+		return false
+	}
+	defer h.listening.Release(share)
+	row, err := h.Store.Read().GetHookRequest(ctx, next.ID)
+	switch {
+	case errors.Is(err, store.ErrNotFound): // swept since
+		return true
+	case err != nil:
+		if ctx.Err() == nil {
+			yield(Detail{}, fmt.Errorf("listen: %w", err))
+		}
+		return false
+	}
+	return yield(h.detail(row), nil)
 }

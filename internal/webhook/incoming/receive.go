@@ -16,6 +16,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/aditdev/adit/internal/auth"
 	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/wire"
 )
@@ -110,7 +111,9 @@ func (h *Hooks) receive(ctx context.Context, s *source, r Request) (Answer, erro
 	if err != nil {
 		return Answer{}, err
 	}
-	v.held.verified()
+	if err := v.verified(); err != nil {
+		return Answer{}, err
+	}
 	if a, ok := v.challenge(); ok {
 		return a, nil
 	}
@@ -141,16 +144,45 @@ func (v *visit) admit() error {
 	if v.hops, err = hopsOf(v.request.Header); err != nil {
 		return err
 	}
-	if turn := v.limit.ReserveN(v.began, 1); !turn.OK() || turn.DelayFrom(v.began) > 0 {
-		after := turn.DelayFrom(v.began)
-		turn.CancelAt(v.began)
-		return busy(max(after, time.Second), "This source takes %g requests a second.", v.Rate)
+	if err := v.enter(); err != nil {
+		return err
 	}
 	if v.full.Load() {
 		return busy(time.Minute, "Too many requests wait on this hub to be done.")
 	}
 	v.wait, err = parseWait(v.request.URL.Query())
 	return err
+}
+
+// enter counts a request of whom nobody knows yet whose it is: where that is never known, as the source's.
+func (v *visit) enter() error {
+	if v.Verify.Kind == VerifyNone {
+		return v.turn()
+	}
+	if !v.strangers.Allow(auth.Network(v.request.Address)) {
+		return busy(time.Second, "Too many requests that are not verified come from your network.")
+	}
+	return nil
+}
+
+// verified is for a request whose sender is known now: it counts as the source's, and no more as a stranger's.
+func (v *visit) verified() error {
+	v.held.verified()
+	if v.Verify.Kind == VerifyNone {
+		return nil // counted already
+	}
+	v.strangers.GiveBack(auth.Network(v.request.Address))
+	return v.turn()
+}
+
+// turn takes one of the source's requests of this second.
+func (v *visit) turn() error {
+	turn := v.limit.ReserveN(v.began, 1)
+	if after := turn.DelayFrom(v.began); !turn.OK() || after > 0 {
+		turn.CancelAt(v.began)
+		return busy(max(after, time.Second), "This source takes %g requests a second.", v.Rate)
+	}
+	return nil
 }
 
 func busy(after time.Duration, format string, args ...any) error {
@@ -207,22 +239,38 @@ func (v *visit) read() error {
 	}
 	v.subject = subject{ID: "req_" + wire.NewID(), Source: v.ID, Method: r.Method, Path: r.Rest, Query: r.URL.Query(), Headers: keptHeaders(r.Header, r.Host),
 		ContentType: cleanType(r.Header.Get("Content-Type")), Encoding: r.Header.Get("Content-Encoding"), Body: body}
-	if v.needsInput() && !v.held.more(int64(len(body))) { // a copy of it goes to the transform
-		return busy(5*time.Second, "The hub is busy with other requests.")
-	}
 	return nil
 }
 
-// unpack decompresses a body that a transform looks into, in the memory for bodies: a small one can become a large one.
+// unpack makes room for what a transform looks into, and decompresses it in the memory for bodies: a small one can become a large one. It is for
+// who is verified: what a stranger may have in memory has room for the body alone.
 func (v *visit) unpack() error {
-	if !v.needsInput() || !v.subject.zipped() {
+	if !v.needsInput() {
 		return nil
 	}
-	plain, err := v.subject.unzip(func(r io.Reader) ([]byte, error) { return v.held.readAll(r, v.MaxBytes) }, v.MaxBytes)
-	if errors.Is(err, errBusy) || err == nil && !v.held.more(int64(len(plain))) { // a copy of it goes to the transform
-		return busy(5*time.Second, "The hub is busy with other requests.")
+	if err := v.copied(v.subject.Body); err != nil || !v.subject.zipped() {
+		return err
 	}
-	return err
+	plain, err := v.subject.unzip(func(r io.Reader) ([]byte, error) { return v.held.readAll(r, v.MaxBytes) }, v.MaxBytes)
+	switch {
+	case errors.Is(err, errBusy):
+		return busy(5*time.Second, "The hub is busy with other requests.")
+	case err != nil:
+		return err
+	}
+	return v.copied(plain)
+}
+
+// copied makes room for the copy of a body that goes to the transform.
+func (v *visit) copied(body []byte) error {
+	n := int64(len(body))
+	switch {
+	case v.held.more(n):
+		return nil
+	case v.held.bytes+n > maxInMemory: // it would not fit tomorrow either
+		return wire.Errorf(wire.TooLarge, "The body is too large for a transform.")
+	}
+	return busy(5*time.Second, "The hub is busy with other requests.")
 }
 
 func (v *visit) needsInput() bool {
@@ -269,20 +317,44 @@ func (s *source) allow(h http.Header) Answer {
 	return a
 }
 
-// Fields that name a request at its sender, in the order in which they are asked.
-var idHeaders = []string{"webhook-id", "X-GitHub-Delivery", "X-Gitlab-Event-UUID", "X-Shopify-Webhook-Id", "ce-id", "Idempotency-Key"}
+// Fields that name a request at its sender, in the order in which they are asked. GitLab's own comes behind the Idempotency-Key that it sends
+// since 17.4.
+var idHeaders = []string{"webhook-id", "X-GitHub-Delivery", "X-Shopify-Webhook-Id", headerCloudEvent, "Idempotency-Key", headerGitLab}
+
+const (
+	headerCloudEvent = "ce-id"
+	headerGitLab     = "X-Gitlab-Event-UUID"
+)
+
+// idIn is the id of the request in a field, "" where it has none. Two fields name none alone: the id of a CloudEvent is one of its source
+// (1.0.2 §3.1.1), and GitLab's UUID is that of all which one request to GitLab set off.
+func (v *visit) idIn(name string) string {
+	id := v.request.Header.Get(name)
+	if id == "" {
+		return ""
+	}
+	switch name {
+	case headerCloudEvent:
+		id = v.request.Header.Get("ce-source") + " " + id
+	case headerGitLab:
+		sum := sha256.Sum256(v.subject.Body)
+		id += " " + base64.RawURLEncoding.EncodeToString(sum[:])
+	}
+	return keyFor(strings.ToLower(name), id)
+}
 
 // findKeys finds by what a repeat of the request would be told: its id at the sender, and, where it was signed with a time, all that
 // was signed, which nobody can vary. The latter counts also where repeats are taken.
 func (v *visit) findKeys(replay string) {
-	key := v.idInBody()
-	names := idHeaders
-	if v.Dedupe.Header != "" {
-		key, names = "", []string{v.Dedupe.Header}
-	}
-	for _, name := range names {
-		if value := v.request.Header.Get(name); key == "" && value != "" {
+	key := ""
+	if name := v.Dedupe.Header; name != "" {
+		if value := v.request.Header.Get(name); value != "" { // as it is: who names a header knows what it says
 			key = keyFor(strings.ToLower(name), value)
+		}
+	} else {
+		key = v.idInBody()
+		for i := 0; key == "" && i < len(idHeaders); i++ {
+			key = v.idIn(idHeaders[i])
 		}
 	}
 	if key != "" && *v.Dedupe.Hours > 0 {

@@ -1,6 +1,8 @@
 package incoming
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"strconv"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/aditdev/adit/internal/storetest"
 	"github.com/aditdev/adit/internal/webhook/header"
 	"github.com/aditdev/adit/internal/webhook/sign"
+	"github.com/aditdev/adit/internal/wire"
 )
 
 // duplicate sends, and reports whether that came before.
@@ -52,6 +55,41 @@ func TestSignedRequestComesOnceWithoutDedupe(t *testing.T) {
 	}
 }
 
+// What was signed tells a repeat whose id, which was not signed, is another: it is answered by the first, and done again where that failed.
+// It was told an id that does not exist, and was not done.
+func TestRepeatByWhatWasSigned(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, storetest.Dir(t))
+	r.broker.set(wire.Errorf(wire.Forbidden, "no"))
+	r.run()
+	s, secret, err := r.Create(t.Context(), "", Change{Settings: func(s *Settings) {
+		*s = Settings{Verify: Verification{Kind: VerifyHMAC, Header: "X-Sig", Signed: "{timestamp}.{body}", TimestampHeader: "X-Time"},
+			Action: Action{Kind: ActionPublish, Topic: "hooks/a"}}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stamp := strconv.FormatInt(r.now().Unix(), 10)
+	signature := hex.EncodeToString(mac(sha256.New, secret, []byte(stamp+".x")))
+	send := func(key string) string {
+		a, err := r.send(s, "x", "X-Sig", signature, "X-Time", stamp, "Idempotency-Key", key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Header["Adit-Request"]
+	}
+	first := send("a")
+	r.until("it has failed", func() bool { return r.only().State == stateFailed })
+	r.broker.set(nil)
+	if again := send("b"); again != first {
+		t.Errorf("the repeat is told %s, and the first is %s", again, first)
+	}
+	r.until("it is done", func() bool { return r.only().State == stateDone })
+	if n := r.only().Repeats; n != 1 {
+		t.Errorf("%d repeats", n)
+	}
+}
+
 // Ids that are too long to be kept, or no text, tell repeats as others do. They told none.
 func TestOddIDsTellRepeats(t *testing.T) {
 	t.Parallel()
@@ -75,6 +113,42 @@ func TestOddIDsTellRepeats(t *testing.T) {
 	for _, e := range entries {
 		if len(e.Key) > maxKey {
 			t.Errorf("a key has %d bytes", len(e.Key))
+		}
+	}
+}
+
+// What tells one event from another may be two things together, and what only looks like an id is none. Requests that were new were taken for
+// repeats, and lost.
+func TestIDsOfSenders(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, storetest.Dir(t))
+	s := r.publishing(func(s *Settings) { s.Action = Action{Kind: ActionStore} })
+	const uuid = "13792a34-cac6-4fda-95a8-c58e00a3954e"
+	for name, turns := range map[string][]struct {
+		body    string
+		headers []string
+		repeat  bool
+	}{
+		"CloudEvents number events by source (1.0.2 §3.1.1)": {
+			{"x", []string{"ce-source", "/a", "ce-id", "1"}, false},
+			{"x", []string{"ce-source", "/b", "ce-id", "1"}, false},
+			{"x", []string{"ce-source", "/a", "ce-id", "1"}, true},
+		},
+		"all that one push sets off at GitLab has one X-Gitlab-Event-UUID": {
+			{"push", []string{"X-Gitlab-Event-UUID", uuid, "Idempotency-Key", "k1"}, false},
+			{"pipeline", []string{"X-Gitlab-Event-UUID", uuid, "Idempotency-Key", "k2"}, false},
+			{"pipeline", []string{"X-Gitlab-Event-UUID", uuid, "Idempotency-Key", "k2"}, true},
+		},
+		"GitLab before 17.4 has no other id": {
+			{"push", []string{"X-Gitlab-Event-UUID", uuid}, false},
+			{"pipeline", []string{"X-Gitlab-Event-UUID", uuid}, false},
+			{"pipeline", []string{"X-Gitlab-Event-UUID", uuid}, true},
+		},
+	} {
+		for i, turn := range turns {
+			if r.duplicate(s, turn.body, turn.headers...) != turn.repeat {
+				t.Errorf("%s: request %d is not %v", name, i, turn.repeat)
+			}
 		}
 	}
 }

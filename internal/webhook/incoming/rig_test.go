@@ -184,11 +184,22 @@ func (r *rig) send(s Source, body string, headers ...string) (Answer, error) {
 
 // ask sends with a query.
 func (r *rig) ask(ctx context.Context, s Source, query, body string, headers ...string) (Answer, error) {
-	request := Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug, RawQuery: query}, Header: http.Header{}, Body: strings.NewReader(body), Length: int64(len(body))}
+	return r.Receive(ctx, requestTo(s, query, body, headers...))
+}
+
+// sendFrom sends from an address.
+func (r *rig) sendFrom(address string, s Source, body string, headers ...string) (Answer, error) {
+	request := requestTo(s, "", body, headers...)
+	request.Address = address
+	return r.Receive(context.Background(), request)
+}
+
+func requestTo(s Source, query, body string, headers ...string) Request {
+	r := Request{Slug: s.Slug, Method: http.MethodPost, URL: &url.URL{Path: "/hook/" + s.Slug, RawQuery: query}, Header: http.Header{}, Body: strings.NewReader(body), Length: int64(len(body))}
 	for i := 0; i+1 < len(headers); i += 2 {
-		request.Header.Set(headers[i], headers[i+1])
+		r.Header.Set(headers[i], headers[i+1])
 	}
-	return r.Receive(ctx, request)
+	return r
 }
 
 func (r *rig) message() mqtt.Message {

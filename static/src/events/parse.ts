@@ -8,6 +8,8 @@ export interface Message {
 
 /** Takes text in any pieces and gives back the messages that are complete, and whether anything (also a comment) came. */
 export class Parser {
+  /** The id to resume at: also an empty message sets it. */
+  lastId = '';
   private rest = '';
   private id = '';
   private event = '';
@@ -33,6 +35,7 @@ export class Parser {
 
   private dispatch(): Message[] {
     const message = { id: this.id, event: this.event || 'message', data: this.data.join('\n') };
+    this.lastId = this.id;
     const empty = this.data.length === 0;
     this.event = '';
     this.data = [];

@@ -59,6 +59,19 @@ describe('EventStream', () => {
     stream.stop();
   });
 
+  test('resumes where the stream began when nothing had come', async () => {
+    const { hub, events, stream } = setUp();
+    void stream.run();
+    await vi.advanceTimersByTimeAsync(0);
+    hub.requests[0]!.send(': live\nid: 9\n\n: beat\n\nid: 10\nda');
+    await vi.advanceTimersByTimeAsync(0);
+    hub.requests[0]!.close();
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(hub.requests[1]!.lastId).toBe('9');
+    expect(events).toEqual([]);
+    stream.stop();
+  });
+
   test('leaves a connection that is silent for 40 s', async () => {
     const { hub, stream } = setUp();
     void stream.run();

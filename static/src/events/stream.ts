@@ -107,12 +107,13 @@ export class EventStream {
       const silence = setTimeout(() => request.abort(), SILENCE);
       const { done, value } = await reader.read().finally(() => clearTimeout(silence));
       if (done) return;
-      for (const message of parser.push(value)) this.take(message.id, message.event, message.data);
+      const messages = parser.push(value);
+      this.lastId = parser.lastId || this.lastId;
+      for (const message of messages) this.take(message.id, message.event, message.data);
     }
   }
 
   private take(id: string, event: string, text: string): void {
-    if (id) this.lastId = id;
     if (event === 'gap' || event === 'reset') return this.listener.gap();
     try {
       const body = JSON.parse(text) as Partial<HubMessage>;
