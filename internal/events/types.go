@@ -97,7 +97,7 @@ func Types() []Type {
 		t(DevicePending, "name address status code_id"),
 		t(DeviceApproved, "name"),
 		t(DeviceReplaced, "name address old_fingerprint new_fingerprint"),
-		t(DeviceRemoved, "name"),
+		t(DeviceRemoved, "name tags"),
 		t(DeviceChanged, "name"),
 		t(DeviceOnline, "name address"),
 		t(DeviceOffline, "name"),
