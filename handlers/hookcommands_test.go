@@ -93,3 +93,21 @@ func TestHookSourceOfArguments(t *testing.T) {
 		t.Errorf("what is not changed: %d %s", got.status, got.body)
 	}
 }
+
+// The command of a source is its device's, also after that is renamed and another machine has taken the name.
+func TestSourceOfRenamedDevice(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	path, made := r.openSource(object{"kind": "command", "device": "kitchen", "command": "open"})
+	r.call("admin", "PATCH", v1("devices/kitchen"), object{"name": "old-kitchen"}, 200, nil)
+	r.enrol("kitchen")
+	a := r.accepted(r.do("", "POST", path, object{"a": 1}))
+	if q := r.hookRequest(a.ID); value(q.Request.DeviceID) != r.device["kitchen"].ID {
+		t.Errorf("it is for %s, want %s", value(q.Request.DeviceID), r.device["kitchen"].ID)
+	}
+	var s HookSource
+	r.call("admin", "GET", v1("hooks/sources/%s", made.Source.ID), nil, 200, &s)
+	if value(s.DeviceName) != "old-kitchen" || value(s.Action.Device) != r.device["kitchen"].ID {
+		t.Errorf("%s, %s", value(s.DeviceName), value(s.Action.Device))
+	}
+}

@@ -1577,7 +1577,7 @@ type HookAction struct {
 	// Correlation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload or payload_base64} for MQTT 3.1.1, or devices/NAME/replies/ID
 	Correlation *HookActionCorrelation `json:"correlation,omitempty"`
 
-	// Device command: id or name. publish with `wait`: whose state decides offline; found in the topic where absent
+	// Device By id or name; given back as its id, and a device that is renamed stays the same. command: whose it is. publish with `wait`: whose state decides offline; found in the topic where absent
 	Device *string `json:"device,omitempty"`
 
 	// Kind store: keep it for `adit hook listen`, the page and events
@@ -1955,13 +1955,16 @@ type HookSecret struct {
 // HookSource defines model for HookSource.
 type HookSource struct {
 	// Accepted Requests that were kept
-	Accepted       int64      `json:"accepted"`
-	Action         HookAction `json:"action"`
-	Burst          int        `json:"burst"`
-	CreatedAt      time.Time  `json:"created_at"`
-	Dedupe         HookDedupe `json:"dedupe"`
-	Enabled        bool       `json:"enabled"`
-	ExpiresSeconds int        `json:"expires_seconds"`
+	Accepted  int64      `json:"accepted"`
+	Action    HookAction `json:"action"`
+	Burst     int        `json:"burst"`
+	CreatedAt time.Time  `json:"created_at"`
+	Dedupe    HookDedupe `json:"dedupe"`
+
+	// DeviceName What the action's device is called now; absent where it names none, or one that was removed
+	DeviceName     *string `json:"device_name,omitempty"`
+	Enabled        bool    `json:"enabled"`
+	ExpiresSeconds int     `json:"expires_seconds"`
 
 	// ID Example: src_01J
 	ID     string     `json:"id"`
@@ -3355,7 +3358,7 @@ type ServerInterface interface {
 	// AnswerHookRequest `adit hook listen` tells what the local port answered; a sender that waits gets it (admin)
 	// (POST /api/v1/hooks/requests/{hook_request}/answer)
 	AnswerHookRequest(ctx echo.Context, hookRequest HookRequestPath) error
-	// ReplayHookRequest Do again what the source does with it, under the same id (admin)
+	// ReplayHookRequest Do again what the source does with it, under the same id; a command runs again (admin)
 	// (POST /api/v1/hooks/requests/{hook_request}/replay)
 	ReplayHookRequest(ctx echo.Context, hookRequest HookRequestPath) error
 	// ListHookSources Sources that others send requests to (admin)
@@ -8785,7 +8788,7 @@ type StrictServerInterface interface {
 	// AnswerHookRequest `adit hook listen` tells what the local port answered; a sender that waits gets it (admin)
 	// (POST /api/v1/hooks/requests/{hook_request}/answer)
 	AnswerHookRequest(ctx context.Context, request AnswerHookRequestRequestObject) (AnswerHookRequestResponseObject, error)
-	// ReplayHookRequest Do again what the source does with it, under the same id (admin)
+	// ReplayHookRequest Do again what the source does with it, under the same id; a command runs again (admin)
 	// (POST /api/v1/hooks/requests/{hook_request}/replay)
 	ReplayHookRequest(ctx context.Context, request ReplayHookRequestRequestObject) (ReplayHookRequestResponseObject, error)
 	// ListHookSources Sources that others send requests to (admin)

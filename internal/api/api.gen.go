@@ -1577,7 +1577,7 @@ type HookAction struct {
 	// Correlation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload or payload_base64} for MQTT 3.1.1, or devices/NAME/replies/ID
 	Correlation *HookActionCorrelation `json:"correlation,omitempty"`
 
-	// Device command: id or name. publish with `wait`: whose state decides offline; found in the topic where absent
+	// Device By id or name; given back as its id, and a device that is renamed stays the same. command: whose it is. publish with `wait`: whose state decides offline; found in the topic where absent
 	Device *string `json:"device,omitempty"`
 
 	// Kind store: keep it for `adit hook listen`, the page and events
@@ -1955,13 +1955,16 @@ type HookSecret struct {
 // HookSource defines model for HookSource.
 type HookSource struct {
 	// Accepted Requests that were kept
-	Accepted       int64      `json:"accepted"`
-	Action         HookAction `json:"action"`
-	Burst          int        `json:"burst"`
-	CreatedAt      time.Time  `json:"created_at"`
-	Dedupe         HookDedupe `json:"dedupe"`
-	Enabled        bool       `json:"enabled"`
-	ExpiresSeconds int        `json:"expires_seconds"`
+	Accepted  int64      `json:"accepted"`
+	Action    HookAction `json:"action"`
+	Burst     int        `json:"burst"`
+	CreatedAt time.Time  `json:"created_at"`
+	Dedupe    HookDedupe `json:"dedupe"`
+
+	// DeviceName What the action's device is called now; absent where it names none, or one that was removed
+	DeviceName     *string `json:"device_name,omitempty"`
+	Enabled        bool    `json:"enabled"`
+	ExpiresSeconds int     `json:"expires_seconds"`
 
 	// ID Example: src_01J
 	ID     string     `json:"id"`
@@ -3639,7 +3642,7 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/hooks/requests/{hook_request}/answer (the `AnswerHookRequest` operationId).
 	AnswerHookRequest(ctx context.Context, hookRequest HookRequestPath, body AnswerHookRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ReplayHookRequest Do again what the source does with it, under the same id (admin)
+	// ReplayHookRequest Do again what the source does with it, under the same id; a command runs again (admin)
 	//
 	// Corresponds with POST /api/v1/hooks/requests/{hook_request}/replay (the `ReplayHookRequest` operationId).
 	ReplayHookRequest(ctx context.Context, hookRequest HookRequestPath, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -4975,7 +4978,7 @@ func (c *Client) AnswerHookRequest(ctx context.Context, hookRequest HookRequestP
 	return c.Client.Do(req)
 }
 
-// ReplayHookRequest Do again what the source does with it, under the same id (admin)
+// ReplayHookRequest Do again what the source does with it, under the same id; a command runs again (admin)
 //
 // Corresponds with POST /api/v1/hooks/requests/{hook_request}/replay (the `ReplayHookRequest` operationId).
 func (c *Client) ReplayHookRequest(ctx context.Context, hookRequest HookRequestPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -10477,7 +10480,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/hooks/requests/{hook_request}/answer (the `AnswerHookRequest` operationId).
 	AnswerHookRequestWithResponse(ctx context.Context, hookRequest HookRequestPath, body AnswerHookRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*AnswerHookRequestResponse, error)
 
-	// ReplayHookRequestWithResponse Do again what the source does with it, under the same id (admin)
+	// ReplayHookRequestWithResponse Do again what the source does with it, under the same id; a command runs again (admin)
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -16216,7 +16219,7 @@ func (c *ClientWithResponses) AnswerHookRequestWithResponse(ctx context.Context,
 	return ParseAnswerHookRequestResponse(rsp)
 }
 
-// ReplayHookRequestWithResponse Do again what the source does with it, under the same id (admin)
+// ReplayHookRequestWithResponse Do again what the source does with it, under the same id; a command runs again (admin)
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -335,7 +336,7 @@ func sourceAction(s api.HookSource) string {
 	case a.Topic != nil:
 		return "publish " + *a.Topic
 	case a.Command != nil:
-		text := "command " + or(a.Device) + ":" + *a.Command
+		text := "command " + cmp.Or(or(s.DeviceName), or(a.Device)) + ":" + *a.Command
 		if a.Arguments != nil {
 			for _, name := range slices.Sorted(maps.Keys(*a.Arguments)) {
 				text += " " + name + "=" + (*a.Arguments)[name]

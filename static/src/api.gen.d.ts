@@ -1294,7 +1294,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Do again what the source does with it, under the same id (admin) */
+        /** Do again what the source does with it, under the same id; a command runs again (admin) */
         post: operations["replayHookRequest"];
         delete?: never;
         options?: never;
@@ -2728,7 +2728,7 @@ export interface components {
              * @enum {string}
              */
             correlation?: "v5" | "envelope" | "topic";
-            /** @description command: id or name. publish with `wait`: whose state decides offline; found in the topic where absent */
+            /** @description By id or name; given back as its id, and a device that is renamed stays the same. command: whose it is. publish with `wait`: whose state decides offline; found in the topic where absent */
             device?: string;
             /** @description command: its name in the device's agent.toml */
             command?: string;
@@ -2811,6 +2811,8 @@ export interface components {
             /** @enum {string} */
             offline: "refuse" | "queue";
             action: components["schemas"]["HookAction"];
+            /** @description What the action's device is called now; absent where it names none, or one that was removed */
+            device_name?: string;
             enabled: boolean;
             /**
              * Format: int64

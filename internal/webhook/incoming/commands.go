@@ -79,9 +79,30 @@ func (c Commands) misfit(a Action) string {
 	return wire.Printable(a.Command, 63) + " " + strings.Join(says, "; it ") + "."
 }
 
-// checkCommand refuses a command that the device is known not to have, or not with these arguments; one that has told nothing yet may have it. was is what the source did
-// before: what is not changed is not refused, as its device may be gone.
-func (h *Hooks) checkCommand(ctx context.Context, was, a Action) error {
+// checkSettings says what of the settings cannot be, and has the action name its device by id, so that one that is renamed stays the same. was is what
+// the source did before.
+func (h *Hooks) checkSettings(ctx context.Context, was Action, s *Settings) error {
+	if err := s.check(); err != nil {
+		return err
+	}
+	a := &s.Action
+	ref := a.Device
+	if ref != "" && ref != was.Device {
+		id, _, err := h.Devices.Find(ctx, ref)
+		if wire.CodeOf(err) == wire.NotFound {
+			return invalidField("action", wire.MessageOf(err))
+		}
+		if err != nil {
+			return err
+		}
+		a.Device = id
+	}
+	return h.checkCommand(ctx, was, *a, ref)
+}
+
+// checkCommand refuses a command that the device is known not to have, or not with these arguments; one that has told nothing yet may have it. was is
+// what the source did before: what is not changed is not refused, as its device may be gone. ref is what its device is called by whoever changes it.
+func (h *Hooks) checkCommand(ctx context.Context, was, a Action, ref string) error {
 	if a.Kind != ActionCommand || reflect.DeepEqual(was, a) {
 		return nil
 	}
@@ -99,7 +120,7 @@ func (h *Hooks) checkCommand(ctx context.Context, was, a Action) error {
 		}
 		return nil
 	}
-	device, command := wire.Printable(a.Device, 63), wire.Printable(a.Command, 63)
+	device, command := wire.Printable(ref, 63), wire.Printable(a.Command, 63)
 	if len(c.Names) == 0 {
 		return invalidField("action", fmt.Sprintf("%s has no command %s: it names none. Its owner does that in its agent.toml.", device, command))
 	}

@@ -24,11 +24,12 @@ import (
 type Source struct {
 	ID, Slug, Name string
 	Settings
-	Secrets   []Secret
-	Enabled   bool
-	Accepted  int64
-	LastAt    *time.Time
-	CreatedAt time.Time
+	DeviceName string // of the action's device, as it is called now; "" where there is none
+	Secrets    []Secret
+	Enabled    bool
+	Accepted   int64
+	LastAt     *time.Time
+	CreatedAt  time.Time
 	Figures
 }
 
@@ -63,7 +64,7 @@ func (h *Hooks) Create(ctx context.Context, by string, c Change) (Source, string
 	s := Settings{ExpiresSeconds: defaultExpires}
 	c.Settings(&s)
 	s.fill()
-	if err := cmp.Or(s.check(), h.checkCommand(ctx, Action{}, s.Action)); err != nil {
+	if err := h.checkSettings(ctx, Action{}, &s); err != nil {
 		return Source{}, "", err
 	}
 	slug, err := slugFor(s.Verify.Kind, value(c.Slug))
@@ -124,7 +125,7 @@ func (h *Hooks) Change(ctx context.Context, by, ref string, c Change) (Source, e
 		kind, action := s.Verify.Kind, s.Action
 		c.Settings(&s)
 		s.fill()
-		if err := cmp.Or(s.check(), h.checkCommand(ctx, action, s.Action)); err != nil {
+		if err := h.checkSettings(ctx, action, &s); err != nil {
 			return err
 		}
 		p := store.ChangeHookSourceParams{ID: id, Slug: row.Slug, Name: cmp.Or(strings.TrimSpace(value(c.Name)), row.Name), Settings: s.text(), Enabled: row.Enabled}
@@ -300,7 +301,11 @@ func (h *Hooks) Sources(ctx context.Context) ([]Source, error) {
 	}
 	out := make([]Source, 0, len(rows))
 	for _, row := range rows {
-		out = append(out, h.view(row, secrets))
+		s, err := h.view(ctx, row, secrets)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
 	}
 	return out, nil
 }
@@ -312,7 +317,10 @@ func (h *Hooks) Source(ctx context.Context, ref string) (Source, error) {
 		return Source{}, err
 	}
 	secrets, err := h.Store.Read().HookSourceSecrets(ctx)
-	return h.view(row, secrets), err
+	if err != nil {
+		return Source{}, fmt.Errorf("find source: %w", err)
+	}
+	return h.view(ctx, row, secrets)
 }
 
 func find(ctx context.Context, q *store.Queries, ref string) (store.HookSource, error) {
@@ -326,8 +334,8 @@ func find(ctx context.Context, q *store.Queries, ref string) (store.HookSource, 
 	return row, nil
 }
 
-func (h *Hooks) view(row store.HookSource, secrets []store.HookSourceSecret) Source {
-	s := Source{ID: row.ID, Slug: row.Slug, Name: row.Name, Settings: settingsOf(row), Enabled: row.Enabled, Accepted: row.Accepted,
+func (h *Hooks) view(ctx context.Context, row store.HookSource, secrets []store.HookSourceSecret) (s Source, err error) {
+	s = Source{ID: row.ID, Slug: row.Slug, Name: row.Name, Settings: settingsOf(row), Enabled: row.Enabled, Accepted: row.Accepted,
 		LastAt: store.TimeOf(row.LastAt), CreatedAt: store.Time(row.CreatedAt), Figures: h.figures(row.ID)}
 	now := h.millis()
 	for _, r := range secrets {
@@ -335,7 +343,12 @@ func (h *Hooks) view(row store.HookSource, secrets []store.HookSourceSecret) Sou
 			s.Secrets = append(s.Secrets, Secret{ID: r.ID, Hint: r.Hint, CreatedAt: store.Time(r.CreatedAt), ExpiresAt: store.TimeOf(r.ExpiresAt)})
 		}
 	}
-	return s
+	if s.Action.Device != "" {
+		if _, s.DeviceName, err = h.Devices.Find(ctx, s.Action.Device); wire.CodeOf(err) == wire.NotFound {
+			err = nil
+		}
+	}
+	return s, err
 }
 
 // Address is where requests to a source are sent.
