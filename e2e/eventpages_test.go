@@ -142,8 +142,10 @@ func (c *console) eventsStates() {
 
 // eventsKept sets how long events are kept.
 func (c *console) eventsKept() {
-	c.open(hubURL + "/app/settings?at=retention")
+	c.open(hubURL + "/app/events")
+	c.click("a[href='/app/settings?at=retention']")
 	c.wait("[data-testid=retention-form]", "")
+	c.becomes(`String(document.querySelector('#keep-events_days').getBoundingClientRect().bottom < innerHeight)`, "true") // it is scrolled to
 	c.inspectBoth("retention")
 	c.fill("#keep-events_days", "400")
 	c.click("[data-testid=retention-form] [type=submit]")

@@ -112,6 +112,7 @@ func TestHookPages(t *testing.T) {
 		{"retry", (*hookPages).retries},
 		{"replay", (*hookPages).replays},
 		{"rotate", (*hookPages).rotates},
+		{"breaker", (*hookPages).breaks},
 		{"keyboard alone", (*hookPages).keyboard},
 		{"pause, edit, remove", (*hookPages).changes},
 	} {
@@ -170,6 +171,8 @@ func (p *hookPages) create() {
 	p.fill("#hook-name", "receiver")
 	p.click("[data-testid=hook-save]")
 	p.wait("[data-testid=hook-secret]", "not shown again")
+	p.wait("h2:focus", "receiver is ready")
+	p.becomes("document.title.startsWith('receiver is ready')", "true")
 	p.keepSecret()
 	p.inspectEverySize("hooks-made")
 	p.click("[data-testid=hook-test]")
@@ -306,6 +309,14 @@ func (p *hookPages) replays() {
 	p.becomes("document.querySelectorAll('[data-testid=hook-delivery]').length", "5")
 	p.do("choose", ask{"on": "[data-testid=hook-filter-state]", "value": "dead"}, nil)
 	p.wait("main", "No delivery matches")
+	p.click("button:has-text('Clear the filter')")
+	p.click("[data-testid=hook-replay-many]")
+	p.wait("[data-testid=hook-replay-count]", "Nothing matches") // what arrived is not meant, until somebody says so
+	p.inspectBoth("hooks-replay-any")
+	p.click("[data-testid=hook-replay-all]")
+	p.wait("[data-testid=hook-replay-count]", "2 messages")
+	p.press("Escape")
+	p.gone("[data-testid=hook-replay]")
 }
 
 // rotates the secret: what comes after that verifies with either.
@@ -334,6 +345,30 @@ func (p *hookPages) rotates() {
 	p.inspectBoth("hooks-endpoint")
 }
 
+// breaks shows an endpoint behind its breaker, and lets what waits go as soon as the receiver is mended.
+func (p *hookPages) breaks() {
+	p.receiver.answers(http.StatusServiceUnavailable)
+	body := ask{"url": receiverURL, "name": "broken", "events": []string{"hook.none"}}
+	if err := p.call(http.MethodPost, "/api/v1/hooks/endpoints", body, nil); err != nil {
+		p.t.Fatal(err)
+	}
+	for range 12 { // ten failures in a row open it
+		if err := p.call(http.MethodPost, "/api/v1/hooks/endpoints/broken/test", nil, nil); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	p.open(hooksURL + "/endpoints/broken")
+	p.wait("[data-testid=hook-state][data-condition=resting]", "It fails.")
+	p.inspectEverySize("hooks-breaker")
+	p.receiver.answers(http.StatusOK)
+	p.click("[data-testid=hook-try-oldest]") // and not in minutes
+	p.wait("[data-testid=hook-detail][data-state=delivered]", "Delivered")
+	p.gone("[data-testid=hook-state]")
+	if err := p.call(http.MethodDelete, "/api/v1/hooks/endpoints/broken", nil, nil); err != nil {
+		p.t.Error(err)
+	}
+}
+
 // keyboard reaches a delivery and folds its body without a pointer; whatever has the focus shows it.
 func (p *hookPages) keyboard() {
 	p.open(hooksURL)
@@ -356,10 +391,18 @@ func (p *hookPages) keyboard() {
 	p.press("ArrowDown")
 	p.press("Enter")
 	p.wait("[data-testid=hook-detail]", "webhook-id")
-	p.wait("[data-testid=hook-delivery].chosen:focus", "") // and j goes on from here
+	p.wait("section[aria-label=Delivery]:focus", "")
+	p.press("j") // goes on from the one that is open
+	p.wait("[data-testid=hook-delivery]:not(.chosen):focus", "")
+	p.press("Enter")
+	p.wait("section[aria-label=Delivery]:focus", "")
 	p.tabTo("#hook-request-json")
 	p.press("ArrowRight")
 	p.wait("#hook-request-text:focus", "")
+	p.press("Escape")
+	p.wait("[data-testid=hook-delivery]:focus", "")
+	p.press("Enter")
+	p.wait("section[aria-label=Delivery]:focus", "")
 	p.click("button:has-text('Close')")
 	p.wait("[data-testid=hook-delivery]:focus", "")
 }

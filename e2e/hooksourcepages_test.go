@@ -110,6 +110,7 @@ func (p *sourcePages) form() {
 // firstRequest arrives as the page's own lines send it; one with another byte is refused before that, and the page says why.
 func (p *sourcePages) firstRequest() {
 	p.click("[data-testid=hook-save]")
+	p.wait("h2:focus", "is ready")
 	p.wait("[data-testid=hook-arrival][data-state=waiting]", "Waiting for the first request")
 	p.wait("[data-testid=hook-url]", hubURL+"/hook/github")
 	p.wait("[data-testid=hook-source-secret]", "not shown again")

@@ -1,9 +1,11 @@
 package outgoing
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 
 	"github.com/aditdev/adit/internal/access"
+	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/storetest"
@@ -103,6 +106,22 @@ func TestFalseJSON(t *testing.T) {
 		if _, body = formatted(t, r, FormatRaw, nil, m); body != c.payload {
 			t.Errorf("raw: %.200q", body)
 		}
+	}
+}
+
+// The page shows this body before a message was sent (static/src/hooks/sample.test.ts compares its own with the same file).
+func TestStandardMessage(t *testing.T) {
+	t.Parallel()
+	want, err := os.ReadFile("testdata/message.json")
+	must(t, err)
+	gate := &access.Policy{Devices: map[string]access.Device{"dev_1": {Name: "gate"}}, DeviceIDs: map[string]string{"gate": "dev_1"}}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	m := ofMQTT(messaging.Received{Message: mqtt.Message{Topic: "devices/gate/climate", Payload: []byte(`{"temp":21.5}`), QoS: 1}, From: "gate", At: at}, gate)
+	_, body := formatted(t, stillRig(t, storetest.Dir(t)), FormatStandard, nil, m)
+	var indented bytes.Buffer
+	must(t, json.Indent(&indented, []byte(body), "", "  "))
+	if got := indented.String() + "\n"; got != string(want) {
+		t.Errorf("the body is\n%s, the file has\n%s", got, want)
 	}
 }
 

@@ -1,5 +1,5 @@
 import { describe as group, expect, test } from 'vitest';
-import { askOf, describe, filterOf, nextOf, renewed, rowTime, took, triesOf } from './delivery';
+import { askOf, describe, filterOf, nextOf, oldestToTry, renewed, rowTime, took, triesOf } from './delivery';
 
 const now = Date.parse('2026-01-02T03:04:05Z');
 
@@ -25,6 +25,11 @@ test('a delivery says when it goes out, or why not', () => {
   expect(nextOf({ state: 'waiting', held_by: 'paused' }, now)).toMatch(/paused/);
   expect(nextOf({ state: 'waiting', held_by: 'disabled' }, now)).toMatch(/disabled/);
   expect(nextOf({ state: 'dead' }, now)).toBe('');
+});
+
+test('the oldest that may be tried stands last, before those that wait for another', () => {
+  expect(oldestToTry([{ id: 'c', state: 'waiting', held_by: 'breaker' }, { id: 'b', state: 'waiting' }, { id: 'a', state: 'waiting', held_by: 'order' }] as const)).toMatchObject({ id: 'b' });
+  expect(oldestToTry([{ state: 'waiting', held_by: 'order' }, { state: 'sending' }])).toBeUndefined();
 });
 
 test('tries and times', () => {

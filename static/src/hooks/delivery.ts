@@ -8,7 +8,7 @@ export const stateWords: Record<HookDeliveryState, string> = {
 };
 
 const held: Record<NonNullable<HookDelivery['held_by']>, string> = {
-  breaker: 'The endpoint does not answer; this goes out when it does, and no try is counted meanwhile',
+  breaker: 'The endpoint fails; this goes out when it takes one again, and no try is counted meanwhile',
   order: 'An earlier one of the same device has to arrive first',
   paused: 'The endpoint is paused',
   disabled: 'The endpoint is disabled; when it is set active again, this goes out',
@@ -25,6 +25,11 @@ export function nextOf(delivery: Pick<HookDelivery, 'state' | 'held_by' | 'next_
   if (delivery.held_by) return held[delivery.held_by];
   const wait = delivery.next_at ? Date.parse(delivery.next_at) - now : 0;
   return wait > 500 ? `Next try in ${span(Math.ceil(wait / 1000))}` : 'Next try now';
+}
+
+/** Of a page of them, newest first, the oldest that may be tried now: of those of one device in order only the first may. */
+export function oldestToTry<D extends Pick<HookDelivery, 'state' | 'held_by'>>(page: readonly D[]): D | undefined {
+  return page.findLast(({ state, held_by }) => state === 'waiting' && held_by !== 'order');
 }
 
 /** "1", or "3/10" once it was tried again. */

@@ -5,7 +5,7 @@ import type { HookEndpoint } from '../api';
 export type Condition = 'well' | 'quiet' | 'failing' | 'resting' | 'paused' | 'disabled';
 
 export const conditionWords: Record<Condition, string> = {
-  well: 'Delivers', quiet: 'Nothing sent yet', failing: 'Failing', resting: 'Does not answer', paused: 'Paused', disabled: 'Disabled',
+  well: 'Delivers', quiet: 'Nothing sent yet', failing: 'Failing', resting: 'Failing, waiting', paused: 'Paused', disabled: 'Disabled',
 };
 
 type Known = Pick<HookEndpoint, 'state' | 'breaker' | 'failing_since' | 'delivered_24h' | 'failed_24h' | 'last_at'>;

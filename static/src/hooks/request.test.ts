@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { againOf, doesWords, outcomeOf, refusedSince, requestAskOf, requestFilterOf, sourceConditionOf, verifiedWords } from './request';
+import { againOf, doesWords, outcomeOf, refusedSince, requestAskOf, requestFilterOf, shapeOf, sourceConditionOf, verifiedWords } from './request';
 
 const now = Date.parse('2026-01-02T03:04:05Z');
 
@@ -16,6 +16,16 @@ test('why it failed comes before what it became', () => {
   expect(outcomeOf({ state: 'done', device_id: 'dev_1' }, 'kitchen')).toBe('command on kitchen');
   expect(outcomeOf({ state: 'done' }, '')).toBe('kept');
   expect(outcomeOf({ state: 'waiting' }, '')).toBe('');
+});
+
+// A list in which each failure of a program had a green dot.
+test('what was done and answered by a failure does not look well', () => {
+  expect(shapeOf({ state: 'done', status: 200 }).of).toBe('done');
+  expect(shapeOf({ state: 'done' }).of).toBe('done');
+  expect(shapeOf({ state: 'done', status: 404 }).of).toBe('done'); // an answer as any other
+  expect(shapeOf({ state: 'done', status: 502 })).toEqual({ of: 'failing', word: 'Answered by a failure' });
+  expect(shapeOf({ state: 'done', status: 200 }, 1).of).toBe('failing');
+  expect(shapeOf({ state: 'failed', status: 504 }).of).toBe('failed');
 });
 
 test('when it is tried again', () => {

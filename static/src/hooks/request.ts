@@ -23,6 +23,14 @@ export function requestAskOf({ source, state, since }: RequestFilter, now: numbe
   return { ...(source && { source }), ...(state && { state }), ...(hours && { since: new Date(now - Number(hours) * 3_600_000).toISOString() }) };
 }
 
+/**
+ * The shape of a request and its word. One that is done may have been answered by a failure all the same: of a program with
+ * a status, of a command by its exit status, which is known of one that is looked at.
+ */
+export function shapeOf({ state, status }: Pick<HookRequest, 'state' | 'status'>, exit = 0): { of: HookRequestState | 'failing'; word: string } {
+  return state === 'done' && ((status ?? 0) >= 500 || exit !== 0) ? { of: 'failing', word: 'Answered by a failure' } : { of: state, word: requestWords[state] };
+}
+
 /** What came of a request, in a few words. */
 export function outcomeOf(request: Pick<HookRequest, 'state' | 'topic' | 'device_id' | 'status' | 'error'>, device: string): string {
   if (request.error) return request.error;

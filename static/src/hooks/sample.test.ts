@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import sent from '../../../internal/webhook/outgoing/testdata/message.json?raw'; // what the hub sends, as its own test has it
 import { envelopeOf, MESSAGE, previewOf, typesOf } from './sample';
 
 const types = [{ type: 'device.offline', data: ['name', 'reason'] }, { type: 'device.online', data: ['name'] }, { type: 'hub.started', data: [] }];
@@ -13,6 +14,13 @@ test('an event has its members, a message a topic that its filter matches', () =
   expect(event).toMatchObject({ type: 'device.offline', data: { name: 'gate', reason: 'timeout' }, device: { id: 'dev_1', name: 'gate' } });
   expect(envelopeOf('hub.started', { topics: '' }, types, undefined, now).device).toBeUndefined();
   expect(envelopeOf(MESSAGE, { topics: 'devices/+/climate/#' }, types, { id: 'dev_1', name: 'gate' }, now).topic).toBe('devices/gate/climate/temperature');
+});
+
+test('a message has its payload and what came with it as data, and alone its payload', () => {
+  const envelope = envelopeOf(MESSAGE, { topics: 'devices/+/climate' }, types, { id: 'dev_1', name: 'gate' }, now);
+  expect(previewOf('standard', envelope).body).toBe(sent.trimEnd());
+  expect(JSON.parse(previewOf('raw', envelope).body)).toEqual({ temp: 21.5 });
+  expect(JSON.parse(previewOf('cloudevents', envelope).body)).toMatchObject({ subject: 'devices/gate/climate', data: { temp: 21.5 } });
 });
 
 test('each format', () => {

@@ -32,7 +32,7 @@ export function envelopeOf(type: string, draft: Pick<Draft, 'topics'>, all: read
   const head = { id: 'msg_01J8EXAMPLE', type, timestamp: new Date(now).toISOString() };
   if (type === MESSAGE) {
     const topic = topicsOf(draft.topics)[0]?.replace(/\+/g, known.name).replace(/#$/, 'temperature') ?? `devices/${known.name}/temperature`;
-    return { ...head, data: { temp: 21.5 }, device: { id: known.id, name: known.name }, topic };
+    return { ...head, data: { topic, payload: { temp: 21.5 }, encoding: 'json', qos: 1, retain: false, from: known.name }, device: { id: known.id, name: known.name }, topic };
   }
   const members = all.find((each) => each.type === type)?.data ?? [];
   const data = Object.fromEntries(members.map((name) => [name, name === 'name' ? known.name : (examples[name] ?? `a ${name.replaceAll('_', ' ')}`)]));
@@ -50,16 +50,17 @@ export interface Preview {
  */
 export function previewOf(format: HookFormat, envelope: Envelope, made?: string): Preview {
   const { id, type, timestamp, data, device, topic } = envelope;
+  const plain = type === MESSAGE ? (data as { payload: unknown }).payload : data; // the data alone is of a message its payload
   const source = device ? `/hubs/HUB/devices/${device.id}` : '/hubs/HUB';
-  const alone: Preview = { headers: [['content-type', made === undefined ? 'application/json' : typeOf(made)]], body: made ?? pretty(data) };
+  const alone: Preview = { headers: [['content-type', made === undefined ? 'application/json' : typeOf(made)]], body: made ?? pretty(plain) };
   const event: Record<string, string> = { specversion: '1.0', id, source, type: `hub.${type}`, time: timestamp, ...(device && { device: device.name }), ...(topic && { subject: topic }) };
   if (format === 'cloudevents') {
-    const carried = { ...event, datacontenttype: alone.headers[0]![1], data: made === undefined ? data : (parsed(made)?.value ?? made) };
+    const carried = { ...event, datacontenttype: alone.headers[0]![1], data: made === undefined ? plain : (parsed(made)?.value ?? made) };
     return { headers: [['content-type', 'application/cloudevents+json']], body: pretty(carried) };
   }
   if (format === 'cloudevents-binary') return { ...alone, headers: [...alone.headers, ...Object.entries(event).map(([name, value]): [string, string] => [`ce-${name}`, value])] };
   if (format === 'raw' || made !== undefined) return alone;
-  return { ...alone, body: pretty({ type, timestamp, data, ...(device && { device }), ...(topic && { topic }) }) };
+  return { ...alone, body: pretty({ type, timestamp, data, ...(device && { device }) }) };
 }
 
 const pretty = (value: unknown) => JSON.stringify(value, null, 2);
@@ -86,8 +87,8 @@ export const formats: [HookFormat, string, string][] = [
 
 /** Ways to begin a transform, for receivers that want a form of their own. */
 export const recipes: { name: string; kind: 'jq' | 'template'; program: string }[] = [
-  { name: 'Slack, Mattermost, Rocket.Chat', kind: 'jq', program: '{text: "\\(.type) \\(.device.name // "")"}' },
-  { name: 'Discord', kind: 'jq', program: '{content: "\\(.type) \\(.device.name // "")"}' },
-  { name: 'ntfy, plain text', kind: 'template', program: '{{ .type }} {{ .device.name // "" }}' },
+  { name: 'Slack, Mattermost, Rocket.Chat', kind: 'jq', program: '{text: "\\(.topic // .type) \\(if .topic then .data.payload else .device.name // "" end)"}' },
+  { name: 'Discord', kind: 'jq', program: '{content: "\\(.topic // .type) \\(if .topic then .data.payload else .device.name // "" end)"}' },
+  { name: 'ntfy, plain text', kind: 'template', program: '{{ .topic // .type }} {{ if .topic then "\\(.data.payload)" else .device.name // "" end }}' },
   { name: 'The data with the device’s name', kind: 'jq', program: '.data + {device: .device.name, at: .timestamp}' },
 ];

@@ -39,7 +39,7 @@ export const senders: Sender[] = [
       head_commit: { id: '5f1c9e0', message: 'Oil the hinges', author: { name: 'Ada' } },
     }),
     values: [['.body.repository.full_name', 'owner and repository'], ['.body.repository.name', 'repository'], ['.headers["x-github-event"]', 'kind of event'], ['.body.ref', 'branch or tag']],
-    topic: 'github/{{ .body.repository.full_name }}/{{ .headers["x-github-event"] }}',
+    topic: 'github/{{ .body.repository.full_name // .body.organization.login }}/{{ .headers["x-github-event"] }}',
   },
   {
     kind: 'stripe', name: 'Stripe', proof: 'signs with its secret', maker: 'sender', secret: 'Signing secret', slug: 'stripe', headers: {},

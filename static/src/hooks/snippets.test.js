@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { languages, secretOf, snippetOf } from './snippets';
+import { languages, placeOf, secretOf, snippetOf } from './snippets';
 
 const body = `{"it's":"a body"}\n`;
 const id = 'msg_1';
@@ -44,6 +44,15 @@ test('Node verifies v1a by itself', async () => {
   expect(isOurs({ ...headers, 'webhook-timestamp': String(Number(timestamp) - 301) }, Buffer.from(body))).toBe(false);
 });
 
+// What is not signed is refused, and no error of the receiver's.
+test('Python verifies v1 by itself', () => {
+  writeFileSync(join(dir, 'verify.py'), snippetOf('python', { signature: 'v1', secrets: [] }, secret));
+  const fits = { 'webhook-id': id, 'webhook-timestamp': timestamp, 'webhook-signature': `v1,x v1,${v1}` };
+  const all = [fits, {}, { ...fits, 'webhook-id': 'msg_2' }, { ...fits, 'webhook-timestamp': 'now' }, { ...fits, 'webhook-signature': '' }];
+  const script = 'import json, sys, verify; print([verify.is_ours(each, open("body", "rb").read()) for each in json.loads(sys.argv[1])])';
+  expect(execFileSync('python3', ['-c', script, JSON.stringify(all)], { cwd: dir, encoding: 'utf8' }).trim()).toBe('[True, False, False, False, False]');
+});
+
 test('every language has the secret or the public key in it, and says where to put one that is not known', () => {
   const endpoint = { secrets: [{ id: 's1', hint: 'old!', created_at: '', expires_at: '2026-01-02T03:04:05Z' }, { id: 's2', hint: 'Ab9=', created_at: '' }], public_key };
   for (const [language] of languages) {
@@ -52,4 +61,16 @@ test('every language has the secret or the public key in it, and says where to p
     expect(snippetOf(language, { ...endpoint, signature: 'v1' })).toContain('YOUR_SECRET_ENDING_IN_Ab9=');
   }
   expect(secretOf({ secrets: [] }, undefined)).toMatch(/^whsec_YOUR/);
+});
+
+test('a receiver listens where its URL leads', () => {
+  expect(placeOf('http://localhost:3000/in/hook?x=1')).toEqual({ path: '/in/hook', port: 3000 });
+  expect(placeOf('http://192.168.1.5/hook')).toEqual({ path: '/hook', port: 80 });
+  expect(placeOf('https://shop.example/in')).toEqual({ path: '/in', port: 8000 }); // something that ends TLS stands before it
+  for (const odd of ['', 'https://shop.example', "https://shop.example/it's/:id", 'https://shop.example/a%7Bb', 'https://shop.example/a//b']) expect(placeOf(odd).path).toBe('/hook');
+  for (const signature of ['v1', 'v1a']) {
+    const endpoint = { signature, secrets: [], public_key, url: 'http://localhost:3000/in' };
+    expect(snippetOf('js', endpoint, secret)).toMatch(/post\('\/in'[^]*listen\(3000\)/);
+    expect(snippetOf('go', endpoint, secret)).toMatch(/"POST \/in"[^]*":3000"/);
+  }
 });

@@ -2,6 +2,7 @@
 // Standard Webhooks 1.0.0: what is signed is ID.TIMESTAMP.BODY, v1 by HMAC-SHA256, v1a by Ed25519.
 
 import type { HookEndpoint } from '../api';
+import { privateHost } from './private';
 
 export type Language = 'go' | 'js' | 'python' | 'openssl';
 
@@ -14,30 +15,48 @@ export function secretOf(endpoint: Pick<HookEndpoint, 'secrets'>, secret: string
   return secret ?? `whsec_YOUR_SECRET_ENDING_IN_${endpoint.secrets.find(({ expires_at }) => !expires_at)?.hint ?? ''}`;
 }
 
-export function snippetOf(language: Language, endpoint: Pick<HookEndpoint, 'signature' | 'public_key' | 'secrets'>, secret?: string): string {
-  if (endpoint.signature === 'v1a') return asymmetric[language]((endpoint.public_key ?? '').replace(/^whpk_/, ''));
-  return symmetric[language](secretOf(endpoint, secret));
+/** Where a receiver listens. */
+interface Place {
+  path: string;
+  port: number;
 }
 
-const symmetric: Record<Language, (secret: string) => string> = {
-  js: (secret) => `// npm install standardwebhooks express
+/**
+ * The path is the URL's, where it means the same to routers, which have signs of their own; and so is the port where nothing
+ * stands before the receiver: on one's own network, without TLS.
+ */
+export function placeOf(url: string): Place {
+  const at = URL.canParse(url) ? new URL(url) : undefined;
+  return {
+    path: at && at.pathname !== '/' && /^(\/[\w.~-]+)+\/?$/.test(at.pathname) ? at.pathname : '/hook',
+    port: at?.protocol === 'http:' && privateHost(at.hostname) ? Number(at.port || 80) : 8000,
+  };
+}
+
+export function snippetOf(language: Language, endpoint: Pick<HookEndpoint, 'signature' | 'public_key' | 'secrets' | 'url'>, secret?: string): string {
+  const place = placeOf(endpoint.url);
+  if (endpoint.signature === 'v1a') return asymmetric[language]((endpoint.public_key ?? '').replace(/^whpk_/, ''), place);
+  return symmetric[language](secretOf(endpoint, secret), place);
+}
+
+const symmetric: Record<Language, (secret: string, place: Place) => string> = {
+  js: (secret, { path, port }) => `// npm install standardwebhooks express
 import express from 'express';
 import { Webhook } from 'standardwebhooks';
 
 const webhook = new Webhook('${secret}');
 
 express()
-  .post('/hook', express.raw({ type: () => true }), (request, response) => {
-    let message;
-    try {
-      message = webhook.verify(request.body, request.headers); // the bytes as they came
+  .post('${path}', express.raw({ type: () => true }), (request, response) => {
+    try { // over the bytes as they came, JSON or not
+      webhook.verify(request.body, request.headers, { jsonParse: false });
     } catch {
       return response.sendStatus(401);
     }
     response.sendStatus(204); // first answer, then work
-    console.log(message);
+    console.log(request.body.toString());
   })
-  .listen(8000);
+  .listen(${port});
 `,
   python: (secret) => `import base64, hashlib, hmac, time
 
@@ -45,15 +64,15 @@ KEY = base64.b64decode("${secret.replace(/^whsec_/, '')}")  # the secret without
 
 def is_ours(headers, body: bytes) -> bool:
     """headers: with their names in small letters; body: the bytes as they came."""
-    sent = headers["webhook-timestamp"]
-    if abs(time.time() - int(sent)) > 300:
+    sent = headers.get("webhook-timestamp", "")
+    if not sent.isdecimal() or abs(time.time() - int(sent)) > 300:
         return False
-    signed = f"{headers['webhook-id']}.{sent}.".encode() + body
+    signed = f"{headers.get('webhook-id')}.{sent}.".encode() + body
     digest = hmac.new(KEY, signed, hashlib.sha256).digest()
     want = b"v1," + base64.b64encode(digest)
-    return any(hmac.compare_digest(want, each.encode()) for each in headers["webhook-signature"].split())
+    return any(hmac.compare_digest(want, each.encode()) for each in headers.get("webhook-signature", "").split())
 `,
-  go: (secret) => `package main
+  go: (secret, { path, port }) => `package main
 
 import (
 	"io"
@@ -68,7 +87,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	http.HandleFunc("POST /hook", func(w http.ResponseWriter, r *http.Request) {
+	http.HandleFunc("POST ${path}", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
 		if err != nil || webhook.Verify(body, r.Header) != nil {
 			http.Error(w, "not signed by the hub", http.StatusUnauthorized)
@@ -77,7 +96,7 @@ func main() {
 		w.WriteHeader(http.StatusNoContent) // first answer, then work
 		log.Printf("%s", body)
 	})
-	log.Fatal(http.ListenAndServe(":8000", nil))
+	log.Fatal(http.ListenAndServe(":${port}", nil))
 }
 `,
   openssl: (secret) => `# ID, TIMESTAMP: the headers webhook-id and webhook-timestamp; the body is in the file body
@@ -86,8 +105,8 @@ func main() {
 `,
 };
 
-const asymmetric: Record<Language, (key: string) => string> = {
-  js: (key) => `// npm install express
+const asymmetric: Record<Language, (key: string, place: Place) => string> = {
+  js: (key, { path, port }) => `// npm install express
 import express from 'express';
 import { createPublicKey, verify } from 'node:crypto';
 
@@ -103,12 +122,12 @@ function isOurs(headers, body) {
 }
 
 express()
-  .post('/hook', express.raw({ type: () => true }), (request, response) => {
+  .post('${path}', express.raw({ type: () => true }), (request, response) => {
     if (!isOurs(request.headers, request.body)) return response.sendStatus(401);
     response.sendStatus(204); // first answer, then work
     console.log(request.body.toString());
   })
-  .listen(8000);
+  .listen(${port});
 `,
   python: (key) => `# pip install cryptography
 import base64, time
@@ -119,20 +138,20 @@ KEY = Ed25519PublicKey.from_public_bytes(base64.b64decode("${key}"))  # whpk_ wi
 
 def is_ours(headers, body: bytes) -> bool:
     """headers: with their names in small letters; body: the bytes as they came."""
-    sent = headers["webhook-timestamp"]
-    if abs(time.time() - int(sent)) > 300:
+    sent = headers.get("webhook-timestamp", "")
+    if not sent.isdecimal() or abs(time.time() - int(sent)) > 300:
         return False
-    signed = f"{headers['webhook-id']}.{sent}.".encode() + body
-    for each in headers["webhook-signature"].split():
+    signed = f"{headers.get('webhook-id')}.{sent}.".encode() + body
+    for each in headers.get("webhook-signature", "").split():
         try:
             if each.startswith("v1a,"):
                 KEY.verify(base64.b64decode(each[4:]), signed)
                 return True
-        except InvalidSignature:
+        except (InvalidSignature, ValueError):
             pass
     return False
 `,
-  go: (key) => `package main
+  go: (key, { path, port }) => `package main
 
 import (
 	"crypto/ed25519"
@@ -165,7 +184,7 @@ func isOurs(h http.Header, body []byte) bool {
 }
 
 func main() {
-	http.HandleFunc("POST /hook", func(w http.ResponseWriter, r *http.Request) {
+	http.HandleFunc("POST ${path}", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
 		if err != nil || !isOurs(r.Header, body) {
 			http.Error(w, "not signed by the hub", http.StatusUnauthorized)
@@ -174,7 +193,7 @@ func main() {
 		w.WriteHeader(http.StatusNoContent) // first answer, then work
 		log.Printf("%s", body)
 	})
-	log.Fatal(http.ListenAndServe(":8000", nil))
+	log.Fatal(http.ListenAndServe(":${port}", nil))
 }
 `,
   openssl: (key) => `# ID, TIMESTAMP, SIGNATURE: the headers webhook-id, webhook-timestamp, and webhook-signature from behind "v1a,"; the body is in the file body
