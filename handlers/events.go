@@ -85,6 +85,9 @@ func (a *api) eventFilter(c echo.Context) (f events.Filter, err error) {
 	if len(f.Types) > maxEventTypes {
 		return f, invalidQuery("type", "A hundred at most.")
 	}
+	if err := checkEventTypes(f.Types); err != nil {
+		return f, err
+	}
 	for name, at := range map[string]*time.Time{"since": &f.Since, "until": &f.Until} {
 		if text := c.QueryParam(name); text != "" {
 			if *at, err = time.Parse(time.RFC3339, text); err != nil {
@@ -112,6 +115,20 @@ func (a *api) eventFilter(c echo.Context) (f events.Filter, err error) {
 		f.Near = append(f.Near, d.ID)
 	}
 	return f, err
+}
+
+// checkEventTypes refuses types of which this hub knows none. Beside others one is let through: the log may hold what an older hub wrote.
+func checkEventTypes(patterns []string) (err error) {
+	for _, p := range patterns {
+		known := events.CheckPattern(p)
+		if known == nil {
+			return nil
+		}
+		if err == nil {
+			err = &wire.Error{Code: wire.Invalid, Message: wire.MessageOf(known), Fields: map[string]string{"type": wire.MessageOf(known)}}
+		}
+	}
+	return err
 }
 
 // eventDevice gives the id of a device in the caller's view. One that is gone has its id alone, and its events go on to be seen by

@@ -121,6 +121,19 @@ func TestEventsAreForThoseWhoMaySee(t *testing.T) {
 	}
 }
 
+// Types of which the hub knows none are refused, as a page and as a stream, with the one that was meant. Beside one that it knows they are let through.
+func TestEventTypesAreKnown(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for _, accept := range []string{"application/json", "text/event-stream"} {
+		got := r.do("admin", "GET", v1("events")+"?type=hook.refusd,none.such", nil, "Accept", accept)
+		if got.status != 400 || !strings.Contains(got.body, `"type":"There is no event type hook.refusd. Did you mean hook.refused?"`) {
+			t.Errorf("%s: %d %s", accept, got.status, got.body)
+		}
+	}
+	r.call("admin", "GET", v1("events")+"?type=hook.refusd&type=hub.started", nil, 200, nil)
+}
+
 // Who managed the hub when their stream began, and does not any more, is told of nobody else by name.
 func TestEventStreamAfterManaging(t *testing.T) {
 	t.Parallel()

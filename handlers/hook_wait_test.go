@@ -333,20 +333,7 @@ func TestHookListen(t *testing.T) {
 		t.Errorf("nobody listens: %d", got.status)
 	}
 	listen := func(after string) (<-chan HookRequestDetail, <-chan string) {
-		req, err := http.NewRequestWithContext(t.Context(), "GET", r.url+v1("hooks/sources/%s/listen", made.Source.ID), nil)
-		r.must(err)
-		req.Header.Set("Authorization", "Bearer "+r.tokens["admin"])
-		req.Header.Set("Last-Event-ID", after)
-		res, err := http.DefaultTransport.RoundTrip(req)
-		r.must(err)
-		t.Cleanup(func() { _ = res.Body.Close() })
-		heard, ids := make(chan HookRequestDetail, 10), make(chan string, 10)
-		reader := bufio.NewReader(res.Body)
-		if line, err := reader.ReadString('\n'); line != ": live\n" {
-			t.Fatal(line, err)
-		}
-		go readEvents(reader, heard, ids)
-		return heard, ids
+		return r.listenHook(made.Source.ID, after, "")
 	}
 	heard, ids := listen("")
 	begin := <-ids                                  // from where to go on if the connection is cut before anything came
@@ -380,6 +367,49 @@ func TestHookListen(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What was kept comes again to whoever asks for it: since a time, or from a request on.
+func TestHookListenSince(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	path, made := r.openSource(object{"kind": "store"})
+	other, _ := r.openSource(object{"kind": "store"})
+	r.accepted(r.do("", "POST", path, "one"))
+	two := r.accepted(r.do("", "POST", path, "two")).ID
+	elsewhere := r.accepted(r.do("", "POST", other, "elsewhere")).ID
+	for since, want := range map[string][]string{two: {"two"}, "2001-01-31T18:00:00Z": {"one", "two"}} {
+		past, _ := r.listenHook(made.Source.ID, "", "since="+since)
+		for _, text := range want {
+			if got := <-past; string(got.Body) != text {
+				t.Errorf("since %s: %s, want %s", since, got.Body, text)
+			}
+		}
+	}
+	for since, status := range map[string]int{"req_none": 404, elsewhere: 404, "yesterday": 400} {
+		if got := r.do("admin", "GET", v1("hooks/sources/%s/listen?since=%s", made.Source.ID, since), nil); got.status != status {
+			t.Errorf("since %s: %d %s", since, got.status, got.body)
+		}
+	}
+}
+
+// listenHook gives the requests of a stream and the ids in it.
+func (r *rig) listenHook(source, after, query string) (<-chan HookRequestDetail, <-chan string) {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), "GET", r.url+v1("hooks/sources/%s/listen?%s", source, query), nil)
+	r.must(err)
+	req.Header.Set("Authorization", "Bearer "+r.tokens["admin"])
+	req.Header.Set("Last-Event-ID", after)
+	res, err := http.DefaultTransport.RoundTrip(req)
+	r.must(err)
+	r.t.Cleanup(func() { _ = res.Body.Close() })
+	heard, ids := make(chan HookRequestDetail, 10), make(chan string, 10)
+	reader := bufio.NewReader(res.Body)
+	if line, err := reader.ReadString('\n'); line != ": live\n" {
+		r.t.Fatal(line, err)
+	}
+	go readEvents(reader, heard, ids)
+	return heard, ids
 }
 
 // Rule 17: who managed the hub when they began to listen, and does not any more, reads no request of others.

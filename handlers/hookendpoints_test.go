@@ -115,3 +115,32 @@ func TestHookEndpoints(t *testing.T) {
 		t.Errorf("%s", res.body)
 	}
 }
+
+// An endpoint that goes by a tag hears of a device from the moment that it is given the tag to its removal.
+func TestHookEndpointByTag(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	got := make(chan string, 100)
+	to := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
+		var m struct{ Type string }
+		_ = json.NewDecoder(q.Body).Decode(&m)
+		got <- m.Type
+	}))
+	t.Cleanup(to.Close)
+	r.call("admin", "POST", v1("hooks/endpoints"), object{"url": to.URL, "events": []string{"device.*"}, "devices": []string{"tag:home"}, "rate": 1000}, 201, nil)
+	next := func(want string) {
+		t.Helper()
+		select {
+		case kind := <-got:
+			if kind != want {
+				t.Errorf("%s, want %s", kind, want)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%s has not come", want)
+		}
+	}
+	r.call("admin", "PATCH", v1("devices/kitchen"), object{"tags": []string{"home"}}, 200, nil)
+	next("device.changed")
+	r.call("admin", "DELETE", v1("devices/kitchen"), nil, 204, nil)
+	next("device.removed")
+}

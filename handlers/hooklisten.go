@@ -26,7 +26,11 @@ func (a *api) listenHook(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if !given {
+	if since := c.QueryParam("since"); !given && since != "" {
+		if after, err = a.HooksIn.Since(ctx, c.Param("hook_source"), since); err != nil {
+			return err
+		}
+	} else if !given {
 		after = -1
 	}
 	from, requests, err := a.HooksIn.Listen(ctx, c.Param("hook_source"), after)

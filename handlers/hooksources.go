@@ -128,7 +128,7 @@ func (a *api) notedHookSource(ctx context.Context, s incoming.Source) (HookSourc
 
 func (a *api) apiHookSource(s incoming.Source) (HookSource, error) {
 	out := HookSource{ID: s.ID, Slug: s.Slug, Name: s.Name, URL: a.HooksIn.Address(s), Secrets: []HookSecret{}, Enabled: s.Enabled, Accepted: s.Accepted,
-		Refused: s.Refused, LastAt: s.LastAt, LastRefused: some(s.LastRefused), LastRefusedAt: s.LastRefusedAt, CreatedAt: s.CreatedAt}
+		Refused: s.Refused, LastAt: s.LastAt, LastRefused: some(s.LastRefused), LastRefusedAt: s.LastRefusedAt, CreatedAt: s.CreatedAt, DeviceName: some(s.DeviceName)}
 	for _, one := range s.Secrets {
 		out.Secrets = append(out.Secrets, HookSecret{ID: one.ID, Hint: one.Hint, CreatedAt: one.CreatedAt, ExpiresAt: one.ExpiresAt})
 	}

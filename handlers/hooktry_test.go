@@ -1,6 +1,8 @@
 package handlers
 
 import (
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -62,4 +64,28 @@ func TestTriesOfTransformsAreLimited(t *testing.T) {
 		t.Errorf("21 tries at once: %d", got.status)
 	}
 	r.call("owner", "POST", "/api/v1/hooks/try", body, 400, nil)
+}
+
+// The topic that docs/webhooks.md gives for GitHub is made of a push, and of the ping of an organization, which is of no repository.
+func TestDocumentedTopicOfGitHub(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	text, err := os.ReadFile("../docs/webhooks.md")
+	r.must(err)
+	found := regexp.MustCompile(`"topic": ("github/(?:[^"\\]|\\.)*")`).FindSubmatch(text)
+	if found == nil {
+		t.Fatal("docs/webhooks.md has no such topic")
+	}
+	topic := decodeAs[string](r, found[1])
+	for want, body := range map[string]object{
+		"github/you/app/push": {"repository": object{"full_name": "you/app"}},
+		"github/you/ping":     {"zen": "Keep it logically awesome.", "organization": object{"login": "you"}},
+	} {
+		var tried struct{ Output string }
+		r.call("admin", "POST", v1("hooks/try"), object{"transform": object{"kind": "template", "text": topic},
+			"input": object{"body": body, "headers": object{"x-github-event": want[strings.LastIndex(want, "/")+1:]}}}, 200, &tried)
+		if tried.Output != want {
+			t.Errorf("%q, want %q", tried.Output, want)
+		}
+	}
 }

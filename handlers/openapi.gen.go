@@ -184,16 +184,19 @@ func (e HookActionKind) Valid() bool {
 
 // Defines values for HookDeliveryHeldBy.
 const (
-	HookDeliveryHeldByBreaker HookDeliveryHeldBy = "breaker"
-	HookDeliveryHeldByOrder   HookDeliveryHeldBy = "order"
-	HookDeliveryHeldByPaused  HookDeliveryHeldBy = "paused"
-	HookDeliveryHeldByRate    HookDeliveryHeldBy = "rate"
+	HookDeliveryHeldByBreaker  HookDeliveryHeldBy = "breaker"
+	HookDeliveryHeldByDisabled HookDeliveryHeldBy = "disabled"
+	HookDeliveryHeldByOrder    HookDeliveryHeldBy = "order"
+	HookDeliveryHeldByPaused   HookDeliveryHeldBy = "paused"
+	HookDeliveryHeldByRate     HookDeliveryHeldBy = "rate"
 )
 
 // Valid indicates whether the value is a known member of the HookDeliveryHeldBy enum.
 func (e HookDeliveryHeldBy) Valid() bool {
 	switch e {
 	case HookDeliveryHeldByBreaker:
+		return true
+	case HookDeliveryHeldByDisabled:
 		return true
 	case HookDeliveryHeldByOrder:
 		return true
@@ -1574,7 +1577,7 @@ type HookAction struct {
 	// Correlation How `wait` finds the answer: MQTT 5 properties, an envelope {id, reply, payload or payload_base64} for MQTT 3.1.1, or devices/NAME/replies/ID
 	Correlation *HookActionCorrelation `json:"correlation,omitempty"`
 
-	// Device command: id or name. publish with `wait`: whose state decides offline; found in the topic where absent
+	// Device By id or name; given back as its id, and a device that is renamed stays the same. command: whose it is. publish with `wait`: whose state decides offline; found in the topic where absent
 	Device *string `json:"device,omitempty"`
 
 	// Kind store: keep it for `adit hook listen`, the page and events
@@ -1795,7 +1798,7 @@ type HookEndpointRequest struct {
 	// Devices Only of these devices: ids, names or tag:NAME
 	Devices *[]string `json:"devices,omitempty"`
 
-	// Events Types; a trailing * stands for the rest, as device.*
+	// Events Types; a trailing * stands for the rest, as device.*. One that no event can have is refused
 	Events *[]string `json:"events,omitempty"`
 
 	// Format standard: `{type, timestamp, data}`; cloudevents: structured mode; raw: the data alone, of a message its payload
@@ -1952,31 +1955,34 @@ type HookSecret struct {
 // HookSource defines model for HookSource.
 type HookSource struct {
 	// Accepted Requests that were kept
-	Accepted       int64      `json:"accepted"`
-	Action         HookAction `json:"action"`
-	Burst          int        `json:"burst"`
-	CreatedAt      time.Time  `json:"created_at"`
-	Dedupe         HookDedupe `json:"dedupe"`
-	Enabled        bool       `json:"enabled"`
-	ExpiresSeconds int        `json:"expires_seconds"`
+	Accepted  int64      `json:"accepted"`
+	Action    HookAction `json:"action"`
+	Burst     int        `json:"burst"`
+	CreatedAt time.Time  `json:"created_at"`
+	Dedupe    HookDedupe `json:"dedupe"`
+
+	// DeviceName What the action's device is called now; absent where it names none, or one that was removed
+	DeviceName     *string `json:"device_name,omitempty"`
+	Enabled        bool    `json:"enabled"`
+	ExpiresSeconds int     `json:"expires_seconds"`
 
 	// ID Example: src_01J
 	ID     string     `json:"id"`
 	LastAt *time.Time `json:"last_at,omitempty"`
 
-	// LastRefused Why the last one was refused, for people
+	// LastRefused Why the last one was refused since the hub started, for people
 	LastRefused   *string    `json:"last_refused,omitempty"`
 	LastRefusedAt *time.Time `json:"last_refused_at,omitempty"`
 	MaxBytes      int        `json:"max_bytes"`
 	Methods       []string   `json:"methods"`
 	Name          string     `json:"name"`
 
-	// Note What should be known of its command, for people: that the device has not told its commands yet, has this one no more, or runs none. Not in lists
+	// Note What should be known of its command, for people: that the device has not told its commands yet, has this one no more or not with these arguments, or runs none. Not in lists
 	Note    *string           `json:"note,omitempty"`
 	Offline HookSourceOffline `json:"offline"`
 	Rate    float64           `json:"rate"`
 
-	// Refused Requests that were not, since the hub began
+	// Refused Requests that were not, since the hub started
 	Refused   int64          `json:"refused"`
 	Secrets   []HookSecret   `json:"secrets"`
 	Slug      string         `json:"slug"`
@@ -3352,7 +3358,7 @@ type ServerInterface interface {
 	// AnswerHookRequest `adit hook listen` tells what the local port answered; a sender that waits gets it (admin)
 	// (POST /api/v1/hooks/requests/{hook_request}/answer)
 	AnswerHookRequest(ctx echo.Context, hookRequest HookRequestPath) error
-	// ReplayHookRequest Do again what the source does with it, under the same id (admin)
+	// ReplayHookRequest Do again what the source does with it, under the same id; a command runs again (admin)
 	// (POST /api/v1/hooks/requests/{hook_request}/replay)
 	ReplayHookRequest(ctx echo.Context, hookRequest HookRequestPath) error
 	// ListHookSources Sources that others send requests to (admin)
@@ -8782,7 +8788,7 @@ type StrictServerInterface interface {
 	// AnswerHookRequest `adit hook listen` tells what the local port answered; a sender that waits gets it (admin)
 	// (POST /api/v1/hooks/requests/{hook_request}/answer)
 	AnswerHookRequest(ctx context.Context, request AnswerHookRequestRequestObject) (AnswerHookRequestResponseObject, error)
-	// ReplayHookRequest Do again what the source does with it, under the same id (admin)
+	// ReplayHookRequest Do again what the source does with it, under the same id; a command runs again (admin)
 	// (POST /api/v1/hooks/requests/{hook_request}/replay)
 	ReplayHookRequest(ctx context.Context, request ReplayHookRequestRequestObject) (ReplayHookRequestResponseObject, error)
 	// ListHookSources Sources that others send requests to (admin)

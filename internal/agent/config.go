@@ -14,7 +14,6 @@ import (
 	"github.com/aditdev/adit/internal/agent/bridge"
 	"github.com/aditdev/adit/internal/agent/gateway"
 	"github.com/aditdev/adit/internal/agent/runner"
-	"github.com/aditdev/adit/internal/command"
 	"github.com/aditdev/adit/internal/wire"
 )
 
@@ -165,7 +164,7 @@ func as[T any](v any) (T, bool) {
 }
 
 func unknownKey(path, key string, known []string) error {
-	if near := command.Nearest(key, known); near != "" {
+	if near := wire.Nearest(key, known); near != "" {
 		return wire.Errorf(wire.Invalid, "%s has the unknown key %q. Did you mean %q?", path, key, near)
 	}
 	return wire.Errorf(wire.Invalid, "%s has the unknown key %q. docs/install.md lists every key.", path, key)

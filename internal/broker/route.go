@@ -3,6 +3,7 @@ package broker
 import (
 	"strings"
 
+	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/mqtt"
 )
 
@@ -32,6 +33,9 @@ func (b *Broker) route(m *message) fate {
 	}
 	if m.Retain {
 		if fate := b.retain(m); fate != routed {
+			if wanted {
+				b.taker.Left([]messaging.Received{m.received()})
+			}
 			return fate
 		}
 	}

@@ -21,13 +21,16 @@ type taker struct {
 	fails  int // how often Take will fail
 	system bool
 	taken  []string
+	held   int // for which there is room, and of which nothing was said yet
 }
 
 func (k *taker) Wants(m messaging.Received) (wanted, room bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.system = k.system || strings.HasPrefix(m.Topic, "$")
-	wanted = strings.HasPrefix(m.Topic, "shared/hooks/")
+	if wanted = strings.HasPrefix(m.Topic, "shared/hooks/"); wanted && !k.full {
+		k.held++
+	}
 	return wanted, !wanted || !k.full
 }
 
@@ -53,7 +56,10 @@ func (k *taker) Taken(list []messaging.Received) {
 	for _, m := range list {
 		k.taken = append(k.taken, string(m.Payload))
 	}
+	k.held -= len(list)
 }
+
+func (k *taker) Left(list []messaging.Received) { k.set(func() { k.held -= len(list) }) }
 
 func (k *taker) Wanting() bool                   { return true }
 func (k *taker) Filters() []string               { return nil }
@@ -101,6 +107,22 @@ func TestTakerHasWhatIsAcknowledged(t *testing.T) {
 	oven.publish("shared/other", "other", 1)
 	if _, ok := r.kept("other"); ok || k.system || len(k.taken) != 5 {
 		t.Errorf("other: %v, asked of $SYS: %v, taken %v", ok, k.system, k.taken)
+	}
+}
+
+// The Taker hears of each message for which it has reserved room what became of it, also where it cannot be retained and so is refused.
+func TestTakerHearsWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	k := &taker{}
+	r := startIn(t, storetest.Dir(t), newPolicy(), func(o *Options) { o.Taker = k })
+	for _, size := range []int{1, maxRetainedPayload + 1} {
+		err := r.Publish(t.Context(), mqtt.Message{Topic: "shared/hooks/x", Payload: make([]byte, size), QoS: 1, Retain: true}, "hub")
+		if refused := size > maxRetainedPayload; wire.CodeOf(err) == wire.TooLarge != refused {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+	if len(k.taken) != 1 || k.held != 0 {
+		t.Errorf("%d taken, room for %d is held", len(k.taken), k.held)
 	}
 }
 

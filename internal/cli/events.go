@@ -288,7 +288,7 @@ func nameText(name string) string {
 func said(e api.Event, member string) bool {
 	switch member {
 	case "name":
-		return e.DeviceName != nil && e.Data[member] == *e.DeviceName
+		return e.DeviceName != nil && e.Data[member] == *e.DeviceName || e.HookName != nil && e.Data[member] == *e.HookName
 	case "endpoint", "source":
 		return e.HookName != nil
 	}

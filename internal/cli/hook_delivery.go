@@ -146,11 +146,19 @@ func listDeliveries(ctx context.Context, args []string, stdio command.Stdio) err
 		func(raw json.RawMessage) ([]string, error) {
 			var d api.HookDelivery
 			err := json.Unmarshal(raw, &d)
-			return []string{d.ID, local(d.CreatedAt), d.EndpointName, d.Type, deliveryState(d), strconv.Itoa(d.Attempts), lastOf(d)}, err
+			return []string{d.ID, local(d.CreatedAt), d.EndpointName, typeOf(d), deliveryState(d), strconv.Itoa(d.Attempts), lastOf(d)}, err
 		})
 }
 
 func local(at time.Time) string { return at.Local().Format(time.DateTime) }
+
+// typeOf is what a delivery is of: a message's topic tells it from the others of its type.
+func typeOf(d api.HookDelivery) string {
+	if d.Topic != nil {
+		return d.Type + " " + *d.Topic
+	}
+	return d.Type
+}
 
 // deliveryState says why one waits, where that is known.
 func deliveryState(d api.HookDelivery) string {
@@ -181,7 +189,7 @@ func showDelivery(ctx context.Context, args []string, stdio command.Stdio) error
 		return err
 	}
 	d := got.Delivery
-	f.say("%s to %s: %s, %s, attempts: %d", d.ID, d.EndpointName, d.Type, deliveryState(d), d.Attempts)
+	f.say("%s to %s: %s, %s, attempts: %d", d.ID, d.EndpointName, typeOf(d), deliveryState(d), d.Attempts)
 	f.say("  message   %s", d.MessageID)
 	if d.NextAt != nil {
 		f.say("  next      %s", local(*d.NextAt))
@@ -277,7 +285,10 @@ func replay(ctx context.Context, args []string, stdio command.Stdio) error {
 		return nil
 	}
 	f.say("Messages that are sent again: %d", got.Count)
-	return nil
+	if got.Count == 0 {
+		return nil
+	}
+	return f.noteHeld(ctx, filter["endpoint"])
 }
 
 func tryDeliveries(ctx context.Context, args []string, stdio command.Stdio) error {
@@ -309,13 +320,20 @@ func (f *hookFlags) each(ctx context.Context, what string) error {
 		if strings.HasPrefix(id, requestPrefix) {
 			path = "hooks/requests/"
 		}
-		var got struct{ ID string }
+		var got struct {
+			ID           string
+			EndpointName string                  `json:"endpoint_name"`
+			HeldBy       *api.HookDeliveryHeldBy `json:"held_by"`
+		}
 		done, err := f.ask(ctx, http.MethodPost, path+url.PathEscape(id)+what, nil, &got)
 		if err != nil {
 			return err
 		}
 		if !done {
 			f.say("%s", got.ID)
+		}
+		if !done && got.HeldBy != nil && (*got.HeldBy == api.HookDeliveryHeldByPaused || *got.HeldBy == api.HookDeliveryHeldByDisabled) {
+			f.note("%s", heldNote(got.EndpointName, string(*got.HeldBy)))
 		}
 	}
 	return nil
@@ -365,12 +383,21 @@ func showRequest(ctx context.Context, args []string, stdio command.Stdio) error 
 	f.headers("> ", d.Headers)
 	f.body("> ", d.Body)
 	if a := d.Answer; a != nil {
-		f.say("< %d %s", a.Status, or(a.ContentType))
+		f.say("%s", answerLine(*a))
 		if a.Body != nil {
 			f.body("< ", *a.Body)
 		}
 	}
 	return nil
+}
+
+// answerLine is the first line of an answer, with its content type where it has one.
+func answerLine(a api.HookAnswer) string {
+	line := "< " + strconv.Itoa(a.Status)
+	if a.ContentType != nil && *a.ContentType != "" {
+		line += " " + *a.ContentType
+	}
+	return line
 }
 
 // hookSource is what a source is called: its slug, or its name where the slug is a secret, which the hub masks.

@@ -22,7 +22,7 @@ const endpointUsage = `Usage: adit hook endpoint [list]
        adit hook endpoint remove NAME…
 
 Where the hub sends events and MQTT messages. NAME is an endpoint's name or id. The secret is printed once, when it is made.
-resume also lets one begin again that the hub disabled.
+resume also lets one begin again that the hub disabled. test sends a message and says how that went: 0 where it arrived.
 
   --event TYPE       of events, as device.online or device.*; may be repeated. All events, without it and --topic
   --topic FILTER     of MQTT messages; may be repeated
@@ -38,6 +38,7 @@ resume also lets one begin again that the hub disabled.
   --secret-stdin     a secret of your own, the first line of standard input (create, rotate)
   --url URL          another URL (change)
   --overlap TIME     how long the old secret signs too, as 24h (rotate)
+  --no-wait          only queue the message, and print the delivery's id (test)
   --json             print what the hub's API gives
 
 A list is changed as a whole; one empty value, as --event '', clears it.
@@ -237,20 +238,6 @@ func endpointState(e api.HookEndpoint) string {
 		return fmt.Sprintf("%s, fails; tried again at %s", e.State, e.RetryAt.Local().Format(time.DateTime))
 	}
 	return string(e.State) + ", fails"
-}
-
-func testEndpoint(ctx context.Context, args []string, stdio command.Stdio) error {
-	f := newHookFlags("adit hook endpoint test", endpointUsage, stdio)
-	if err := f.read(args, 1, 1); err != nil {
-		return err
-	}
-	var d api.HookDelivery
-	if done, err := f.ask(ctx, http.MethodPost, "hooks/endpoints/"+url.PathEscape(f.Arg(0))+"/test", nil, &d); done || err != nil {
-		return err
-	}
-	f.say("%s", d.ID)
-	f.note("`adit hook delivery %s` shows what came of it.", d.ID)
-	return nil
 }
 
 func listEndpoints(ctx context.Context, args []string, stdio command.Stdio) error {

@@ -24,6 +24,7 @@ const listenUsage = `Usage: adit hook listen SOURCE [--forward URL] [--once] [--
 Prints each request to a source as it comes, in order, until it is interrupted. The hub keeps what comes while the line to
 it is cut, and goes on there.
 
+  --since WHEN    begin with the requests that the hub has kept since, as 1h, 7d or a time, or with one by its id: req_…
   --forward URL   send each to a program on this machine, as http://localhost:3000/path: method, headers and the exact body.
                   What it answers goes to a sender that waits (?wait=5s), where the source is one that only stores
   --once          end after one request
@@ -32,12 +33,14 @@ it is cut, and goes on there.
 Example:
   adit hook source create --slug dev --verify github --store
   adit hook listen dev --forward http://localhost:3000/webhooks
+  adit hook listen dev --forward http://localhost:3000/webhooks --since req_4fzz… --once   that request once more
 `
 
 // listener prints requests to a source and sends them to a program on this machine.
 type listener struct {
 	*hookFlags
 	source string
+	since  string // where it begins, as the API has it; "" for now
 	last   string // the event that was shown last; "" before the first
 	target *url.URL
 	client *http.Client // of target
@@ -51,11 +54,14 @@ var errShown = errors.New("one request was shown")
 
 func listenHook(ctx context.Context, args []string, stdio command.Stdio) error {
 	f := newHookFlags("adit hook listen", listenUsage, stdio)
-	forward, once := f.String("forward", "", ""), f.Bool("once", false, "")
+	forward, since, once := f.String("forward", "", ""), f.String("since", "", ""), f.Bool("once", false, "")
 	if err := f.read(args, 1, 1); err != nil {
 		return err
 	}
 	l := &listener{hookFlags: f, source: f.Arg(0), once: *once, pause: listenPause}
+	if err := l.begin(*since, time.Now()); err != nil {
+		return err
+	}
 	if *forward != "" {
 		if err := l.sendTo(*forward); err != nil {
 			return err
@@ -69,6 +75,16 @@ func listenHook(ctx context.Context, args []string, stdio command.Stdio) error {
 	l.mirror = s.Action.Kind != "store"
 	f.note("Listening to %s. Ctrl-C ends it.", s.URL)
 	return l.run(ctx)
+}
+
+// begin reads --since: the id of a request, how long ago, or a time.
+func (l *listener) begin(since string, now time.Time) error {
+	if l.since = since; since == "" || strings.HasPrefix(since, requestPrefix) {
+		return nil
+	}
+	at, err := timeAgo("since", since, now)
+	l.since = at.UTC().Format(time.RFC3339Nano)
+	return err
 }
 
 // run reads the hub's stream again and again, from where it broke off.
@@ -101,7 +117,11 @@ func (l *listener) read(ctx context.Context) error {
 	defer cancel()
 	silence := time.AfterFunc(eventsSilence, cancel)
 	defer silence.Stop()
-	body, err := l.a.stream(ctx, "hooks/sources/"+url.PathEscape(l.source)+"/listen", l.last)
+	path := "hooks/sources/" + url.PathEscape(l.source) + "/listen"
+	if l.since != "" {
+		path += "?since=" + url.QueryEscape(l.since)
+	}
+	body, err := l.a.stream(ctx, path, l.last)
 	if err != nil {
 		return err
 	}
@@ -152,8 +172,8 @@ func (l *listener) show(ctx context.Context, data []byte) error {
 		if !*l.json {
 			l.say("  -> %d in %d ms", answer.Status, time.Since(began).Milliseconds())
 		}
-		if err := l.answer(ctx, d.Request.ID, answer); err != nil {
-			return err
+		if d.Request.Status == nil { // one of --since may have been answered before
+			l.answer(ctx, d.Request.ID, answer)
 		}
 	}
 	if *l.json {
@@ -241,13 +261,12 @@ func (l *listener) send(ctx context.Context, d api.HookRequestDetail) *api.HookA
 }
 
 // answer hands the program's answer to the hub, for a sender that waits.
-func (l *listener) answer(ctx context.Context, id string, a *api.HookAnswer) error {
+func (l *listener) answer(ctx context.Context, id string, a *api.HookAnswer) {
 	if l.mirror {
-		return nil
+		return
 	}
 	err := l.a.call(ctx, http.MethodPost, "hooks/requests/"+url.PathEscape(id)+"/answer", a, nil)
 	if err != nil && ctx.Err() == nil {
 		l.note("The answer to %s was not handed back: %s", id, command.Message(err))
 	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -22,7 +23,7 @@ const sourceUsage = `Usage: adit hook source [list]
        adit hook source remove SOURCE…
 
 Addresses of the hub to which others send requests. SOURCE is its slug, the end of its address, or its id. A secret that the
-hub makes is printed once.
+hub makes is printed once. The list counts those that were accepted, and those that were refused since the hub started.
 
   --verify KIND          none, bearer, basic, standard-webhooks, github, stripe, slack, gitlab, shopify or hmac
   --secret-stdin         the sender's secret, the first line of standard input; the hub makes one otherwise
@@ -152,6 +153,8 @@ func (f *sourceFlags) verify(b body) error {
 	switch {
 	case v["kind"] == nil && len(v) > 0:
 		return command.Usagef("Say the whole verification, with --verify KIND.")
+	case v["kind"] == "hmac" && v["header"] == nil:
+		return command.Usagef("Say the name of the header that carries the signature, as --hmac 'header: X-Signature'.")
 	case v["kind"] != nil:
 		b["verify"] = v
 	}
@@ -186,7 +189,9 @@ func (f *sourceFlags) action(b body) error {
 		a["kind"] = kind
 		switch kind {
 		case "publish":
-			a["topic"] = value
+			if a["topic"] = value; strings.HasPrefix(f.Lookup("publish").Value.String(), "{{") && a["topic_prefix"] == nil {
+				return command.Usagef("A topic that begins with {{ takes --topic-prefix: whoever sends could write any topic otherwise.")
+			}
 		case "command":
 			device, name, ok := strings.Cut(f.Lookup("command").Value.String(), ":")
 			if !ok || device == "" || name == "" {
@@ -284,7 +289,7 @@ func (f *hookFlags) sourceBy(ctx context.Context, method string, b any) error {
 	if text := sourceWaits(s); text != "" {
 		f.say("  waits     %s", text)
 	}
-	f.say("  so far    %d accepted, %d refused", s.Accepted, s.Refused)
+	f.say("  so far    %d accepted; %d refused since the hub started", s.Accepted, s.Refused)
 	if s.LastRefused != nil {
 		f.say("  refused   %s", *s.LastRefused)
 	}
@@ -331,7 +336,7 @@ func sourceAction(s api.HookSource) string {
 	case a.Topic != nil:
 		return "publish " + *a.Topic
 	case a.Command != nil:
-		text := "command " + or(a.Device) + ":" + *a.Command
+		text := "command " + cmp.Or(or(s.DeviceName), or(a.Device)) + ":" + *a.Command
 		if a.Arguments != nil {
 			for _, name := range slices.Sorted(maps.Keys(*a.Arguments)) {
 				text += " " + name + "=" + (*a.Arguments)[name]

@@ -176,3 +176,51 @@ func TestPagesAreReadToTheEnd(t *testing.T) {
 		t.Errorf("asked %v", asked)
 	}
 }
+
+// A test of an endpoint ends when its first attempt is there, and where that is held back it says by what instead of waiting for it.
+func TestTellsHowATestWent(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ delivery, attempts, says string }{
+		{`"state":"delivered","attempts":1`, `{"status":200,"took_ms":11}`, "It arrived: 200 in 11 ms."},
+		{`"state":"waiting","attempts":1`, `{"error":"Nothing listens at 127.0.0.1:1."}`, "It failed: Nothing listens at 127.0.0.1:1. `adit hook delivery del_1` shows it."},
+		{`"state":"waiting","held_by":"breaker"`, ``, "shop failed before, and is tried again later: `adit hook try del_1` tries it now."},
+		{`"state":"waiting","held_by":"disabled"`, ``, "shop is disabled: `adit hook endpoint resume shop` sends it."},
+		{`"state":"waiting","held_by":"rate"`, ``, "the rate of shop is used up."},
+		{`"state":"cancelled","finished_at":"2026-01-31T18:00:00Z"`, ``, "Nothing was sent yet: the hub has not come to it."},
+	} {
+		reads := 0
+		l, out := listenTo(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if reads++; reads == 1 && !strings.Contains(c.delivery, "held_by") {
+				_, _ = io.WriteString(w, `{"delivery":{"id":"del_1","endpoint_name":"shop","state":"sending"},"attempts":[]}`)
+				return
+			}
+			_, _ = io.WriteString(w, `{"delivery":{"id":"del_1","endpoint_name":"shop",`+c.delivery+`},"attempts":[`+c.attempts+`]}`)
+		}), "")
+		got, err := l.firstAttempt(t.Context(), "del_1", time.Second)
+		if err == nil {
+			err = l.tellTest(got)
+		}
+		said := out.String()
+		if err != nil {
+			said += command.Message(err)
+		}
+		if arrived := strings.Contains(c.delivery, "delivered"); !strings.Contains(said, c.says) || (err == nil) != arrived {
+			t.Errorf("%s: %q, %v", c.delivery, said, err)
+		}
+	}
+}
+
+// Messages are told apart by their topics, and an answer without a content type has no dash for it.
+func TestLinesOfHooks(t *testing.T) {
+	t.Parallel()
+	for got, want := range map[string]string{
+		typeOf(api.HookDelivery{Type: "device.online"}):                               "device.online",
+		typeOf(api.HookDelivery{Type: "mqtt.message", Topic: new("devices/a/b")}):     "mqtt.message devices/a/b",
+		answerLine(api.HookAnswer{Status: 200}):                                       "< 200",
+		answerLine(api.HookAnswer{Status: 201, ContentType: new("application/json")}): "< 201 application/json",
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -109,7 +109,7 @@ func unknown(prefix string, table []Command, typed string) error {
 	for i, c := range table {
 		names[i] = c.Name
 	}
-	if near := Nearest(typed, names); near != "" {
+	if near := wire.Nearest(typed, names); near != "" {
 		return Usagef("%q is no command of %s. Did you mean `%s %s`?", typed, prefix, prefix, near)
 	}
 	return Usagef("%q is no command of %s. `%s --help` lists them.", typed, prefix, prefix)

@@ -88,11 +88,12 @@ func TestFlagsRefuseWithAHint(t *testing.T) {
 	}
 	for _, c := range []struct{ args, says string }{
 		{"--hubb=x", "did you mean --hub?"},
+		{"--nothing-like-it", "lists the options."},
 		{"--code-stdn", "did you mean --code-stdin?"},
 		{"--hub=x extra", `does not know what to do with "extra"`},
 	} {
 		_, err := parse(strings.Fields(c.args)...)
-		if wire.CodeOf(err) != wire.Invalid || !strings.Contains(err.Error(), c.says) {
+		if wire.CodeOf(err) != wire.Invalid || !strings.Contains(err.Error(), c.says) || strings.HasSuffix(err.Error(), "?.") {
 			t.Errorf("%s: %v", c.args, err)
 		}
 	}

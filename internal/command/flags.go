@@ -35,7 +35,7 @@ func (f *Flags) Parse(args []string, least, most int, stdio Stdio) error {
 		fmt.Fprint(stdio.Out, f.usage)
 		return errHelp
 	case err != nil:
-		return wire.Errorf(wire.Invalid, "%s. `%s --help` lists the options%s.", err, f.Name(), f.hint(args))
+		return wire.Errorf(wire.Invalid, "%s. `%s --help` lists the options%s", err, f.Name(), f.hint(args))
 	case f.NArg() < least:
 		return Usagef("%s needs more arguments. Its help: `%s --help`.", f.Name(), f.Name())
 	case most >= 0 && f.NArg() > most:
@@ -44,6 +44,7 @@ func (f *Flags) Parse(args []string, least, most int, stdio Stdio) error {
 	return nil
 }
 
+// hint ends a sentence: with the flag that was meant, where one is close.
 func (f *Flags) hint(args []string) string {
 	var names []string
 	f.VisitAll(func(known *flag.Flag) { names = append(names, known.Name) })
@@ -52,9 +53,9 @@ func (f *Flags) hint(args []string) string {
 		if !strings.HasPrefix(a, "-") || f.Lookup(name) != nil {
 			continue
 		}
-		if near := Nearest(name, names); near != "" {
+		if near := wire.Nearest(name, names); near != "" {
 			return "; did you mean --" + near + "?"
 		}
 	}
-	return ""
+	return "."
 }

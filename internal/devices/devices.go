@@ -189,6 +189,10 @@ func (r *Registry) Approve(ctx context.Context, p *auth.Principal, d store.Devic
 // Remove forgets a device and ends its links. Its key opens nothing any more.
 func (r *Registry) Remove(ctx context.Context, p *auth.Principal, d store.Device) error {
 	err := r.Gate.Change(ctx, func(q *store.Queries) error {
+		tags, err := q.DeviceTags(ctx, d.ID) // who chose it by them hears of its end
+		if err != nil {
+			return fmt.Errorf("read tags: %w", err)
+		}
 		if _, err := q.RemoveDevice(ctx, d.ID); err != nil {
 			return err
 		}
@@ -196,7 +200,7 @@ func (r *Registry) Remove(ctx context.Context, p *auth.Principal, d store.Device
 			return err
 		}
 		return r.Events.Write(ctx, q, events.Event{Type: events.DeviceRemoved, Device: d.ID, User: p.User.ID,
-			Data: events.Data{"name": d.Name}})
+			Data: events.Data{"name": d.Name, "tags": tags}})
 	})
 	if err == nil {
 		r.Drop(d.ID, wire.Errorf(wire.Forbidden, "This device was removed from the hub."))

@@ -1,6 +1,10 @@
 package events
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/aditdev/adit/internal/wire"
+)
 
 // The types. Types says what the data of each holds.
 const (
@@ -97,7 +101,7 @@ func Types() []Type {
 		t(DevicePending, "name address status code_id"),
 		t(DeviceApproved, "name"),
 		t(DeviceReplaced, "name address old_fingerprint new_fingerprint"),
-		t(DeviceRemoved, "name"),
+		t(DeviceRemoved, "name tags"),
 		t(DeviceChanged, "name"),
 		t(DeviceOnline, "name address"),
 		t(DeviceOffline, "name"),
@@ -157,9 +161,9 @@ func Types() []Type {
 		t(HookEndpointChanged, "endpoint name changed"),
 		t(HookEndpointRemoved, "endpoint name"),
 		t(HookEndpointDisabled, "endpoint reason"),
-		t(HookSourceAdded, "source"),
-		t(HookSourceChanged, "source"),
-		t(HookSourceRemoved, "source"),
+		t(HookSourceAdded, "source name"),
+		t(HookSourceChanged, "source name changed"),
+		t(HookSourceRemoved, "source name"),
 		t(HookTest, "endpoint by message"),
 		t(HookReplayed, "endpoint delivery_id message_id state count"),
 		t(HookDeliveryTried, "endpoint delivery_id message_id"),
@@ -176,4 +180,24 @@ func Match(patterns []string, kind string) bool {
 		}
 	}
 	return false
+}
+
+// CheckPattern refuses a pattern that matches no type of the catalogue, and says which may be meant. Errors: invalid.
+func CheckPattern(pattern string) error {
+	var names, groups []string
+	for _, t := range Types() {
+		if Match([]string{pattern}, t.Name) {
+			return nil
+		}
+		group, _, _ := strings.Cut(t.Name, ".")
+		names, groups = append(names, t.Name), append(groups, group+".*")
+	}
+	if strings.HasSuffix(pattern, "*") {
+		names = groups
+	}
+	shown := wire.Printable(pattern, 64)
+	if near := wire.Nearest(shown, names); near != "" { // of shown, which is short
+		return wire.Errorf(wire.Invalid, "There is no event type %s. Did you mean %s?", shown, near)
+	}
+	return wire.Errorf(wire.Invalid, "There is no event type %s. docs/events.md lists them.", shown)
 }

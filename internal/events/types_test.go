@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/wire"
 )
 
 // parsed is every Go file of the module that is no test and was written by hand, by its path.
@@ -185,5 +186,22 @@ func TestMatch(t *testing.T) {
 	}
 	if events.Match(nil, "device.online") {
 		t.Error("no pattern matches")
+	}
+}
+
+// A type that no hub writes is refused with the one that was meant.
+func TestCheckPattern(t *testing.T) {
+	t.Parallel()
+	for pattern, says := range map[string]string{
+		"device.online": "", "device.*": "", "*": "", "device.on*": "", "hook.test": "",
+		"device.onlin": "There is no event type device.onlin. Did you mean device.online?",
+		"devce.*":      "There is no event type devce.*. Did you mean device.*?",
+		"none.such":    "There is no event type none.such. docs/events.md lists them.",
+		"device.x*":    "There is no event type device.x*. Did you mean device.*?",
+		"":             "There is no event type . docs/events.md lists them.",
+	} {
+		if got := wire.MessageOf(events.CheckPattern(pattern)); got != says && (says != "" || events.CheckPattern(pattern) != nil) {
+			t.Errorf("%q: %q, want %q", pattern, got, says)
+		}
 	}
 }

@@ -71,16 +71,19 @@ type Received struct {
 }
 
 // Taker keeps messages on its own account too, in the transaction that keeps what they cause: what the broker acknowledges, it has.
-// Its methods must not call the broker; Wants and Taken must not wait.
+// Its methods must not call the broker; Wants, Taken and Left must not wait.
 type Taker interface {
 	// Wanting reports whether anything is wanted at all: where not, a message costs nothing more.
 	Wanting() bool
-	// Wants is asked of each message, before anything becomes of it, and reserves room. Without room the message must be refused.
+	// Wants is asked of each message, before anything becomes of it, and reserves room where there is some, until Taken or Left. Without room the message
+	// must be refused.
 	Wants(m Received) (wanted, room bool)
 	// Take writes those that were wanted.
 	Take(ctx context.Context, q *store.Queries, list []Received) error
 	// Taken says that they are on disk.
 	Taken(list []Received)
+	// Left says that they will not be taken after all.
+	Left(list []Received)
 	// Filters are the topic filters of what is wanted. FiltersChanged is closed when they may have become others.
 	Filters() []string
 	FiltersChanged() <-chan struct{}

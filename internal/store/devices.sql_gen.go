@@ -171,6 +171,33 @@ func (q *Queries) DeviceNameTaken(ctx context.Context, name string) (bool, error
 	return taken, err
 }
 
+const deviceTags = `-- name: DeviceTags :many
+SELECT tag FROM device_tags WHERE device_id = ?1 ORDER BY tag
+`
+
+func (q *Queries) DeviceTags(ctx context.Context, deviceID string) ([]string, error) {
+	rows, err := q.db.QueryContext(ctx, deviceTags, deviceID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var tag string
+		if err := rows.Scan(&tag); err != nil {
+			return nil, err
+		}
+		items = append(items, tag)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const dropDeviceTags = `-- name: DropDeviceTags :exec
 DELETE FROM device_tags WHERE device_id = ?1
 `

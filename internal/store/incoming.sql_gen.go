@@ -11,10 +11,11 @@ import (
 
 const acceptHookRequest = `-- name: AcceptHookRequest :exec
 INSERT INTO hook_requests (id, source_id, at, method, path, address, content_type, bytes, key, state, next_at, owner, expires_at,
-                           topic, device_id, plan, headers, body, payload)
+                           topic, device_id, plan, headers, body, payload, kept)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6,
         ?7, ?8, ?9, ?10, ?11, ?12, ?13,
-        ?14, ?15, ?16, ?17, ?18, ?19)
+        ?14, ?15, ?16, ?17, ?18, ?19,
+        ?20)
 `
 
 type AcceptHookRequestParams struct {
@@ -37,6 +38,7 @@ type AcceptHookRequestParams struct {
 	Headers     string
 	Body        []byte
 	Payload     []byte
+	Kept        int64
 }
 
 func (q *Queries) AcceptHookRequest(ctx context.Context, arg AcceptHookRequestParams) error {
@@ -60,6 +62,7 @@ func (q *Queries) AcceptHookRequest(ctx context.Context, arg AcceptHookRequestPa
 		arg.Headers,
 		arg.Body,
 		arg.Payload,
+		arg.Kept,
 	)
 	return err
 }
@@ -90,8 +93,8 @@ func (q *Queries) AddHookSourceSecret(ctx context.Context, arg AddHookSourceSecr
 
 const answerHookRequest = `-- name: AnswerHookRequest :execrows
 UPDATE hook_requests SET status = ?1, answer_type = ?2, answer = ?3,
-                         exit_code = ?4, took_ms = ?5
-WHERE id = ?6 AND status IS NULL
+                         exit_code = ?4, took_ms = ?5, kept = kept + ?6
+WHERE id = ?7 AND status IS NULL
 `
 
 type AnswerHookRequestParams struct {
@@ -100,6 +103,7 @@ type AnswerHookRequestParams struct {
 	Answer     []byte
 	ExitCode   *int64
 	TookMs     *int64
+	More       int64
 	ID         string
 }
 
@@ -111,6 +115,7 @@ func (q *Queries) AnswerHookRequest(ctx context.Context, arg AnswerHookRequestPa
 		arg.Answer,
 		arg.ExitCode,
 		arg.TookMs,
+		arg.More,
 		arg.ID,
 	)
 	if err != nil {
@@ -334,13 +339,14 @@ func (q *Queries) DropOldestHookRequests(ctx context.Context, atMost int64) (int
 }
 
 const endHookRequest = `-- name: EndHookRequest :execrows
-UPDATE hook_requests SET state = ?1, attempts = attempts + 1, error = ?2, owner = ''
-WHERE id = ?3 AND state = 'waiting' AND owner = ?4
+UPDATE hook_requests SET state = ?1, attempts = attempts + 1, error = ?2, owner = '', topic = ?3
+WHERE id = ?4 AND state = 'waiting' AND owner = ?5
 `
 
 type EndHookRequestParams struct {
 	State string
 	Error string
+	Topic string
 	ID    string
 	Owner string
 }
@@ -349,6 +355,7 @@ func (q *Queries) EndHookRequest(ctx context.Context, arg EndHookRequestParams) 
 	result, err := q.db.ExecContext(ctx, endHookRequest,
 		arg.State,
 		arg.Error,
+		arg.Topic,
 		arg.ID,
 		arg.Owner,
 	)
@@ -395,7 +402,7 @@ func (q *Queries) FindHookSource(ctx context.Context, ref string) (HookSource, e
 }
 
 const getHookRequest = `-- name: GetHookRequest :one
-SELECT number, id, source_id, at, method, path, address, content_type, bytes, "key", repeats, state, attempts, next_at, owner, expires_at, error, topic, device_id, "plan", status, answer_type, answer, exit_code, took_ms, headers, body, payload FROM hook_requests WHERE id = ?1
+SELECT number, id, source_id, at, method, path, address, content_type, bytes, "key", repeats, state, attempts, next_at, owner, expires_at, error, topic, device_id, "plan", status, answer_type, answer, exit_code, took_ms, headers, body, payload, replays, kept FROM hook_requests WHERE id = ?1
 `
 
 func (q *Queries) GetHookRequest(ctx context.Context, id string) (HookRequest, error) {
@@ -430,26 +437,61 @@ func (q *Queries) GetHookRequest(ctx context.Context, id string) (HookRequest, e
 		&i.Headers,
 		&i.Body,
 		&i.Payload,
+		&i.Replays,
+		&i.Kept,
 	)
 	return i, err
 }
 
+const hastenHookRequests = `-- name: HastenHookRequests :execrows
+UPDATE hook_requests SET next_at = CASE WHEN owner = '' THEN CAST(?1 AS BIGINT) ELSE CAST(?2 AS BIGINT) END
+WHERE number IN (SELECT w.number FROM hook_requests AS w WHERE w.state = 'waiting' AND w.next_at > ?3 LIMIT ?4)
+`
+
+type HastenHookRequestsParams struct {
+	Now        int64
+	LeaseUntil int64
+	Latest     int64
+	AtMost     int64
+}
+
+// What is due later than anything can be was put off while the clock was wrong, and is due now. What is worked on has time to have its lease prolonged.
+func (q *Queries) HastenHookRequests(ctx context.Context, arg HastenHookRequestsParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, hastenHookRequests,
+		arg.Now,
+		arg.LeaseUntil,
+		arg.Latest,
+		arg.AtMost,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const hookRequestFigures = `-- name: HookRequestFigures :one
-SELECT count(*) AS count, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes,
-    (SELECT count(*) FROM hook_requests AS w WHERE w.state = 'waiting') AS waiting
+SELECT count(*) AS count, CAST(coalesce(sum(kept), 0) AS BIGINT) AS bytes,
+    (SELECT count(*) FROM hook_requests AS w WHERE w.state = 'waiting') AS waiting,
+    CAST(coalesce((SELECT sum(b.kept) FROM hook_requests AS b WHERE b.state = 'waiting'), 0) AS BIGINT) AS waiting_bytes
 FROM hook_requests
 `
 
 type HookRequestFiguresRow struct {
-	Count   int64
-	Bytes   int64
-	Waiting int64
+	Count        int64
+	Bytes        int64
+	Waiting      int64
+	WaitingBytes int64
 }
 
 func (q *Queries) HookRequestFigures(ctx context.Context) (HookRequestFiguresRow, error) {
 	row := q.db.QueryRowContext(ctx, hookRequestFigures)
 	var i HookRequestFiguresRow
-	err := row.Scan(&i.Count, &i.Bytes, &i.Waiting)
+	err := row.Scan(
+		&i.Count,
+		&i.Bytes,
+		&i.Waiting,
+		&i.WaitingBytes,
+	)
 	return i, err
 }
 
@@ -615,6 +657,18 @@ SELECT CAST(coalesce(max(number), 0) AS BIGINT) AS last_number FROM hook_request
 
 func (q *Queries) LastHookRequest(ctx context.Context, sourceID string) (int64, error) {
 	row := q.db.QueryRowContext(ctx, lastHookRequest, sourceID)
+	var last_number int64
+	err := row.Scan(&last_number)
+	return last_number, err
+}
+
+const lastHookRequestBefore = `-- name: LastHookRequestBefore :one
+SELECT CAST(coalesce(max(CASE WHEN at < ?1 THEN number END), 0) AS BIGINT) AS last_number FROM hook_requests
+`
+
+// The newest of those from before a time; in an index.
+func (q *Queries) LastHookRequestBefore(ctx context.Context, before int64) (int64, error) {
+	row := q.db.QueryRowContext(ctx, lastHookRequestBefore, before)
 	var last_number int64
 	err := row.Scan(&last_number)
 	return last_number, err
@@ -1023,8 +1077,9 @@ const replayHookRequest = `-- name: ReplayHookRequest :execrows
 UPDATE hook_requests SET state = 'waiting', attempts = 0, error = '', owner = '', next_at = ?1,
                          expires_at = ?2, topic = ?3, device_id = ?4,
                          plan = ?5, payload = ?6, status = NULL, answer_type = '', answer = NULL,
-                         exit_code = NULL, took_ms = NULL
-WHERE id = ?7 AND state <> 'waiting'
+                         exit_code = NULL, took_ms = NULL, replays = replays + ?7,
+                         kept = kept - length(CAST(plan AS BLOB)) - coalesce(length(payload), 0) - coalesce(length(answer), 0) + ?8
+WHERE id = ?9 AND state <> 'waiting'
 `
 
 type ReplayHookRequestParams struct {
@@ -1034,9 +1089,12 @@ type ReplayHookRequestParams struct {
 	DeviceID  string
 	Plan      string
 	Payload   []byte
+	Anew      int64
+	More      int64
 	ID        string
 }
 
+// It keeps another plan and payload, and no answer.
 func (q *Queries) ReplayHookRequest(ctx context.Context, arg ReplayHookRequestParams) (int64, error) {
 	result, err := q.db.ExecContext(ctx, replayHookRequest,
 		arg.NextAt,
@@ -1045,6 +1103,8 @@ func (q *Queries) ReplayHookRequest(ctx context.Context, arg ReplayHookRequestPa
 		arg.DeviceID,
 		arg.Plan,
 		arg.Payload,
+		arg.Anew,
+		arg.More,
 		arg.ID,
 	)
 	if err != nil {
@@ -1053,7 +1113,7 @@ func (q *Queries) ReplayHookRequest(ctx context.Context, arg ReplayHookRequestPa
 	return result.RowsAffected()
 }
 
-const retryHookRequest = `-- name: RetryHookRequest :exec
+const retryHookRequest = `-- name: RetryHookRequest :execrows
 UPDATE hook_requests SET attempts = attempts + ?1, next_at = ?2, error = ?3, owner = ''
 WHERE id = ?4 AND state = 'waiting' AND owner = ?5
 `
@@ -1066,15 +1126,18 @@ type RetryHookRequestParams struct {
 	Owner  string
 }
 
-func (q *Queries) RetryHookRequest(ctx context.Context, arg RetryHookRequestParams) error {
-	_, err := q.db.ExecContext(ctx, retryHookRequest,
+func (q *Queries) RetryHookRequest(ctx context.Context, arg RetryHookRequestParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, retryHookRequest,
 		arg.Tried,
 		arg.NextAt,
 		arg.Error,
 		arg.ID,
 		arg.Owner,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const seeHookKey = `-- name: SeeHookKey :execrows
@@ -1125,18 +1188,27 @@ func (q *Queries) SeenHookKey(ctx context.Context, arg SeenHookKeyParams) (strin
 }
 
 const sweepHookRequests = `-- name: SweepHookRequests :execrows
-DELETE FROM hook_requests WHERE hook_requests.at < ?1 AND number IN (
-    SELECT o.number FROM hook_requests AS o WHERE o.state <> 'waiting' ORDER BY o.number LIMIT ?2)
+DELETE FROM hook_requests WHERE number IN (
+    SELECT o.number FROM hook_requests AS o
+    WHERE o.number <= ?1 AND o.state <> 'waiting' AND (o.at < ?2 OR o.at > ?3)
+    ORDER BY o.number LIMIT ?4)
 `
 
 type SweepHookRequestsParams struct {
+	Last   int64
 	Before int64
+	Now    int64
 	AtMost int64
 }
 
-// Numbers rise with time, so the old ones are among the first: whoever asked all for their time would read the whole table each time.
+// Those from before a time, the newest of which is the last. One from the future, written while the clock was wrong, is as old where it came before it.
 func (q *Queries) SweepHookRequests(ctx context.Context, arg SweepHookRequestsParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, sweepHookRequests, arg.Before, arg.AtMost)
+	result, err := q.db.ExecContext(ctx, sweepHookRequests,
+		arg.Last,
+		arg.Before,
+		arg.Now,
+		arg.AtMost,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -1183,5 +1255,24 @@ type WakeHookRequestsParams struct {
 // A device came: what waits for it is due.
 func (q *Queries) WakeHookRequests(ctx context.Context, arg WakeHookRequestsParams) error {
 	_, err := q.db.ExecContext(ctx, wakeHookRequests, arg.Now, arg.DeviceID)
+	return err
+}
+
+const wakeNextHookRequest = `-- name: WakeNextHookRequest :exec
+UPDATE hook_requests SET next_at = ?1
+WHERE number IN (SELECT w.number FROM hook_requests AS w
+                 WHERE w.device_id = ?2 AND w.device_id <> '' AND w.state = 'waiting' AND w.owner = '' AND w.attempts = 0
+                   AND w.next_at > ?1
+                 ORDER BY w.number LIMIT 1)
+`
+
+type WakeNextHookRequestParams struct {
+	Now      int64
+	DeviceID string
+}
+
+// A device has room for another command: the oldest that was put off for want of it is due.
+func (q *Queries) WakeNextHookRequest(ctx context.Context, arg WakeNextHookRequestParams) error {
+	_, err := q.db.ExecContext(ctx, wakeNextHookRequest, arg.Now, arg.DeviceID)
 	return err
 }

@@ -242,6 +242,8 @@ type HookRequest struct {
 	Headers     string
 	Body        []byte
 	Payload     []byte
+	Replays     int64
+	Kept        int64
 }
 
 type HookSeen struct {

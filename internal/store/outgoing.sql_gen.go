@@ -407,9 +407,9 @@ func (q *Queries) DropHookMessage(ctx context.Context, id string) error {
 	return err
 }
 
-const endHookDelivery = `-- name: EndHookDelivery :execrows
+const endHookDelivery = `-- name: EndHookDelivery :one
 UPDATE hook_deliveries SET state = ?1, last_error = ?2, next_at = ?3, finished_at = ?3
-WHERE id = ?4 AND state IN ('waiting', 'behind')
+WHERE id = ?4 AND state IN ('waiting', 'behind') RETURNING bytes
 `
 
 type EndHookDeliveryParams struct {
@@ -420,16 +420,15 @@ type EndHookDeliveryParams struct {
 }
 
 func (q *Queries) EndHookDelivery(ctx context.Context, arg EndHookDeliveryParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, endHookDelivery,
+	row := q.db.QueryRowContext(ctx, endHookDelivery,
 		arg.State,
 		arg.LastError,
 		arg.FinishedAt,
 		arg.ID,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+	var bytes int64
+	err := row.Scan(&bytes)
+	return bytes, err
 }
 
 const expireHookEndpointSecrets = `-- name: ExpireHookEndpointSecrets :exec
@@ -941,9 +940,10 @@ func (q *Queries) HookEndpointHours(ctx context.Context, after int64) ([]HookEnd
 }
 
 const hookEndpointSecrets = `-- name: HookEndpointSecrets :many
-SELECT id, endpoint_id, sealed, hint, created_at, expires_at FROM hook_endpoint_secrets ORDER BY created_at DESC, id DESC
+SELECT id, endpoint_id, sealed, hint, created_at, expires_at FROM hook_endpoint_secrets ORDER BY expires_at IS NULL DESC, created_at DESC, id DESC
 `
 
+// The current one is the one without an end, whatever the clock was when it was made.
 func (q *Queries) HookEndpointSecrets(ctx context.Context) ([]HookEndpointSecret, error) {
 	rows, err := q.db.QueryContext(ctx, hookEndpointSecrets)
 	if err != nil {
@@ -975,11 +975,14 @@ func (q *Queries) HookEndpointSecrets(ctx context.Context) ([]HookEndpointSecret
 }
 
 const hookEndpointState = `-- name: HookEndpointState :one
-SELECT e.state, h.endpoint_id, h.breaker, h.opened, h.retry_at, h.failures, h.failing_since, h.window_at, h.window_attempts, h.window_failures, h.last_at, h.last_error, h.waiting, h.waiting_bytes, h.kept, h.kept_bytes, h.dead, h.refused, h.refused_at FROM hook_endpoints AS e JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id WHERE e.id = ?1
+SELECT e.state, e.url, o.version, h.endpoint_id, h.breaker, h.opened, h.retry_at, h.failures, h.failing_since, h.window_at, h.window_attempts, h.window_failures, h.last_at, h.last_error, h.waiting, h.waiting_bytes, h.kept, h.kept_bytes, h.dead, h.refused, h.refused_at FROM hook_endpoints AS e JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+JOIN hook_outgoing AS o ON o.id = 1 WHERE e.id = ?1
 `
 
 type HookEndpointStateRow struct {
 	State              string
+	URL                string
+	Version            int64
 	HookEndpointHealth HookEndpointHealth
 }
 
@@ -988,6 +991,8 @@ func (q *Queries) HookEndpointState(ctx context.Context, id string) (HookEndpoin
 	var i HookEndpointStateRow
 	err := row.Scan(
 		&i.State,
+		&i.URL,
+		&i.Version,
 		&i.HookEndpointHealth.EndpointID,
 		&i.HookEndpointHealth.Breaker,
 		&i.HookEndpointHealth.Opened,
@@ -1177,6 +1182,22 @@ func (q *Queries) HookQueuedAgain(ctx context.Context, arg HookQueuedAgainParams
 	return queued, err
 }
 
+const hurryHookDeliveries = `-- name: HurryHookDeliveries :exec
+UPDATE hook_deliveries SET next_at = ?1
+WHERE endpoint_id IN (SELECT e.id FROM hook_endpoints AS e) AND state = 'waiting' AND next_at > ?2
+`
+
+type HurryHookDeliveriesParams struct {
+	Now    int64
+	Latest int64
+}
+
+// What is due later than it can be was queued or tried by a clock that was ahead.
+func (q *Queries) HurryHookDeliveries(ctx context.Context, arg HurryHookDeliveriesParams) error {
+	_, err := q.db.ExecContext(ctx, hurryHookDeliveries, arg.Now, arg.Latest)
+	return err
+}
+
 const lastDeliveredHook = `-- name: LastDeliveredHook :one
 SELECT d.id FROM hook_deliveries AS d WHERE d.state = 'delivered' AND d.finished_at IS NOT NULL AND +d.endpoint_id = ?1
 ORDER BY d.finished_at DESC LIMIT 1
@@ -1219,7 +1240,8 @@ func (q *Queries) LastHookPosition(ctx context.Context) (int64, error) {
 
 const limitHookEndpointSecrets = `-- name: LimitHookEndpointSecrets :exec
 DELETE FROM hook_endpoint_secrets AS o WHERE o.endpoint_id = ?1 AND o.id NOT IN
-    (SELECT s.id FROM hook_endpoint_secrets AS s WHERE s.endpoint_id = ?1 ORDER BY s.created_at DESC, s.id DESC LIMIT ?2)
+    (SELECT s.id FROM hook_endpoint_secrets AS s WHERE s.endpoint_id = ?1
+    ORDER BY s.expires_at IS NULL DESC, s.created_at DESC, s.id DESC LIMIT ?2)
 `
 
 type LimitHookEndpointSecretsParams struct {
@@ -1871,16 +1893,25 @@ func (q *Queries) NextHookDue(ctx context.Context, endpointID string) (int64, er
 }
 
 const oldHookDeliveries = `-- name: OldHookDeliveries :many
-SELECT id, position, message_id, endpoint_id, type, device_id, topic, order_key, state, attempts, next_at, lease_owner, lease_token, lease_until, last_status, last_error, took_ms, bytes, replay_of, created_at, finished_at FROM hook_deliveries WHERE finished_at IS NULL AND created_at < ?1 ORDER BY position LIMIT ?2
+SELECT id, position, message_id, endpoint_id, type, device_id, topic, order_key, state, attempts, next_at, lease_owner, lease_token, lease_until, last_status, last_error, took_ms, bytes, replay_of, created_at, finished_at FROM hook_deliveries WHERE finished_at IS NULL
+    AND (created_at < ?1 OR created_at > ?2 AND created_at < ?3)
+ORDER BY position LIMIT ?4
 `
 
 type OldHookDeliveriesParams struct {
-	Before int64
-	AtMost int64
+	BeforeLeap int64
+	LeaptAt    int64
+	Before     int64
+	AtMost     int64
 }
 
 func (q *Queries) OldHookDeliveries(ctx context.Context, arg OldHookDeliveriesParams) ([]HookDelivery, error) {
-	rows, err := q.db.QueryContext(ctx, oldHookDeliveries, arg.Before, arg.AtMost)
+	rows, err := q.db.QueryContext(ctx, oldHookDeliveries,
+		arg.BeforeLeap,
+		arg.LeaptAt,
+		arg.Before,
+		arg.AtMost,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -1952,20 +1983,22 @@ func (q *Queries) ProbeHookEndpoint(ctx context.Context, arg ProbeHookEndpointPa
 }
 
 const promoteHookDelivery = `-- name: PromoteHookDelivery :exec
-UPDATE hook_deliveries SET state = 'waiting'
-WHERE id = (SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = ?1 AND d.order_key = ?2 AND d.state = 'behind'
-    AND NOT EXISTS (SELECT 1 FROM hook_deliveries AS h WHERE h.endpoint_id = ?1 AND h.order_key = ?2
+UPDATE hook_deliveries SET state = 'waiting', next_at = min(next_at, CAST(?1 AS BIGINT))
+WHERE id = (SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = ?2 AND d.order_key = ?3 AND d.state = 'behind'
+    AND NOT EXISTS (SELECT 1 FROM hook_deliveries AS h WHERE h.endpoint_id = ?2 AND h.order_key = ?3
         AND h.state IN ('waiting', 'sending'))
     ORDER BY d.position LIMIT 1)
 `
 
 type PromoteHookDeliveryParams struct {
+	Now        int64
 	EndpointID string
 	OrderKey   *string
 }
 
+// It was due when it was queued; by a clock that was ahead then that may be years from now.
 func (q *Queries) PromoteHookDelivery(ctx context.Context, arg PromoteHookDeliveryParams) error {
-	_, err := q.db.ExecContext(ctx, promoteHookDelivery, arg.EndpointID, arg.OrderKey)
+	_, err := q.db.ExecContext(ctx, promoteHookDelivery, arg.Now, arg.EndpointID, arg.OrderKey)
 	return err
 }
 
@@ -2153,7 +2186,7 @@ func (q *Queries) SweepHookHours(ctx context.Context, before int64) error {
 }
 
 const tellHookRefused = `-- name: TellHookRefused :one
-UPDATE hook_endpoint_health SET refused_at = ?1 WHERE endpoint_id = ?2 AND refused_at < ?3
+UPDATE hook_endpoint_health SET refused_at = ?1 WHERE endpoint_id = ?2 AND (refused_at < ?3 OR refused_at > ?1)
 RETURNING refused
 `
 

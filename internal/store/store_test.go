@@ -237,6 +237,27 @@ func TestOldRetainedIsOnTheAccountOfItsDevice(t *testing.T) {
 	}
 }
 
+// Sources of a hub from before they named devices by id mean those that had the name then.
+func TestOldSourcesNameDevicesByID(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	migrateTo(t, dir, 11)
+	exec(t, dir, `INSERT INTO devices (id, name, public_key, status, via, created_at) VALUES ('dev_1', 'kitchen', 'k1', 'active', 'agent', 1);
+		INSERT INTO hook_sources (id, slug, name, settings, enabled, created_at) VALUES
+		('src_1', 'a', 'a', '{"rate":0.5,"action":{"kind":"command","device":"kitchen","command":"open"}}', TRUE, 1),
+		('src_2', 'b', 'b', '{"action":{"kind":"command","device":"gone"}}', TRUE, 1), ('src_3', 'c', 'c', '{"action":{"kind":"store"}}', TRUE, 1)`)
+	rows, err := open(t, dir).Read().HookSources(t.Context())
+	if err != nil || len(rows) != 3 {
+		t.Fatal(rows, err)
+	}
+	for i, want := range []string{`{"rate":0.5,"action":{"kind":"command","device":"dev_1","command":"open"}}`,
+		`{"action":{"kind":"command","device":"gone"}}`, `{"action":{"kind":"store"}}`} {
+		if rows[i].Settings != want {
+			t.Errorf("%s, want %s", rows[i].Settings, want)
+		}
+	}
+}
+
 // migrateTo makes a database as the hub of that schema left it.
 func migrateTo(t *testing.T, dir string, version int64) {
 	t.Helper()

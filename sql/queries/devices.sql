@@ -98,6 +98,9 @@ INSERT INTO device_tags (device_id, tag) VALUES (sqlc.arg(device_id), sqlc.arg(t
 -- name: DropDeviceTags :exec
 DELETE FROM device_tags WHERE device_id = sqlc.arg(device_id);
 
+-- name: DeviceTags :many
+SELECT tag FROM device_tags WHERE device_id = sqlc.arg(device_id) ORDER BY tag;
+
 -- name: PolicyDevices :many
 SELECT id, name, status, ssh_port FROM devices;
 

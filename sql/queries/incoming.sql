@@ -45,10 +45,11 @@ DELETE FROM hook_source_secrets WHERE expires_at <= sqlc.arg(before);
 
 -- name: AcceptHookRequest :exec
 INSERT INTO hook_requests (id, source_id, at, method, path, address, content_type, bytes, key, state, next_at, owner, expires_at,
-                           topic, device_id, plan, headers, body, payload)
+                           topic, device_id, plan, headers, body, payload, kept)
 VALUES (sqlc.arg(id), sqlc.arg(source_id), sqlc.arg(at), sqlc.arg(method), sqlc.arg(path), sqlc.arg(address),
         sqlc.arg(content_type), sqlc.arg(bytes), sqlc.arg(key), sqlc.arg(state), sqlc.arg(next_at), sqlc.arg(owner), sqlc.narg(expires_at),
-        sqlc.arg(topic), sqlc.arg(device_id), sqlc.arg(plan), sqlc.arg(headers), sqlc.arg(body), sqlc.narg(payload));
+        sqlc.arg(topic), sqlc.arg(device_id), sqlc.arg(plan), sqlc.arg(headers), sqlc.arg(body), sqlc.narg(payload),
+        sqlc.arg(kept));
 
 -- name: CountHookAccepted :exec
 UPDATE hook_sources SET accepted = accepted + 1, last_at = sqlc.arg(at) WHERE id = sqlc.arg(id);
@@ -142,24 +143,26 @@ UPDATE hook_requests SET next_at = sqlc.arg(lease_until)
 WHERE id = sqlc.arg(id) AND state = 'waiting' AND owner = sqlc.arg(owner);
 
 -- name: EndHookRequest :execrows
-UPDATE hook_requests SET state = sqlc.arg(state), attempts = attempts + 1, error = sqlc.arg(error), owner = ''
+UPDATE hook_requests SET state = sqlc.arg(state), attempts = attempts + 1, error = sqlc.arg(error), owner = '', topic = sqlc.arg(topic)
 WHERE id = sqlc.arg(id) AND state = 'waiting' AND owner = sqlc.arg(owner);
 
--- name: RetryHookRequest :exec
+-- name: RetryHookRequest :execrows
 UPDATE hook_requests SET attempts = attempts + sqlc.arg(tried), next_at = sqlc.arg(next_at), error = sqlc.arg(error), owner = ''
 WHERE id = sqlc.arg(id) AND state = 'waiting' AND owner = sqlc.arg(owner);
 
 -- The first answer counts.
 -- name: AnswerHookRequest :execrows
 UPDATE hook_requests SET status = sqlc.arg(status), answer_type = sqlc.arg(answer_type), answer = sqlc.arg(answer),
-                         exit_code = sqlc.narg(exit_code), took_ms = sqlc.arg(took_ms)
+                         exit_code = sqlc.narg(exit_code), took_ms = sqlc.arg(took_ms), kept = kept + sqlc.arg(more)
 WHERE id = sqlc.arg(id) AND status IS NULL;
 
+-- It keeps another plan and payload, and no answer.
 -- name: ReplayHookRequest :execrows
 UPDATE hook_requests SET state = 'waiting', attempts = 0, error = '', owner = '', next_at = sqlc.arg(next_at),
                          expires_at = sqlc.narg(expires_at), topic = sqlc.arg(topic), device_id = sqlc.arg(device_id),
                          plan = sqlc.arg(plan), payload = sqlc.narg(payload), status = NULL, answer_type = '', answer = NULL,
-                         exit_code = NULL, took_ms = NULL
+                         exit_code = NULL, took_ms = NULL, replays = replays + sqlc.arg(anew),
+                         kept = kept - length(CAST(plan AS BLOB)) - coalesce(length(payload), 0) - coalesce(length(answer), 0) + sqlc.arg(more)
 WHERE id = sqlc.arg(id) AND state <> 'waiting';
 
 -- A device came: what waits for it is due.
@@ -167,14 +170,34 @@ WHERE id = sqlc.arg(id) AND state <> 'waiting';
 UPDATE hook_requests SET next_at = sqlc.arg(now)
 WHERE device_id = sqlc.arg(device_id) AND device_id <> '' AND state = 'waiting' AND owner = '';
 
--- Numbers rise with time, so the old ones are among the first: whoever asked all for their time would read the whole table each time.
+-- A device has room for another command: the oldest that was put off for want of it is due.
+-- name: WakeNextHookRequest :exec
+UPDATE hook_requests SET next_at = sqlc.arg(now)
+WHERE number IN (SELECT w.number FROM hook_requests AS w
+                 WHERE w.device_id = sqlc.arg(device_id) AND w.device_id <> '' AND w.state = 'waiting' AND w.owner = '' AND w.attempts = 0
+                   AND w.next_at > sqlc.arg(now)
+                 ORDER BY w.number LIMIT 1);
+
+-- The newest of those from before a time; in an index.
+-- name: LastHookRequestBefore :one
+SELECT CAST(coalesce(max(CASE WHEN at < sqlc.arg(before) THEN number END), 0) AS BIGINT) AS last_number FROM hook_requests;
+
+-- Those from before a time, the newest of which is the last. One from the future, written while the clock was wrong, is as old where it came before it.
 -- name: SweepHookRequests :execrows
-DELETE FROM hook_requests WHERE hook_requests.at < sqlc.arg(before) AND number IN (
-    SELECT o.number FROM hook_requests AS o WHERE o.state <> 'waiting' ORDER BY o.number LIMIT sqlc.arg(at_most));
+DELETE FROM hook_requests WHERE number IN (
+    SELECT o.number FROM hook_requests AS o
+    WHERE o.number <= sqlc.arg(last) AND o.state <> 'waiting' AND (o.at < sqlc.arg(before) OR o.at > sqlc.arg(now))
+    ORDER BY o.number LIMIT sqlc.arg(at_most));
+
+-- What is due later than anything can be was put off while the clock was wrong, and is due now. What is worked on has time to have its lease prolonged.
+-- name: HastenHookRequests :execrows
+UPDATE hook_requests SET next_at = CASE WHEN owner = '' THEN CAST(sqlc.arg(now) AS BIGINT) ELSE CAST(sqlc.arg(lease_until) AS BIGINT) END
+WHERE number IN (SELECT w.number FROM hook_requests AS w WHERE w.state = 'waiting' AND w.next_at > sqlc.arg(latest) LIMIT sqlc.arg(at_most));
 
 -- name: HookRequestFigures :one
-SELECT count(*) AS count, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes,
-    (SELECT count(*) FROM hook_requests AS w WHERE w.state = 'waiting') AS waiting
+SELECT count(*) AS count, CAST(coalesce(sum(kept), 0) AS BIGINT) AS bytes,
+    (SELECT count(*) FROM hook_requests AS w WHERE w.state = 'waiting') AS waiting,
+    CAST(coalesce((SELECT sum(b.kept) FROM hook_requests AS b WHERE b.state = 'waiting'), 0) AS BIGINT) AS waiting_bytes
 FROM hook_requests;
 
 -- name: DropOldestHookRequests :execrows

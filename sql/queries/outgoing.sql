@@ -33,14 +33,16 @@ SELECT sqlc.embed(e), sqlc.embed(h) FROM hook_endpoints AS e JOIN hook_endpoint_
 WHERE (e.id = sqlc.arg(ref) OR e.name = sqlc.arg(ref)) AND e.state <> 'removed';
 
 -- name: HookEndpointState :one
-SELECT e.state, sqlc.embed(h) FROM hook_endpoints AS e JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id WHERE e.id = sqlc.arg(id);
+SELECT e.state, e.url, o.version, sqlc.embed(h) FROM hook_endpoints AS e JOIN hook_endpoint_health AS h ON h.endpoint_id = e.id
+JOIN hook_outgoing AS o ON o.id = 1 WHERE e.id = sqlc.arg(id);
 
 -- name: AddHookEndpointSecret :exec
 INSERT INTO hook_endpoint_secrets (id, endpoint_id, sealed, hint, created_at)
 VALUES (sqlc.arg(id), sqlc.arg(endpoint_id), sqlc.arg(sealed), sqlc.arg(hint), sqlc.arg(created_at));
 
+-- The current one is the one without an end, whatever the clock was when it was made.
 -- name: HookEndpointSecrets :many
-SELECT * FROM hook_endpoint_secrets ORDER BY created_at DESC, id DESC;
+SELECT * FROM hook_endpoint_secrets ORDER BY expires_at IS NULL DESC, created_at DESC, id DESC;
 
 -- name: ExpireHookEndpointSecrets :exec
 UPDATE hook_endpoint_secrets SET expires_at = sqlc.arg(expires_at) WHERE endpoint_id = sqlc.arg(endpoint_id) AND expires_at IS NULL;
@@ -53,7 +55,8 @@ DELETE FROM hook_endpoint_secrets WHERE expires_at <= sqlc.arg(before);
 
 -- name: LimitHookEndpointSecrets :exec
 DELETE FROM hook_endpoint_secrets AS o WHERE o.endpoint_id = sqlc.arg(endpoint_id) AND o.id NOT IN
-    (SELECT s.id FROM hook_endpoint_secrets AS s WHERE s.endpoint_id = sqlc.arg(endpoint_id) ORDER BY s.created_at DESC, s.id DESC LIMIT sqlc.arg(at_most));
+    (SELECT s.id FROM hook_endpoint_secrets AS s WHERE s.endpoint_id = sqlc.arg(endpoint_id)
+    ORDER BY s.expires_at IS NULL DESC, s.created_at DESC, s.id DESC LIMIT sqlc.arg(at_most));
 
 -- name: HookOutgoing :one
 SELECT version, event_cursor FROM hook_outgoing WHERE id = 1;
@@ -111,6 +114,11 @@ UPDATE hook_deliveries SET next_at = (
     WHERE d.endpoint_id = sqlc.arg(endpoint_id) AND d.state = 'waiting' AND d.next_at <= CAST(sqlc.arg(now) AS BIGINT))
 WHERE hook_deliveries.id = sqlc.arg(id) AND hook_deliveries.state = 'waiting';
 
+-- What is due later than it can be was queued or tried by a clock that was ahead.
+-- name: HurryHookDeliveries :exec
+UPDATE hook_deliveries SET next_at = sqlc.arg(now)
+WHERE endpoint_id IN (SELECT e.id FROM hook_endpoints AS e) AND state = 'waiting' AND next_at > sqlc.arg(latest);
+
 -- name: NextHookDue :one
 SELECT d.next_at FROM hook_deliveries AS d WHERE d.endpoint_id = sqlc.arg(endpoint_id) AND d.state = 'waiting' ORDER BY d.next_at LIMIT 1;
 
@@ -128,12 +136,13 @@ WHERE id = sqlc.arg(id) AND state = 'sending' AND lease_token = sqlc.arg(lease_t
 UPDATE hook_deliveries SET state = 'waiting', lease_owner = NULL, lease_token = NULL, lease_until = NULL
 WHERE lease_until IS NOT NULL AND lease_until < sqlc.arg(before);
 
--- name: EndHookDelivery :execrows
+-- name: EndHookDelivery :one
 UPDATE hook_deliveries SET state = sqlc.arg(state), last_error = sqlc.arg(last_error), next_at = sqlc.arg(finished_at), finished_at = sqlc.arg(finished_at)
-WHERE id = sqlc.arg(id) AND state IN ('waiting', 'behind');
+WHERE id = sqlc.arg(id) AND state IN ('waiting', 'behind') RETURNING bytes;
 
+-- It was due when it was queued; by a clock that was ahead then that may be years from now.
 -- name: PromoteHookDelivery :exec
-UPDATE hook_deliveries SET state = 'waiting'
+UPDATE hook_deliveries SET state = 'waiting', next_at = min(next_at, CAST(sqlc.arg(now) AS BIGINT))
 WHERE id = (SELECT d.id FROM hook_deliveries AS d WHERE d.endpoint_id = sqlc.arg(endpoint_id) AND d.order_key = sqlc.arg(order_key) AND d.state = 'behind'
     AND NOT EXISTS (SELECT 1 FROM hook_deliveries AS h WHERE h.endpoint_id = sqlc.arg(endpoint_id) AND h.order_key = sqlc.arg(order_key)
         AND h.state IN ('waiting', 'sending'))
@@ -292,7 +301,9 @@ SELECT d.id, d.message_id, d.endpoint_id, d.bytes, d.state FROM hook_deliveries 
 WHERE d.state = sqlc.arg(state) AND d.finished_at IS NOT NULL AND d.finished_at < sqlc.arg(before) ORDER BY d.finished_at LIMIT sqlc.arg(at_most);
 
 -- name: OldHookDeliveries :many
-SELECT * FROM hook_deliveries WHERE finished_at IS NULL AND created_at < sqlc.arg(before) ORDER BY position LIMIT sqlc.arg(at_most);
+SELECT * FROM hook_deliveries WHERE finished_at IS NULL
+    AND (created_at < sqlc.arg(before_leap) OR created_at > sqlc.arg(leapt_at) AND created_at < sqlc.arg(before))
+ORDER BY position LIMIT sqlc.arg(at_most);
 
 -- name: HookDeliveriesOf :many
 SELECT id, message_id FROM hook_deliveries WHERE endpoint_id = sqlc.arg(endpoint_id) LIMIT sqlc.arg(at_most);
@@ -313,7 +324,7 @@ SELECT * FROM hook_endpoint_health;
 UPDATE hook_endpoint_health SET refused = refused + 1 WHERE endpoint_id = sqlc.arg(endpoint_id);
 
 -- name: TellHookRefused :one
-UPDATE hook_endpoint_health SET refused_at = sqlc.arg(now) WHERE endpoint_id = sqlc.arg(endpoint_id) AND refused_at < sqlc.arg(before)
+UPDATE hook_endpoint_health SET refused_at = sqlc.arg(now) WHERE endpoint_id = sqlc.arg(endpoint_id) AND (refused_at < sqlc.arg(before) OR refused_at > sqlc.arg(now))
 RETURNING refused;
 
 -- name: RemovedHookEndpoints :many

@@ -1294,7 +1294,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Do again what the source does with it, under the same id (admin) */
+        /** Do again what the source does with it, under the same id; a command runs again (admin) */
         post: operations["replayHookRequest"];
         delete?: never;
         options?: never;
@@ -2447,7 +2447,7 @@ export interface components {
             /** @description Unique; made from the host where absent */
             name?: string;
             url: string;
-            /** @description Types; a trailing * stands for the rest, as device.* */
+            /** @description Types; a trailing * stands for the rest, as device.*. One that no event can have is refused */
             events?: string[];
             /** @description MQTT topic filters */
             topics?: string[];
@@ -2613,7 +2613,7 @@ export interface components {
              * @description Why one that is due waits
              * @enum {string}
              */
-            held_by?: "breaker" | "order" | "paused" | "rate";
+            held_by?: "breaker" | "order" | "paused" | "disabled" | "rate";
             last_status?: number;
             last_error?: string;
             /**
@@ -2728,7 +2728,7 @@ export interface components {
              * @enum {string}
              */
             correlation?: "v5" | "envelope" | "topic";
-            /** @description command: id or name. publish with `wait`: whose state decides offline; found in the topic where absent */
+            /** @description By id or name; given back as its id, and a device that is renamed stays the same. command: whose it is. publish with `wait`: whose state decides offline; found in the topic where absent */
             device?: string;
             /** @description command: its name in the device's agent.toml */
             command?: string;
@@ -2811,6 +2811,8 @@ export interface components {
             /** @enum {string} */
             offline: "refuse" | "queue";
             action: components["schemas"]["HookAction"];
+            /** @description What the action's device is called now; absent where it names none, or one that was removed */
+            device_name?: string;
             enabled: boolean;
             /**
              * Format: int64
@@ -2819,16 +2821,16 @@ export interface components {
             accepted: number;
             /**
              * Format: int64
-             * @description Requests that were not, since the hub began
+             * @description Requests that were not, since the hub started
              */
             refused: number;
             /** Format: date-time */
             last_at?: string;
-            /** @description Why the last one was refused, for people */
+            /** @description Why the last one was refused since the hub started, for people */
             last_refused?: string;
             /** Format: date-time */
             last_refused_at?: string;
-            /** @description What should be known of its command, for people: that the device has not told its commands yet, has this one no more, or runs none. Not in lists */
+            /** @description What should be known of its command, for people: that the device has not told its commands yet, has this one no more or not with these arguments, or runs none. Not in lists */
             note?: string;
             /** Format: date-time */
             created_at: string;
@@ -5289,7 +5291,10 @@ export interface operations {
     };
     listenHookSource: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Begin with the requests kept since that time (RFC 3339), or with the one of that id (req_…). Last-Event-ID goes before it */
+                since?: string;
+            };
             header?: never;
             path: {
                 /** @description Id or slug */
@@ -5757,7 +5762,7 @@ export interface operations {
     listEvents: {
         parameters: {
             query?: {
-                /** @description Types; a trailing * stands for the rest. May be given several times */
+                /** @description Types; a trailing * stands for the rest. May be given several times. 400 where the hub knows none of them */
                 type?: string[];
                 /** @description Id or name */
                 device?: string;

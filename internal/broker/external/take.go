@@ -169,8 +169,13 @@ func (t *takingClient) write(ctx context.Context, arrivals <-chan arrival) error
 	}
 }
 
-func (t *takingClient) take(ctx context.Context, group []arrival) error {
+func (t *takingClient) take(ctx context.Context, group []arrival) (err error) {
 	var list []messaging.Received
+	defer func() {
+		if err != nil { // they come again, with the next connection
+			t.taker.Left(list)
+		}
+	}()
 	for _, a := range group {
 		wanted, err := t.admit(ctx, a.m)
 		if err != nil {

@@ -18,13 +18,25 @@ type taker struct {
 	mu    sync.Mutex
 	fails int
 	taken []string
+	held  int // for which room is reserved
 }
 
-func (*taker) Wanting() bool                                { return true }
-func (*taker) Filters() []string                            { return []string{"devices/#", "devices/oven/#"} }
-func (*taker) FiltersChanged() <-chan struct{}              { return nil }
-func (*taker) Wants(messaging.Received) (wanted, room bool) { return true, true }
-func (*taker) Taken([]messaging.Received)                   {}
+func (*taker) Wanting() bool                     { return true }
+func (*taker) Filters() []string                 { return []string{"devices/#", "devices/oven/#"} }
+func (*taker) FiltersChanged() <-chan struct{}   { return nil }
+func (k *taker) Taken(list []messaging.Received) { k.hold(-len(list)) }
+func (k *taker) Left(list []messaging.Received)  { k.hold(-len(list)) }
+func (k *taker) Wants(messaging.Received) (wanted, room bool) {
+	k.hold(1)
+	return true, true
+}
+
+func (k *taker) hold(more int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.held += more
+}
+
 func (k *taker) Take(_ context.Context, _ *store.Queries, list []messaging.Received) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -71,6 +83,7 @@ func TestTakingOutlivesTheHub(t *testing.T) {
 	publish("away")
 	start(t, engine.Address, takes)
 	eventually(t, "what came meanwhile", func() bool { return k.has("away") })
+	eventually(t, "no room is held", func() bool { k.mu.Lock(); defer k.mu.Unlock(); return k.held == 0 })
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if slices.Index(k.taken, "away") != len(k.taken)-1 {

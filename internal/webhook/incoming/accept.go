@@ -46,7 +46,7 @@ func (r *repeated) Error() string { return "came before as " + r.id }
 // keep writes the request, what is to be done with it, and that it came, as one.
 func (v *visit) keep(ctx context.Context, state, owner string) error {
 	p := v.row(state, owner)
-	return v.Store.WriteTogether(ctx, func(q *store.Queries) error {
+	err := v.Store.WriteTogether(ctx, func(q *store.Queries) error {
 		for _, key := range v.keys {
 			n, err := q.SeeHookKey(ctx, store.SeeHookKeyParams{SourceID: v.ID, Key: key, RequestID: p.ID, At: p.At,
 				ExpiresAt: store.Millis(v.began.Add(v.remembered()))})
@@ -68,6 +68,10 @@ func (v *visit) keep(ctx context.Context, state, owner string) error {
 		}
 		return nil
 	})
+	if err == nil {
+		v.grown(p.Kept)
+	}
+	return err
 }
 
 func (v *visit) row(state, owner string) store.AcceptHookRequestParams {
@@ -79,6 +83,7 @@ func (v *visit) row(state, owner string) store.AcceptHookRequestParams {
 		Address: v.request.Address, ContentType: v.subject.ContentType, Bytes: int64(len(v.subject.Body)), State: state, Owner: owner,
 		NextAt: store.Millis(v.began), Topic: v.plan.topic, DeviceID: v.plan.device, Plan: v.plan.text(), Headers: string(headers),
 		Body: notNil(v.subject.Body), Payload: v.plan.payload, ExpiresAt: v.expires()}
+	p.Kept = int64(len(p.Body) + len(p.Payload) + len(p.Headers) + len(p.Path) + len(p.Plan))
 	if owner != "" {
 		p.NextAt = store.Millis(v.Now().Add(lease)) // the body may have taken longer
 	}
@@ -200,7 +205,7 @@ func (v *visit) asFirst(ctx context.Context, id string) (Answer, error) {
 	case err != nil:
 		return Answer{}, fmt.Errorf("find repeat: %w", err)
 	case row.State == stateFailed:
-		_, err = v.Replay(ctx, id)
+		_, err = v.replay(ctx, id, 0)
 		if err != nil && !errors.Is(err, errWaits) && !errors.Is(err, errOnlyKept) { // another repeat was faster, or there is nothing to do any more
 			return v.accepted(id), err
 		}

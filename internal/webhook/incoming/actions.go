@@ -22,10 +22,12 @@ const publishWithin = 10 * time.Second
 func (h *Hooks) publish(ctx context.Context, j *job) outcome {
 	ctx, cancel := context.WithTimeout(ctx, publishWithin)
 	defer cancel()
-	var err error
-	if j.question != nil {
+	err := h.readdress(ctx, j)
+	switch {
+	case err != nil:
+	case j.question != nil:
 		err = j.question.ask(ctx, h.message(j))
-	} else {
+	default:
 		err = h.Broker.Send(ctx, h.message(j), "hook "+j.sourceName)
 	}
 	switch wire.CodeOf(err) {
@@ -36,6 +38,29 @@ func (h *Hooks) publish(ctx context.Context, j *job) outcome {
 		return j.later(err)
 	}
 	return outcome{}
+}
+
+// readdress has a message that waited go to the device that it was accepted for, by the name which that has now: another may have its old one. It fails
+// with wire.NotFound where the device is gone.
+func (h *Hooks) readdress(ctx context.Context, j *job) error {
+	p := j.plan
+	tree, level, rest := nameInTopic(p.topic)
+	ours := level != "" && level == p.DeviceName
+	if !j.queued || p.device == "" || !ours && p.Correlation != CorrelateTopic {
+		return nil
+	}
+	_, name, err := h.Devices.Find(ctx, p.device)
+	if wire.CodeOf(err) == wire.NotFound {
+		return wire.Wrap(err, wire.NotFound, "The device was removed.")
+	}
+	if err != nil || name == p.DeviceName {
+		return err
+	}
+	if p.DeviceName = name; ours {
+		p.topic = tree + name + rest
+	}
+	j.question = h.question(j)
+	return nil
 }
 
 // Names of the user properties that say where a message comes from.
@@ -97,8 +122,16 @@ func envelope(id, reply string, payload []byte) []byte {
 // commandWithin is how long the hub waits for the answer of a command: the device ends it before.
 const commandWithin = (wire.MaxRunSeconds + 15) * time.Second
 
-// command has the device run it, by the request's id: a device that has run it already says the same again.
-func (h *Hooks) command(ctx context.Context, j *job) outcome {
+// runID names a run to its device, which runs one of a name once, and says again what came of it. What a person has done anew is another.
+func (j *job) runID() string {
+	if j.replays == 0 {
+		return j.id
+	}
+	return j.id + "-" + strconv.FormatInt(j.replays, 10)
+}
+
+// command has the device run it.
+func (h *Hooks) command(ctx context.Context, j *job) (o outcome) {
 	device := j.plan.device
 	if _, _, err := h.Devices.Find(ctx, device); err != nil {
 		if wire.CodeOf(err) == wire.NotFound {
@@ -113,12 +146,12 @@ func (h *Hooks) command(ctx context.Context, j *job) outcome {
 		}
 	}
 	if !h.orders.take(device) {
-		return outcome{err: wire.Errorf(wire.RateLimited, "The device runs %d commands already.", wire.MaxRunsAtOnce), again: crowdedAgain, free: true}
+		return h.crowded(j)
 	}
-	defer h.orders.give(device)
+	defer func() { h.orders.give(device); o.ran = true }()
 	ctx, cancel := context.WithTimeout(ctx, commandWithin)
 	defer cancel()
-	run := wire.Run{ID: j.id, Command: j.plan.Command, Arguments: j.plan.Arguments, Stdin: j.payload()}
+	run := wire.Run{ID: j.runID(), Command: j.plan.Command, Arguments: j.plan.Arguments, Stdin: j.payload()}
 	result, err := h.Devices.Run(ctx, device, run)
 	switch wire.CodeOf(err) {
 	case wire.Invalid, wire.NotFound, wire.Forbidden, wire.Conflict, wire.TooLarge:
@@ -128,6 +161,27 @@ func (h *Hooks) command(ctx context.Context, j *job) outcome {
 		return j.later(err)
 	}
 	return outcome{answer: commandAnswer(result)}
+}
+
+// crowded is the outcome for a command that there is no room for. The next of a device is woken when one ends; where all devices together run too
+// many, or it was tried before, it looks for itself.
+func (h *Hooks) crowded(j *job) outcome {
+	o := outcome{err: wire.Errorf(wire.RateLimited, "The device runs %d commands already.", wire.MaxRunsAtOnce), again: time.Second, free: true}
+	if j.attempts == 0 && h.orders.fullOf(j.plan.device) {
+		o.again, o.crowded = crowdedAgain, true
+	}
+	return o
+}
+
+// wakeNext makes due the next command for a device.
+func (h *Hooks) wakeNext(ctx context.Context, device string) {
+	err := h.Store.WriteTogether(ctx, func(q *store.Queries) error {
+		return q.WakeNextHookRequest(ctx, store.WakeNextHookRequestParams{DeviceID: device, Now: h.millis()})
+	})
+	if err != nil {
+		h.Log.Error("the next command for a device was not woken", "device", device, "cause", err)
+	}
+	h.rouse()
 }
 
 // commandAnswer is the JSON that a sender gets for a command.

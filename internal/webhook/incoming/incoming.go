@@ -88,7 +88,9 @@ type Hooks struct {
 	wake    chan struct{} // something is due
 	running running
 	absent  absent
-	full    atomic.Bool // too many requests wait
+	full    atomic.Bool   // too many requests wait
+	came    atomic.Int64  // bytes that were kept since count was told
+	count   chan struct{} // they are to be counted
 	crowds  crowds
 
 	listening *semaphore.Weighted // bytes of what listeners have in hand
@@ -107,6 +109,8 @@ const (
 	maxWaitingOn = 8        // and on one device
 	maxQueued    = 100_000  // requests that wait to be done
 
+	maxQueuedBytes = 256 << 20 // that are kept of them
+
 	strangersRate  = 20  // requests a second that are not verified, of one network
 	strangersBurst = 300 // and at once
 )
@@ -116,7 +120,7 @@ func New(ctx context.Context, o Options) (*Hooks, error) {
 	h := &Hooks{Options: o, me: wire.NewID(), strangers: auth.NewLimiter(strangersBurst, time.Second/strangersRate, o.Now),
 		budget: semaphore.NewWeighted(maxInMemory), work: make(chan struct{}, maxAtOnce),
 		orders: newLanes(maxOrders, wire.MaxRunsAtOnce), slots: newLanes(maxWaiting, maxWaitingOn),
-		awaited: awaited{waiting: map[string]*waiter{}, asked: map[string]bool{}}, wake: make(chan struct{}, 1),
+		awaited: awaited{waiting: map[string]*waiter{}, asked: map[string]bool{}}, wake: make(chan struct{}, 1), count: make(chan struct{}, 1),
 		running: running{jobs: map[string]string{}}, absent: absent{devices: map[string]bool{}}, crowds: crowds{by: map[string]*crowd{}},
 		listening: semaphore.NewWeighted(listenMemory)}
 	return h, h.Reload(ctx)

@@ -23,6 +23,13 @@ func (l *lanes) take(key string) bool {
 	return true
 }
 
+// fullOf reports whether all slots of a key are taken.
+func (l *lanes) fullOf(key string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.by[key] >= l.one
+}
+
 func (l *lanes) give(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

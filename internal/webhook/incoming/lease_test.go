@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aditdev/adit/internal/storetest"
+	"github.com/aditdev/adit/internal/wire"
 )
 
 // slow is a body that takes its time, by the rig's clock.
@@ -66,4 +67,49 @@ func TestWaitBeginsBehindTheBody(t *testing.T) {
 	}
 	leave()
 	<-received
+}
+
+// Who waits is told by the try that has the request, and not by one that has lost it.
+func TestLostTryTellsNobody(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, storetest.Dir(t)) // does not run: what it accepts stays leased
+	s := r.publishing(nil)
+	if _, err := r.send(s, "x"); err != nil {
+		t.Fatal(err)
+	}
+	row, err := r.row(t.Context(), r.only().ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := r.jobOf(row)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := r.awaited.enter(row.ID)
+	j.owner = "lost/1"
+	r.finish(t.Context(), j, outcome{err: wire.Errorf(wire.Forbidden, "no")})
+	select {
+	case <-w.done:
+		t.Errorf("told %v by a try that has lost it", w.err)
+	default:
+	}
+	j.owner = row.Owner
+	r.finish(t.Context(), j, outcome{err: wire.Errorf(wire.Forbidden, "no")})
+	<-w.done
+}
+
+// A try that ends late does not end the lease of the next one, which has begun in the same process.
+func TestLateTryLeavesTheLease(t *testing.T) {
+	t.Parallel()
+	r := running{jobs: map[string]string{}}
+	r.add("req_1", "me/1")
+	r.add("req_1", "me/2")
+	r.remove("req_1", "me/1")
+	if all := r.all(); all["req_1"] != "me/2" {
+		t.Errorf("%v", all)
+	}
+	r.remove("req_1", "me/2")
+	if all := r.all(); len(all) != 0 {
+		t.Errorf("%v", all)
+	}
 }

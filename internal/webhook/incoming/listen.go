@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"sync"
 	"time"
 
@@ -85,6 +86,30 @@ const (
 	// listenCopies of a body are in memory while it is told: itself, and base64 in JSON and in its event.
 	listenCopies = 4
 )
+
+// Since is the number of the request before those to a source that somebody wants to hear: from a time on, or from the one of an id on.
+// Errors: not_found, invalid.
+func (h *Hooks) Since(ctx context.Context, ref, from string) (after int64, err error) {
+	if at, failed := time.Parse(time.RFC3339, from); failed == nil {
+		earlier, _, err := h.Requests(ctx, Filter{Source: ref, Until: &at, Limit: 1})
+		if err != nil || len(earlier) == 0 {
+			return 0, err
+		}
+		return earlier[0].Number, nil
+	}
+	if !strings.HasPrefix(from, "req_") {
+		return 0, invalidField("since", "The id of a request, as req_4fzz, or a time, as 2026-01-31T18:00:00Z.")
+	}
+	s, err := find(ctx, h.Store.Read(), ref)
+	if err != nil {
+		return 0, err
+	}
+	row, err := h.row(ctx, from)
+	if err == nil && row.SourceID != s.ID {
+		err = errNoRequest
+	}
+	return row.Number - 1, err
+}
 
 // Listen yields the requests to a source after the one of that number, in order, as they come, until ctx ends. It begins at from:
 // after, or the newest where after is negative or beyond it, as of who knows requests of a hub that was since restored from a backup.

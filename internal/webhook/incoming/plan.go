@@ -291,24 +291,16 @@ func selected(headers []Header) (out []Header) {
 
 // deviceOf finds whose a message is: the source says so, or the topic does, as cmds/NAME/…
 func (h *Hooks) deviceOf(ctx context.Context, a Action, p *plan) error {
-	ref := a.Device
-	if tree, rest, _ := strings.Cut(p.topic, "/"); ref == "" && (tree == "cmds" || tree == "devices") {
-		ref, _, _ = strings.Cut(rest, "/")
-		if !wire.ValidDeviceName(ref) {
-			ref = ""
-		}
-	}
-	if ref != "" {
-		id, name, err := h.Devices.Find(ctx, ref)
-		missing := wire.CodeOf(err) == wire.NotFound
-		switch {
-		case err != nil && !missing:
+	if a.Device != "" {
+		if err := h.byID(ctx, a.Device, p); err != nil {
 			return err
-		case missing && a.Device != "":
-			return inField("device", err)
-		case err == nil:
-			p.device, p.DeviceName = id, name
 		}
+	} else if _, name, _ := nameInTopic(p.topic); name != "" {
+		id, name, err := h.Devices.Find(ctx, name)
+		if err != nil && wire.CodeOf(err) != wire.NotFound {
+			return err
+		}
+		p.device, p.DeviceName = id, name
 	}
 	if p.Correlation == CorrelateTopic && p.device == "" {
 		return inField("topic", wire.Errorf(wire.Invalid, "Answers by topic take a device; the source names none, and neither does the topic."))
@@ -316,16 +308,43 @@ func (h *Hooks) deviceOf(ctx context.Context, a Action, p *plan) error {
 	return nil
 }
 
+// nameInTopic cuts a topic around the name of the device whose it is, as cmds/NAME/…; name is "" where there is none.
+func nameInTopic(topic string) (tree, name, rest string) {
+	tree, rest, _ = strings.Cut(topic, "/")
+	name, _, _ = strings.Cut(rest, "/")
+	if tree != "cmds" && tree != "devices" || !wire.ValidDeviceName(name) {
+		return "", "", ""
+	}
+	return tree + "/", name, rest[len(name):]
+}
+
+// byID puts a source's device into a plan. Its name would be whoever has it by now: one is left in settings only where nobody had it when they were
+// made to name ids.
+func (h *Hooks) byID(ctx context.Context, device string, p *plan) error {
+	id, name, err := h.Devices.Find(ctx, device)
+	if err == nil && id != device {
+		err = wire.Errorf(wire.NotFound, "There was no device %s when this source was told of it. Name the device anew, by its id.", wire.Printable(device, 63))
+	}
+	if err != nil {
+		return inField("device", err)
+	}
+	p.device, p.DeviceName = id, name
+	return nil
+}
+
 func (h *Hooks) planCommand(ctx context.Context, s *source, r *subject, p *plan, apply applier) (err error) {
 	a := s.Action
-	if p.device, _, err = h.Devices.Find(ctx, a.Device); err != nil {
-		return inField("device", err)
+	if err := h.byID(ctx, a.Device, p); err != nil {
+		return err
 	}
 	p.Command, p.Arguments = a.Command, map[string]string{}
 	var errs []error
 	for name, value := range a.Arguments {
 		if isTemplate(value) {
 			out, err := apply("arguments", template(value))
+			if code := wire.CodeOf(err); code == wire.Invalid || code == wire.TooLarge {
+				err = inField("arguments", wire.Wrap(err, code, "The argument %s: %s", wire.Printable(name, 63), wire.MessageOf(err)))
+			}
 			errs = append(errs, err)
 			value = string(out)
 		}

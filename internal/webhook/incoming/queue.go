@@ -29,10 +29,11 @@ type job struct {
 	id, source, sourceName, owner string
 	at                            time.Time
 	expires                       *int64
-	attempts                      int64
+	attempts, replays             int64
 	plan                          *plan
 	body                          []byte
 	held                          *hold
+	queued                        bool      // it has waited: names may have changed
 	question                      *question // of a sender that waits, or did before another try
 }
 
@@ -55,10 +56,13 @@ func (r *running) add(id, owner string) {
 	r.jobs[id] = owner
 }
 
-func (r *running) remove(id string) {
+// remove forgets a job, unless another try has it by now, whose lease is to be kept.
+func (r *running) remove(id, owner string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.jobs, id)
+	if r.jobs[id] == owner {
+		delete(r.jobs, id)
+	}
 }
 
 func (r *running) all() map[string]string {
@@ -95,7 +99,7 @@ func (h *Hooks) rouse() {
 func (h *Hooks) start(j *job) {
 	h.running.add(j.id, j.owner)
 	done := func() {
-		h.running.remove(j.id)
+		h.running.remove(j.id, j.owner)
 		j.held.release()
 		<-h.work
 		h.rouse()
@@ -111,7 +115,7 @@ const (
 	claimAtOnce  = 64
 	leaseBeat    = 5 * time.Second
 	absentAgain  = 10 * time.Minute // devices that come wake what waits for them
-	crowdedAgain = time.Second
+	crowdedAgain = time.Minute      // commands that end wake the next of their device
 )
 
 // schedule claims what is due, as slots become free, until ctx ends.
@@ -176,7 +180,7 @@ func (h *Hooks) claim(ctx context.Context) (int, error) {
 // load reads a claimed request and does it, in the slot that was taken. Nothing of it is in memory before there is room.
 func (h *Hooks) load(id, owner string, bytes int64) {
 	h.running.add(id, owner)
-	done := func() { h.running.remove(id); <-h.work; h.rouse() }
+	done := func() { h.running.remove(id, owner); <-h.work; h.rouse() }
 	ok := h.begin(func(ctx context.Context) {
 		defer done()
 		share := min(2*bytes, maxInMemory/2)
@@ -207,7 +211,7 @@ func (h *Hooks) jobOf(row store.HookRequest) (*job, error) {
 		return nil, fmt.Errorf("read plan: %w", err)
 	}
 	j := &job{id: row.ID, source: row.SourceID, owner: row.Owner, at: store.Time(row.At), expires: row.ExpiresAt, attempts: row.Attempts,
-		plan: p, body: row.Body, held: &hold{}}
+		replays: row.Replays, plan: p, body: row.Body, held: &hold{}, queued: true}
 	if s := h.source(row.SourceID); s != nil {
 		j.sourceName = s.Name
 	}
@@ -217,11 +221,13 @@ func (h *Hooks) jobOf(row store.HookRequest) (*job, error) {
 
 // outcome is how a try of a job ended.
 type outcome struct {
-	err    error         // nil: it is done
-	again  time.Duration // it is tried again after this; 0: it is not
-	free   bool          // the try did not count
-	absent bool          // its device was not connected
-	answer *Reply        // of a command
+	err     error         // nil: it is done
+	again   time.Duration // it is tried again after this; 0: it is not
+	free    bool          // the try did not count
+	absent  bool          // its device was not connected
+	crowded bool          // its device had no room
+	ran     bool          // it had room, which is free now
+	answer  *Reply        // of a command
 }
 
 // backoff is how long after each try the next comes; the last goes on.
@@ -278,16 +284,23 @@ func (h *Hooks) finish(ctx context.Context, j *job, o outcome) {
 	if o.err != nil {
 		message = wire.Printable(wire.MessageOf(o.err), 500)
 	}
-	err := h.Store.WriteTogether(ctx, func(q *store.Queries) error {
+	n := int64(0)
+	err := h.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {
+		if o.ran {
+			if err := q.WakeNextHookRequest(ctx, store.WakeNextHookRequestParams{DeviceID: j.plan.device, Now: h.millis()}); err != nil {
+				return err
+			}
+		}
 		if o.again > 0 {
-			return q.RetryHookRequest(ctx, store.RetryHookRequestParams{ID: j.id, Owner: j.owner, Error: message, Tried: tried(o),
+			n, err = q.RetryHookRequest(ctx, store.RetryHookRequestParams{ID: j.id, Owner: j.owner, Error: message, Tried: tried(o),
 				NextAt: store.Millis(h.Now().Add(o.again))})
+			return err
 		}
 		state := stateDone
 		if o.err != nil {
 			state = stateFailed
 		}
-		n, err := q.EndHookRequest(ctx, store.EndHookRequestParams{ID: j.id, Owner: j.owner, State: state, Error: message})
+		n, err = q.EndHookRequest(ctx, store.EndHookRequestParams{ID: j.id, Owner: j.owner, State: state, Error: message, Topic: j.plan.topic})
 		if err != nil || n == 0 {
 			return err
 		}
@@ -303,9 +316,12 @@ func (h *Hooks) finish(ctx context.Context, j *job, o outcome) {
 	switch {
 	case err != nil:
 		h.Log.Error("outcome of a hook not written", "request", j.id, "cause", err)
+	case n == 0: // it is another's, who tells
 	case o.absent && h.Devices.Online(j.plan.device): // it came before this was written, and nothing was there to wake
 		h.absent.add(j.plan.device)
 		h.arrived(j.plan.device)
+	case o.crowded && !h.orders.fullOf(j.plan.device): // likewise, one ended
+		h.wakeNext(ctx, j.plan.device)
 	case o.again > 0 && o.again < pollEvery:
 		h.rouse()
 	case o.err != nil && o.again == 0:

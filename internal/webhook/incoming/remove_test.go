@@ -13,9 +13,15 @@ import (
 // fill keeps n requests of a source, in one transaction.
 func (r *rig) fill(s Source, n int) {
 	r.t.Helper()
+	r.fillFrom(s, 0, n)
+}
+
+// fillFrom is fill, where there are some.
+func (r *rig) fillFrom(s Source, first, n int) {
+	r.t.Helper()
 	err := r.store.WriteQuietly(r.t.Context(), func(q *store.Queries) error {
 		for i := range n {
-			id := fmt.Sprintf("req_%d", i)
+			id := fmt.Sprintf("req_%d", first+i)
 			_, err := q.SeeHookKey(r.t.Context(), store.SeeHookKeyParams{SourceID: s.ID, Key: id, RequestID: id, At: r.millis(), ExpiresAt: r.millis() + 1e6})
 			if err := errors.Join(err, q.AcceptHookRequest(r.t.Context(), store.AcceptHookRequestParams{ID: id, SourceID: s.ID, At: r.millis(), State: stateDone,
 				Plan: "{}", Headers: "[]", Body: []byte{}})); err != nil {

@@ -124,9 +124,12 @@ var (
 	errOnlyKept = wire.Errorf(wire.Conflict, "Its source only keeps requests: there is nothing to do again.")
 )
 
-// Replay does anew what the source does with a request, as the source is now, under the same id. Errors: not_found, conflict where it
-// waits still, and those of Receive for what its transform makes of it.
-func (h *Hooks) Replay(ctx context.Context, id string) (Entry, error) {
+// Replay does anew what the source does with a request, as the source is now, under the same id; a command runs again. Errors: not_found, conflict
+// where it waits still, and those of Receive for what its transform makes of it.
+func (h *Hooks) Replay(ctx context.Context, id string) (Entry, error) { return h.replay(ctx, id, 1) }
+
+// replay is Replay for a person where anew is 1. For a sender that repeats it is 0: what the device has run already it does not run again.
+func (h *Hooks) replay(ctx context.Context, id string, anew int64) (Entry, error) {
 	row, err := h.row(ctx, id)
 	if err != nil {
 		return Entry{}, err
@@ -140,12 +143,18 @@ func (h *Hooks) Replay(ctx context.Context, id string) (Entry, error) {
 		return Entry{}, err
 	}
 	p.Hops = hopsIn(row)
-	change := store.ReplayHookRequestParams{ID: id, NextAt: h.millis(), Topic: p.topic, DeviceID: p.device, Plan: p.text(), Payload: p.payload}
+	change := store.ReplayHookRequestParams{ID: id, NextAt: h.millis(), Topic: p.topic, DeviceID: p.device, Plan: p.text(), Payload: p.payload, Anew: anew}
+	change.More = int64(len(change.Plan) + len(change.Payload))
 	if s.ExpiresSeconds > 0 {
 		change.ExpiresAt = new(store.Millis(h.Now().Add(time.Duration(s.ExpiresSeconds) * time.Second)))
 	}
 	if p.Kind == ActionStore {
-		return Entry{}, errOnlyKept
+		ref := s.Slug
+		if s.Verify.Kind == VerifyNone { // it is the secret
+			ref = s.ID
+		}
+		return Entry{}, wire.Wrap(errOnlyKept, wire.Conflict,
+			"Its source only keeps requests: there is nothing to do again. To get it again, listen: `adit hook listen %s --since %s --once --forward URL`.", ref, id)
 	}
 	n := int64(0)
 	err = h.Store.WriteTogether(ctx, func(q *store.Queries) (err error) {

@@ -1,12 +1,14 @@
 package incoming
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,11 +24,12 @@ import (
 type Source struct {
 	ID, Slug, Name string
 	Settings
-	Secrets   []Secret
-	Enabled   bool
-	Accepted  int64
-	LastAt    *time.Time
-	CreatedAt time.Time
+	DeviceName string // of the action's device, as it is called now; "" where there is none
+	Secrets    []Secret
+	Enabled    bool
+	Accepted   int64
+	LastAt     *time.Time
+	CreatedAt  time.Time
 	Figures
 }
 
@@ -61,7 +64,7 @@ func (h *Hooks) Create(ctx context.Context, by string, c Change) (Source, string
 	s := Settings{ExpiresSeconds: defaultExpires}
 	c.Settings(&s)
 	s.fill()
-	if err := cmp.Or(s.check(), h.checkCommand(ctx, Action{}, s.Action)); err != nil {
+	if err := h.checkSettings(ctx, Action{}, &s); err != nil {
 		return Source{}, "", err
 	}
 	slug, err := slugFor(s.Verify.Kind, value(c.Slug))
@@ -89,7 +92,7 @@ func (h *Hooks) Create(ctx context.Context, by string, c Change) (Source, string
 			return &wire.Error{Code: wire.Conflict, Message: "Another source has this address.", Fields: map[string]string{"slug": "Another source has this address."}}
 		}
 		return errors.Join(err, h.addSecret(ctx, q, id, secret),
-			h.Events.Write(ctx, q, events.Event{Type: events.HookSourceAdded, User: by, Data: events.Data{"source": id}}))
+			h.Events.Write(ctx, q, events.Event{Type: events.HookSourceAdded, User: by, Data: events.Data{"source": id, "name": name}}))
 	})
 	if err != nil {
 		return Source{}, "", err
@@ -122,7 +125,7 @@ func (h *Hooks) Change(ctx context.Context, by, ref string, c Change) (Source, e
 		kind, action := s.Verify.Kind, s.Action
 		c.Settings(&s)
 		s.fill()
-		if err := cmp.Or(s.check(), h.checkCommand(ctx, action, s.Action)); err != nil {
+		if err := h.checkSettings(ctx, action, &s); err != nil {
 			return err
 		}
 		p := store.ChangeHookSourceParams{ID: id, Slug: row.Slug, Name: cmp.Or(strings.TrimSpace(value(c.Name)), row.Name), Settings: s.text(), Enabled: row.Enabled}
@@ -139,13 +142,38 @@ func (h *Hooks) Change(ctx context.Context, by, ref string, c Change) (Source, e
 		} else if c.Secret != nil {
 			return invalidField("secret", "A new secret of the same kind is given by rotation, which lets the old one open for a while.")
 		}
-		return errors.Join(q.ChangeHookSource(ctx, p),
-			h.Events.Write(ctx, q, events.Event{Type: events.HookSourceChanged, User: by, Data: events.Data{"source": id}}))
+		return errors.Join(q.ChangeHookSource(ctx, p), h.tellChanged(ctx, q, by, id, p.Name, changed(row, p)))
 	})
 	if err != nil {
 		return Source{}, err
 	}
 	return h.Source(ctx, id)
+}
+
+// tellChanged names a source by its name: its slug may be its secret.
+func (h *Hooks) tellChanged(ctx context.Context, q *store.Queries, by, id, name string, changed []string) error {
+	return h.Events.Write(ctx, q, events.Event{Type: events.HookSourceChanged, User: by,
+		Data: events.Data{"source": id, "name": name, "changed": changed}})
+}
+
+// changed are the names of what a change makes new, as the API has them.
+func changed(was store.HookSource, p store.ChangeHookSourceParams) (names []string) {
+	before, after := settingsOf(was), settingsOf(store.HookSource{Settings: p.Settings})
+	is := map[string]bool{"name": was.Name != p.Name, "enabled": was.Enabled != p.Enabled, "secret": before.Verify.Kind != after.Verify.Kind}
+	before.fill()
+	var old, now map[string]json.RawMessage
+	_, _ = json.Unmarshal([]byte(before.text()), &old), json.Unmarshal([]byte(after.text()), &now) // the hub's own
+	for _, members := range []map[string]json.RawMessage{old, now} {
+		for name := range members {
+			is[name] = !bytes.Equal(old[name], now[name])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(is)) {
+		if is[name] {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // changeKind replaces secrets by one of another kind, and gives the address: of kind none it is the secret, so a new one.
@@ -196,8 +224,7 @@ func (h *Hooks) Rotate(ctx context.Context, by, ref, secret string, overlap *tim
 		if err := roomForSecret(ctx, q, id); err != nil {
 			return err
 		}
-		return errors.Join(h.addSecret(ctx, q, id, secret),
-			h.Events.Write(ctx, q, events.Event{Type: events.HookSourceChanged, User: by, Data: events.Data{"source": id}}))
+		return errors.Join(h.addSecret(ctx, q, id, secret), h.tellChanged(ctx, q, by, id, row.Name, []string{"secret"}))
 	})
 	if err != nil {
 		return Source{}, "", err
@@ -217,13 +244,13 @@ func roomForSecret(ctx context.Context, q *store.Queries, source string) error {
 // Remove removes a source, with its requests. Those can be many, and others write too: so it takes nothing more, they go bit by bit,
 // and the source goes last. Where that is broken off it is there still, disabled.
 func (h *Hooks) Remove(ctx context.Context, by, ref string) error {
-	id := ""
+	id, name := "", ""
 	err := h.change(ctx, func(q *store.Queries) error {
 		row, err := find(ctx, q, ref)
 		if err != nil {
 			return err
 		}
-		id = row.ID
+		id, name = row.ID, row.Name
 		return q.DisableHookSource(ctx, id)
 	})
 	if err != nil {
@@ -244,7 +271,7 @@ func (h *Hooks) Remove(ctx context.Context, by, ref string) error {
 		if err != nil || n == 0 { // somebody else did
 			return err
 		}
-		return h.Events.Write(ctx, q, events.Event{Type: events.HookSourceRemoved, User: by, Data: events.Data{"source": id}})
+		return h.Events.Write(ctx, q, events.Event{Type: events.HookSourceRemoved, User: by, Data: events.Data{"source": id, "name": name}})
 	})
 }
 
@@ -274,7 +301,11 @@ func (h *Hooks) Sources(ctx context.Context) ([]Source, error) {
 	}
 	out := make([]Source, 0, len(rows))
 	for _, row := range rows {
-		out = append(out, h.view(row, secrets))
+		s, err := h.view(ctx, row, secrets)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
 	}
 	return out, nil
 }
@@ -286,7 +317,10 @@ func (h *Hooks) Source(ctx context.Context, ref string) (Source, error) {
 		return Source{}, err
 	}
 	secrets, err := h.Store.Read().HookSourceSecrets(ctx)
-	return h.view(row, secrets), err
+	if err != nil {
+		return Source{}, fmt.Errorf("find source: %w", err)
+	}
+	return h.view(ctx, row, secrets)
 }
 
 func find(ctx context.Context, q *store.Queries, ref string) (store.HookSource, error) {
@@ -300,8 +334,8 @@ func find(ctx context.Context, q *store.Queries, ref string) (store.HookSource, 
 	return row, nil
 }
 
-func (h *Hooks) view(row store.HookSource, secrets []store.HookSourceSecret) Source {
-	s := Source{ID: row.ID, Slug: row.Slug, Name: row.Name, Settings: settingsOf(row), Enabled: row.Enabled, Accepted: row.Accepted,
+func (h *Hooks) view(ctx context.Context, row store.HookSource, secrets []store.HookSourceSecret) (s Source, err error) {
+	s = Source{ID: row.ID, Slug: row.Slug, Name: row.Name, Settings: settingsOf(row), Enabled: row.Enabled, Accepted: row.Accepted,
 		LastAt: store.TimeOf(row.LastAt), CreatedAt: store.Time(row.CreatedAt), Figures: h.figures(row.ID)}
 	now := h.millis()
 	for _, r := range secrets {
@@ -309,7 +343,12 @@ func (h *Hooks) view(row store.HookSource, secrets []store.HookSourceSecret) Sou
 			s.Secrets = append(s.Secrets, Secret{ID: r.ID, Hint: r.Hint, CreatedAt: store.Time(r.CreatedAt), ExpiresAt: store.TimeOf(r.ExpiresAt)})
 		}
 	}
-	return s
+	if s.Action.Device != "" {
+		if _, s.DeviceName, err = h.Devices.Find(ctx, s.Action.Device); wire.CodeOf(err) == wire.NotFound {
+			err = nil
+		}
+	}
+	return s, err
 }
 
 // Address is where requests to a source are sent.

@@ -26,22 +26,37 @@ func (h *Hooks) sweepNowAndThen(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-h.count:
 		}
+	}
+}
+
+// countAgain is how many bytes may come before the next sweep is early.
+const countAgain = maxQueuedBytes / 8
+
+// grown notes that so many bytes were kept, and has a sweep come at once where they are many: the door is to close before the disk is full.
+func (h *Hooks) grown(bytes int64) {
+	if h.came.Add(bytes) < countAgain {
+		return
+	}
+	h.came.Store(0)
+	select {
+	case h.count <- struct{}{}:
+	default:
 	}
 }
 
 // Sweep removes of what is done all that is too old, and the oldest where there is too much. What waits is never removed.
 func (h *Hooks) Sweep(ctx context.Context) error {
+	now := h.Now()
+	if err := h.hasten(ctx, now); err != nil {
+		return err
+	}
 	keep, err := h.Events.Retention(ctx)
 	if err != nil {
 		return err
 	}
-	now := h.Now()
-	old := now.Add(-time.Duration(keep.RequestsDays) * 24 * time.Hour)
-	err = errors.Join(
-		h.inSteps(ctx, func(q *store.Queries) (int64, error) {
-			return q.SweepHookRequests(ctx, store.SweepHookRequestsParams{Before: store.Millis(old), AtMost: sweepAtOnce})
-		}),
+	err = errors.Join(h.sweepOld(ctx, now, now.Add(-time.Duration(keep.RequestsDays)*24*time.Hour)),
 		h.inSteps(ctx, func(q *store.Queries) (int64, error) {
 			return q.SweepHookSeen(ctx, store.SweepHookSeenParams{Before: store.Millis(now), AtMost: sweepAtOnce})
 		}),
@@ -63,13 +78,32 @@ func (h *Hooks) Sweep(ctx context.Context) error {
 	return err
 }
 
+// hasten makes due what waits for a time that is out of reach: the clock was ahead when it was put off.
+func (h *Hooks) hasten(ctx context.Context, now time.Time) error {
+	defer h.rouse()
+	return h.inSteps(ctx, func(q *store.Queries) (int64, error) {
+		return q.HastenHookRequests(ctx, store.HastenHookRequestsParams{Now: store.Millis(now), LeaseUntil: store.Millis(now.Add(lease)),
+			Latest: store.Millis(now.Add(absentAgain + sweepEvery)), AtMost: sweepAtOnce})
+	})
+}
+
+func (h *Hooks) sweepOld(ctx context.Context, now, before time.Time) error {
+	last, err := h.Store.Read().LastHookRequestBefore(ctx, store.Millis(before))
+	if err != nil || last == 0 {
+		return err
+	}
+	return h.inSteps(ctx, func(q *store.Queries) (int64, error) {
+		return q.SweepHookRequests(ctx, store.SweepHookRequestsParams{Last: last, Before: store.Millis(before), Now: store.Millis(now), AtMost: sweepAtOnce})
+	})
+}
+
 // surplus is how many requests that are done are too many, as far as can be told without reading them all. It also notes whether too many wait.
 func (h *Hooks) surplus(ctx context.Context, keep events.Retention) (int64, error) {
 	f, err := h.Store.Read().HookRequestFigures(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("count requests: %w", err)
 	}
-	h.full.Store(f.Waiting >= maxQueued)
+	h.full.Store(f.Waiting >= maxQueued || f.WaitingBytes >= maxQueuedBytes)
 	done := f.Count - f.Waiting
 	surplus := done - keep.MaxMessages
 	if f.Bytes > keep.MaxBytes && done > 0 {

@@ -87,7 +87,7 @@ func (a *awaited) resolve(id string, got *Reply, err error) {
 }
 
 func (a *Reply) params(id string, took time.Duration) store.AnswerHookRequestParams {
-	p := store.AnswerHookRequestParams{ID: id, Status: new(int64(a.Status)), AnswerType: a.ContentType, Answer: notNil(a.Body), TookMs: new(took.Milliseconds())}
+	p := store.AnswerHookRequestParams{ID: id, Status: new(int64(a.Status)), AnswerType: a.ContentType, Answer: notNil(a.Body), TookMs: new(took.Milliseconds()), More: int64(len(a.Body))}
 	if a.ExitCode != nil {
 		p.ExitCode = new(int64(*a.ExitCode))
 	}

@@ -58,6 +58,7 @@ func BenchmarkLatency(b *testing.B) {
 	var took []time.Duration
 	for n := range b.N {
 		m := list(message("t", "x"))
+		r.Wants(m[0])
 		must(b, r.Store.WriteTogether(context.Background(), func(q *store.Queries) error { return r.Take(context.Background(), q, m) }))
 		began := time.Now()
 		r.Taken(m)

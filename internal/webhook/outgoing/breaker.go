@@ -21,6 +21,7 @@ const (
 	probeFirst   = 30 * time.Second
 	probeMost    = 30 * time.Minute
 	disableAfter = 5 * 24 * time.Hour // of nothing but failures, and at least breakAfter of them
+	untriedFor   = 30 * time.Hour     // without an attempt these begin anew: it was paused, the hub was off, or the clock wrong. No step of the schedule is longer
 	leaseBeyond  = 15 * time.Second   // what a lease lasts beyond the attempt's timeout
 )
 
@@ -33,11 +34,17 @@ func (h *health) try(now time.Time, timeout time.Duration) (ok, changed bool) {
 	if h.Breaker == BreakerClosed {
 		return true, false
 	}
-	if store.Millis(now) < h.RetryAt {
+	if !h.may(now) {
 		return false, false
 	}
 	h.Breaker, h.RetryAt = BreakerHalfOpen, store.Millis(now.Add(timeout+leaseBeyond)) // if that hub dies, another tries then
 	return true, true
+}
+
+// may reports whether an attempt may begin. A time further away than any that a breaker sets is of a clock that was ahead.
+func (h *health) may(now time.Time) bool {
+	wait := store.Time(h.RetryAt).Sub(now)
+	return h.Breaker == BreakerClosed || wait <= 0 || wait > probeMost
 }
 
 // delivered closes the breaker: who answers, works.
@@ -48,10 +55,11 @@ func (h *health) delivered(now time.Time) {
 
 // failed notes a failure, and opens the breaker where it is one too many. It reports whether the endpoint is beyond hope.
 func (h *health) failed(now time.Time, reason string) (hopeless bool) {
+	untried := h.LastAt == nil || now.Sub(store.Time(*h.LastAt)).Abs() > untriedFor
 	h.note(now, 1)
 	h.Failures++
 	h.LastError = reason
-	if at := store.Millis(now); h.FailingSince == nil {
+	if at := store.Millis(now); h.FailingSince == nil || untried {
 		h.FailingSince = &at
 	}
 	half := h.WindowAttempts >= breakLeast && 2*h.WindowFailures >= h.WindowAttempts

@@ -15,7 +15,7 @@ import (
 type Delivery struct {
 	store.HookDelivery
 	EndpointName string
-	HeldBy       string // breaker, order, paused, rate; empty where it is not due, or under way
+	HeldBy       string // breaker, order, paused, disabled, rate; empty where it is not due, or under way
 }
 
 func (o *Outbox) delivery(row store.GetHookDeliveryRow) Delivery {
@@ -24,6 +24,8 @@ func (o *Outbox) delivery(row store.GetHookDeliveryRow) Delivery {
 	case d.State == stateBehind:
 		d.State, d.HeldBy = StateWaiting, "order"
 	case d.State != StateWaiting || d.NextAt > o.millis():
+	case row.EndpointState == StateDisabled:
+		d.HeldBy = "disabled"
 	case row.EndpointState != StateActive:
 		d.HeldBy = "paused"
 	case row.Breaker != BreakerClosed:
@@ -141,19 +143,19 @@ func (o *Outbox) end(ctx context.Context, q *store.Queries, d store.HookDelivery
 		reason = d.LastError
 	}
 	at := o.millis()
-	n, err := q.EndHookDelivery(ctx, store.EndHookDeliveryParams{ID: d.ID, State: state, LastError: reason, FinishedAt: at})
+	bytes, err := q.EndHookDelivery(ctx, store.EndHookDeliveryParams{ID: d.ID, State: state, LastError: reason, FinishedAt: at})
+	if errors.Is(err, store.ErrNotFound) {
+		return wire.Errorf(wire.Conflict, "This delivery does not wait: it is being sent, or finished.")
+	}
 	if err != nil {
 		return fmt.Errorf("end delivery: %w", err)
-	}
-	if n == 0 {
-		return wire.Errorf(wire.Conflict, "This delivery does not wait: it is being sent, or finished.")
 	}
 	row, err := q.HookEndpointState(ctx, d.EndpointID)
 	if err != nil {
 		return fmt.Errorf("end delivery: %w", err)
 	}
 	h := health{row.HookEndpointHealth}
-	h.finished(state, d.Bytes, d.Bytes)
+	h.finished(state, bytes, bytes) // d was read before, and an attempt may have ended since
 	return errors.Join(q.PutHookHealth(ctx, h.params()), o.promote(ctx, q, d, true), o.tellDead(ctx, q, d, state, reason))
 }
 

@@ -26,7 +26,15 @@ type line struct {
 	ready   int    // about how many are due
 	pokes   uint64 // how often ready grew, to see whether it did meanwhile
 
-	waiting, waitingBytes int64 // as the database had it, and what came since
+	waiting, came figures // what waits as the last look had it with what came since, and what came since the last look began
+}
+
+// figures are messages and their bytes.
+type figures struct{ count, bytes int64 }
+
+func (f *figures) add(count, bytes int64) {
+	f.count += count
+	f.bytes += bytes
 }
 
 // follow takes up new endpoints and rates, and has the dispatcher look at their queues.
@@ -165,7 +173,7 @@ func (o *Outbox) work(ctx, hard context.Context, id string, l *line) {
 		}
 		err := o.write(hard, done, r, func(q *store.Queries) (err error) {
 			if claimed = nil; token != nil {
-				claimed, err = o.claim(hard, q, e)
+				claimed, err = o.claim(hard, q, id)
 			}
 			return err
 		})
@@ -174,7 +182,7 @@ func (o *Outbox) work(ctx, hard context.Context, id string, l *line) {
 			return
 		}
 		o.took(l)
-		done, r = claimed, o.attempt(hard, e, claimed)
+		done, r = claimed, o.attempt(hard, claimed)
 	}
 }
 
@@ -219,17 +227,17 @@ func (o *Outbox) took(l *line) {
 func (o *Outbox) write(hard context.Context, done *job, r outcome, then func(*store.Queries) error) error {
 	whole := context.WithoutCancel(hard)
 	for {
-		ours := true
+		ours, written := true, r
 		err := o.Store.WriteTogether(whole, func(q *store.Queries) (err error) {
-			if done != nil {
-				if ours, err = o.finish(whole, q, done, r); err != nil {
+			if written = r; done != nil {
+				if ours, err = o.finish(whole, q, done, &written); err != nil {
 					return err
 				}
 			}
 			return then(q)
 		})
 		if err == nil {
-			o.finished(done, r, ours)
+			o.finished(done, written, ours)
 			return nil
 		}
 		o.Log.Error("webhooks: the database does not take what became of a delivery", "error", err)
@@ -276,6 +284,11 @@ func (o *Outbox) findDue(ctx context.Context) error {
 	if len(t.list) == 0 {
 		return nil
 	}
+	o.mu.Lock()
+	for _, l := range o.lines {
+		l.came = figures{}
+	}
+	o.mu.Unlock()
 	all, err := o.Store.Read().HookHealths(ctx)
 	if err != nil {
 		return err
@@ -286,7 +299,7 @@ func (o *Outbox) findDue(ctx context.Context) error {
 			continue
 		}
 		due := int64(now + 1)
-		if may := h.Breaker == BreakerClosed || h.RetryAt <= now; h.Waiting > 0 && e.row.State == StateActive && may {
+		if h.Waiting > 0 && e.row.State == StateActive && (&health{h}).may(store.Time(now)) {
 			due, err = o.Store.Read().NextHookDue(ctx, h.EndpointID)
 			if err != nil && !errors.Is(err, store.ErrNotFound) {
 				return err
@@ -307,27 +320,35 @@ func (o *Outbox) saw(h store.HookEndpointHealth, due bool, concurrency int) {
 	if l == nil {
 		return
 	}
-	l.waiting, l.waitingBytes = h.Waiting, h.WaitingBytes
+	l.waiting = figures{h.Waiting + l.came.count, h.WaitingBytes + l.came.bytes} // rather some twice, until the next look, than none
 	if due {
 		l.ready = max(l.ready, concurrency)
 		l.pokes++
 	}
 }
 
-// room reserves a place in an endpoint's queue, and reports whether there was one.
+// room counts one more in an endpoint's queue, in a transaction that adds it, and reports whether there was room.
 func (o *Outbox) room(endpoint string, bytes int64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	ok := o.fits(endpoint, bytes)
+	if ok {
+		o.came(endpoint, bytes)
+	}
+	return ok
+}
+
+// fits reports whether an endpoint's queue has room for one more, beside all that the broker holds. mu is held, as in came.
+func (o *Outbox) fits(endpoint string, bytes int64) bool {
 	l := o.lines[endpoint]
-	if l == nil {
-		return true
+	return l == nil || l.waiting.count+o.held.count < o.Limits.Waiting && l.waiting.bytes+o.held.bytes+bytes <= o.Limits.WaitingBytes
+}
+
+func (o *Outbox) came(endpoint string, bytes int64) {
+	if l := o.lines[endpoint]; l != nil {
+		l.waiting.add(1, bytes)
+		l.came.add(1, bytes)
 	}
-	if l.waiting >= o.Limits.Waiting || l.waitingBytes+bytes > o.Limits.WaitingBytes {
-		return false
-	}
-	l.waiting++
-	l.waitingBytes += bytes
-	return true
 }
 
 // keepHouse sees to what only time brings.

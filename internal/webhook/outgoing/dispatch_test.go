@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/aditdev/adit/internal/messaging"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/storetest"
+	"github.com/aditdev/adit/internal/webhook/sign"
 )
 
 // seldom is an Outbox that must know what is due without looking.
@@ -83,6 +85,40 @@ func TestBacklogGoesOnByItsRate(t *testing.T) {
 	to.await(t, 60)
 }
 
+// What the broker holds and cannot write counts in the queue until it is written, however often the database is asked; what it lets go does not.
+func TestRoomWhileTheDiskIsBusy(t *testing.T) {
+	t.Parallel()
+	r := stillRig(t, storetest.Dir(t), func(o *Options) { o.Limits.Waiting = 10 })
+	r.endpoint("http://127.0.0.1:1/", func(s *Spec) { s.Topics, s.Name = &[]string{"#"}, ptr("all") })
+	r.endpoint("http://127.0.0.1:1/", func(s *Spec) { s.Topics, s.Name = &[]string{"t"}, ptr("one") })
+	var held []messaging.Received
+	take := func() {
+		for range 30 {
+			if m := message("t", "x"); second(r.Wants(m)) {
+				held = append(held, m)
+			}
+			must(t, r.findDue(t.Context())) // each second
+		}
+	}
+	take()
+	if len(held) != 10 {
+		t.Fatalf("%d taken where 10 may wait", len(held))
+	}
+	r.Left(held[:4])
+	must(t, r.Store.WriteQuietly(t.Context(), func(q *store.Queries) error { return r.Take(t.Context(), q, held[4:]) }))
+	r.Taken(held[4:])
+	held = nil
+	if take(); len(held) != 4 {
+		t.Errorf("%d taken where there is room for 4", len(held))
+	}
+	r.Left(held)
+	if r.held != (figures{}) {
+		t.Errorf("%+v are held yet", r.held)
+	}
+}
+
+func second(_, b bool) bool { return b }
+
 // While the database takes nothing, an endpoint with a queue is tried again with the next look, and not at once, over and over.
 func TestFailingDatabaseIsNotAskedAtOnce(t *testing.T) {
 	t.Parallel()
@@ -112,14 +148,41 @@ func TestFailingDatabaseIsNotAskedAtOnce(t *testing.T) {
 	to.await(t, 3)
 }
 
+// Once a change is written, the next attempt goes to the new URL and is signed by the new secret alone, also where the worker does not know of it yet.
+func TestChangeHoldsForTheNextAttempt(t *testing.T) {
+	t.Parallel()
+	old, to, dir := newReceiver(t, nil), newReceiver(t, nil), storetest.Dir(t)
+	r, elsewhere := stillRig(t, dir), stillRig(t, dir)
+	e := r.endpoint(old.URL, func(s *Spec) { s.Topics = &[]string{"#"} })
+	r.publish(message("t", "1"))
+	_, err := elsewhere.Change(t.Context(), somebody, e.ID, Spec{URL: &to.URL})
+	must(t, err)
+	_, text, err := elsewhere.Rotate(t.Context(), somebody, e.ID, "", new(time.Duration))
+	must(t, err)
+	l := r.lines[e.ID]
+	l.working = 1
+	r.work(t.Context(), t.Context(), e.ID, l)
+	r.client.CloseIdleConnections()
+	if n := len(old.all()); n > 0 {
+		t.Fatalf("%d went to the old URL", n)
+	}
+	key, err := sign.ParseSecret(text)
+	must(t, err)
+	got := to.await(t, 1)[0]
+	must(t, sign.Verify([]sign.Secret{key}, got.header, []byte(got.body), time.Now(), 5*time.Minute))
+	if signatures := strings.Fields(got.header.Get("webhook-signature")); len(signatures) != 1 {
+		t.Errorf("signed by %d secrets", len(signatures))
+	}
+}
+
 // Events that come together are delivered side by side, as far as the endpoint lets them, and not by the one worker that the first of them began.
 func TestEventsTogetherAreSentTogether(t *testing.T) {
 	t.Parallel()
 	to, r := holding(t, 8), newRig(t, seldom)
-	r.endpoint(to.URL, func(s *Spec) { s.Events = &[]string{"app.*"} }) // 8 at once
+	r.endpoint(to.URL, func(s *Spec) { s.Events = &[]string{"install.*"} }) // 8 at once
 	must(t, r.Store.WriteTogether(t.Context(), func(q *store.Queries) error {
 		for i := range 8 {
-			if err := r.Events.Write(t.Context(), q, events.Event{Type: "app.test", Data: events.Data{"n": i}}); err != nil {
+			if err := r.Events.Write(t.Context(), q, events.Event{Type: events.InstallStep, Data: events.Data{"n": i}}); err != nil {
 				return err
 			}
 		}

@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/aditdev/adit/internal/events"
+	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/storetest"
+	"github.com/aditdev/adit/internal/wire"
 )
 
 // Of many receivers the URL is the secret. The log keeps it out, which nobody can correct later, and which other receivers get.
@@ -64,5 +66,33 @@ func TestOfEndpointIsAsDocumented(t *testing.T) {
 	list, _, err := r.Events.Page(t.Context(), events.Filter{Types: []string{events.HookTest}}, 0, 10)
 	if err != nil || len(list) != 0 || len(other.all()) != 0 {
 		t.Errorf("%d in the log, %d sent to another, %v", len(list), len(other.all()), err)
+	}
+}
+
+// A misspelt type is refused: the endpoint would never get anything. One that was stored by another version of the hub stays.
+func TestTypesOfEvents(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	to := newReceiver(t, nil)
+	_, _, err := r.Create(t.Context(), somebody, Spec{URL: &to.URL, Events: &[]string{"device.*", "device.onlin"}})
+	if fieldsOf(err) != "events" || !strings.Contains(wire.MessageOf(err), "Did you mean device.online?") {
+		t.Errorf("%v", err)
+	}
+	e := r.endpoint(to.URL)
+	must(t, r.change(t.Context(), func(q *store.Queries) error {
+		found, err := q.FindHookEndpoint(t.Context(), e.ID)
+		must(t, err)
+		found.HookEndpoint.Events = `["old.type"]`
+		opened, err := r.open(found.HookEndpoint, nil)
+		must(t, err)
+		return q.ChangeHookEndpoint(t.Context(), r.changeParams(opened))
+	}))
+	for _, s := range []Spec{{Name: ptr("renamed")}, {Events: &[]string{"old.type", "device.online"}}} {
+		if _, err := r.Change(t.Context(), somebody, e.ID, s); err != nil {
+			t.Errorf("%v", err)
+		}
+	}
+	if _, err := r.Change(t.Context(), somebody, e.ID, Spec{Events: &[]string{"older.type"}}); fieldsOf(err) != "events" {
+		t.Errorf("%v", err)
 	}
 }

@@ -6,6 +6,7 @@ package outgoing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -41,7 +42,7 @@ func orSet[T ~int64](v *T, fallback T) {
 	}
 }
 
-// Options are what an Outbox stands on; every field but the last three must be set.
+// Options are what an Outbox stands on; every field but Elapsed and the last three must be set.
 type Options struct {
 	Store  *store.Store
 	Sealer *seal.Sealer
@@ -52,8 +53,9 @@ type Options struct {
 	Transform func(ctx context.Context, t transform.Transform, input any) ([]byte, error)
 	Log       *slog.Logger
 	Now       func() time.Time
-	Hub       string // this hub's name in CloudEvents' source
-	Version   string // of User-Agent
+	Elapsed   func() time.Duration // since whenever, by a clock that nobody sets; nil: that of the process
+	Hub       string               // this hub's name in CloudEvents' source
+	Version   string               // of User-Agent
 	// Alone says that no other hub works on this database: what is leased at the start was left by one that is gone.
 	Alone  bool
 	Limits Limits
@@ -72,8 +74,12 @@ type Outbox struct {
 
 	refreshing sync.Mutex
 
+	sweeping sync.Mutex
+	clock    reading // at the last sweep
+
 	mu      sync.Mutex
 	lines   map[string]*line // by endpoint
+	held    figures          // messages that the broker has for this and has not written: they count in every queue, since who wants them may change meanwhile
 	slots   int              // workers beside each endpoint's first
 	changed chan struct{}    // closed when the table is another
 
@@ -89,9 +95,14 @@ func New(ctx context.Context, o Options) (*Outbox, error) {
 	if o.Poll == 0 {
 		o.Poll = time.Second
 	}
+	if o.Elapsed == nil {
+		began := time.Now()
+		o.Elapsed = func() time.Duration { return time.Since(began) }
+	}
 	b := &Outbox{Options: o, owner: wire.NewID(), wake: make(chan struct{}, 1), unseen: make(chan struct{}, 1), lines: map[string]*line{}, changed: make(chan struct{})}
 	b.client = newClient(o.Guard)
 	b.table.Store(&table{})
+	b.clock = b.reading()
 	if err := b.refresh(ctx); err != nil {
 		return b, err
 	}
@@ -106,7 +117,7 @@ func (o *Outbox) Run(ctx context.Context) error {
 	if o.Alone {
 		before = before.Add(100 * 365 * 24 * time.Hour)
 	}
-	if err := o.returnLeases(ctx, before); err != nil && ctx.Err() == nil {
+	if err := errors.Join(o.returnLeases(ctx, before), o.hurry(ctx)); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("take up deliveries: %w", err)
 	}
 	hard, cut := context.WithCancel(context.WithoutCancel(ctx))

@@ -60,7 +60,12 @@ func (o *Outbox) followEvents(ctx context.Context) error {
 			return err
 		case row.ID <= done:
 			continue
-		case !o.wanted(row) && row.ID-kept < cursorLag:
+		}
+		wanted, err := o.wanted(ctx, row)
+		if err != nil {
+			return err
+		}
+		if !wanted && row.ID-kept < cursorLag {
 			done = row.ID
 			continue
 		}
@@ -72,16 +77,9 @@ func (o *Outbox) followEvents(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (o *Outbox) wanted(e events.Event) bool {
-	endpoint, _ := e.Data["endpoint"].(string)
-	s := subject{kind: e.Type, device: e.Device, endpoint: endpoint}
-	policy := o.Gate.Policy()
-	for _, to := range o.table.Load().list {
-		if to.wants(s, policy) {
-			return true
-		}
-	}
-	return false
+func (o *Outbox) wanted(ctx context.Context, e events.Event) (bool, error) {
+	to, err := o.table.Load().matchingEvent(ctx, o.Store.Read(), subjectOf(e.Type, e.Device, e.Data))
+	return len(to) > 0, err
 }
 
 // advance queues what has come, some of it where it is much, and gives the cursor.
@@ -137,10 +135,15 @@ func (o *Outbox) catchUp(ctx context.Context, q *store.Queries, atMost int, adde
 // queueEvent queues one event. An endpoint whose queue is full does not get it: what happened cannot be refused, so that is counted, and told by an
 // event of its own.
 func (o *Outbox) queueEvent(ctx context.Context, q *store.Queries, t *table, row store.Event, added map[string]int) error {
-	policy := o.Gate.Policy()
-	m := ofEvent(row, policy)
+	m := ofEvent(row, o.Gate.Policy())
+	var data events.Data
+	_ = json.Unmarshal([]byte(row.Data), &data)
+	wanting, err := t.matchingEvent(ctx, q, subjectOf(row.Type, deref(row.DeviceID), data))
+	if err != nil {
+		return err
+	}
 	var to []*endpoint
-	for _, e := range t.matching(subjectOf(row), policy) {
+	for _, e := range wanting {
 		if o.room(e.row.ID, sizeOf(m.Payload, m.Details, m.Topic)) {
 			to = append(to, e)
 		} else if err := o.refuse(ctx, q, e); err != nil {
@@ -154,14 +157,17 @@ func (o *Outbox) queueEvent(ctx context.Context, q *store.Queries, t *table, row
 	return err
 }
 
-func subjectOf(row store.Event) subject {
-	s := subject{kind: row.Type, device: deref(row.DeviceID)}
-	if matchType("hook.*", row.Type) {
-		var about struct {
-			Endpoint string `json:"endpoint"`
+func subjectOf(kind, device string, data events.Data) subject {
+	s := subject{kind: kind, device: device}
+	if matchType("hook.*", kind) {
+		s.endpoint, _ = data["endpoint"].(string)
+	}
+	if kind == events.DeviceRemoved {
+		tags, _ := data["tags"].([]any)
+		for _, tag := range tags {
+			text, _ := tag.(string)
+			s.tags = append(s.tags, text)
 		}
-		_ = json.Unmarshal([]byte(row.Data), &about)
-		s.endpoint = about.Endpoint
 	}
 	return s
 }

@@ -92,28 +92,33 @@ func sizeOf(payload []byte, details, topic string) int64 {
 type job struct {
 	delivery store.HookDelivery
 	message  store.HookMessage
+	endpoint *endpoint // as the claim's transaction saw it
 	token    string
 }
 
 // claim takes the next delivery of an endpoint that is due, where one may be tried now; nil: none.
-func (o *Outbox) claim(ctx context.Context, q *store.Queries, e *endpoint) (*job, error) {
-	row, err := q.HookEndpointState(ctx, e.row.ID)
+func (o *Outbox) claim(ctx context.Context, q *store.Queries, endpoint string) (*job, error) {
+	row, err := q.HookEndpointState(ctx, endpoint)
 	if errors.Is(err, store.ErrNotFound) || err == nil && row.State != StateActive {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("claim delivery: %w", err)
 	}
-	h := health{row.HookEndpointHealth}
+	t, err := o.tableIn(ctx, q, row.Version)
+	if err != nil {
+		return nil, fmt.Errorf("claim delivery: %w", err)
+	}
+	e, h := t.endpoints[endpoint], health{row.HookEndpointHealth}
 	now := o.Now()
 	ok, changed := h.try(now, e.timeout())
 	if !ok {
 		return nil, nil
 	}
-	j := &job{token: wire.NewID()}
+	j := &job{endpoint: e, token: wire.NewID()}
 	until := store.Millis(now.Add(e.timeout() + leaseBeyond))
 	j.delivery, err = q.ClaimHookDelivery(ctx, store.ClaimHookDeliveryParams{LeaseOwner: &o.owner, LeaseToken: &j.token, LeaseUntil: &until,
-		EndpointID: e.row.ID, Now: store.Millis(now)})
+		EndpointID: endpoint, Now: store.Millis(now)})
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
@@ -136,6 +141,7 @@ type outcome struct {
 	bytes   int64     // of what the attempt keeps
 	wish    time.Time // when the receiver wants the next; zero: it said nothing
 	counts  bool      // it speaks for or against the receiver
+	silent  bool      // it says nothing of the endpoint
 	disable string    // why there must be no further attempts to the endpoint
 }
 
@@ -148,8 +154,20 @@ const (
 	unfinished // the hub stops: as if it had not begun
 )
 
-// finish writes what became of an attempt, and reports false where the lease was not ours any more.
-func (o *Outbox) finish(ctx context.Context, q *store.Queries, j *job, r outcome) (ours bool, err error) {
+// elsewhere takes from an outcome what it says of an endpoint whose URL is another by now: that one has not said it. So 410 ends neither the endpoint nor the
+// delivery, which goes to the new URL next.
+func (r *outcome) elsewhere(url string) {
+	if r.attempt.URL == url {
+		return
+	}
+	if r.disable != "" {
+		r.verdict, r.disable = tryAgain, ""
+	}
+	r.silent = true
+}
+
+// finish writes what became of an attempt, and reports false where the lease was not ours any more. It may change the outcome: see elsewhere.
+func (o *Outbox) finish(ctx context.Context, q *store.Queries, j *job, r *outcome) (ours bool, err error) {
 	if r.verdict == unfinished {
 		n, err := q.ReleaseHookDelivery(ctx, store.ReleaseHookDeliveryParams{ID: j.delivery.ID, LeaseToken: &j.token})
 		return n > 0, err
@@ -161,6 +179,7 @@ func (o *Outbox) finish(ctx context.Context, q *store.Queries, j *job, r outcome
 	if err != nil {
 		return false, fmt.Errorf("finish delivery: %w", err)
 	}
+	r.elsewhere(row.URL)
 	now, d, h := o.Now(), j.delivery, health{row.HookEndpointHealth}
 	hopeless := h.judge(now, r)
 	f := store.FinishHookDeliveryParams{ID: d.ID, LeaseToken: &j.token, Attempts: r.attempt.Number, State: StateWaiting, LastStatus: r.attempt.Status,
@@ -189,8 +208,9 @@ func (o *Outbox) finish(ctx context.Context, q *store.Queries, j *job, r outcome
 }
 
 // judge is what an attempt says of its endpoint; nothing where the fault is ours or the transform's.
-func (h *health) judge(now time.Time, r outcome) (hopeless bool) {
+func (h *health) judge(now time.Time, r *outcome) (hopeless bool) {
 	switch {
+	case r.silent:
 	case r.verdict == arrived:
 		h.delivered(now)
 	case r.counts:
@@ -202,7 +222,7 @@ func (h *health) judge(now time.Time, r outcome) (hopeless bool) {
 	return false
 }
 
-func (o *Outbox) count(ctx context.Context, q *store.Queries, endpoint string, now time.Time, r outcome) error {
+func (o *Outbox) count(ctx context.Context, q *store.Queries, endpoint string, now time.Time, r *outcome) error {
 	c := store.CountHookAttemptParams{EndpointID: endpoint, Hour: now.Unix() / 3600, Failed: 1}
 	if r.verdict == arrived {
 		c.Delivered, c.Failed = 1, 0
@@ -215,7 +235,7 @@ func (o *Outbox) promote(ctx context.Context, q *store.Queries, d store.HookDeli
 	if d.OrderKey == nil || !finished {
 		return nil
 	}
-	return q.PromoteHookDelivery(ctx, store.PromoteHookDeliveryParams{EndpointID: d.EndpointID, OrderKey: d.OrderKey})
+	return q.PromoteHookDelivery(ctx, store.PromoteHookDeliveryParams{EndpointID: d.EndpointID, OrderKey: d.OrderKey, Now: o.millis()})
 }
 
 // tellDead writes the event of a delivery that was given up. What such an event itself becomes is not told again: two endpoints that both fail

@@ -15,16 +15,16 @@ func TestAttemptOfRemovedEndpointEnds(t *testing.T) {
 	r.publish(message("t", "1"))
 	var j *job
 	must(t, r.Store.WriteTogether(t.Context(), func(q *store.Queries) (err error) {
-		j, err = r.claim(t.Context(), q, r.table.Load().endpoints[e.ID])
+		j, err = r.claim(t.Context(), q, e.ID)
 		return err
 	}))
-	got := r.attempt(t.Context(), r.table.Load().endpoints[e.ID], j)
+	got := r.attempt(t.Context(), j)
 	must(t, r.Remove(t.Context(), somebody, e.ID))
 	must(t, r.Sweep(t.Context()))
 	for _, verdict := range []verdict{arrived, tryAgain, giveUp, unfinished} {
 		got.verdict = verdict
 		must(t, r.Store.WriteTogether(t.Context(), func(q *store.Queries) error {
-			ours, err := r.finish(t.Context(), q, j, got)
+			ours, err := r.finish(t.Context(), q, j, &got)
 			if ours {
 				t.Errorf("verdict %d: ours", verdict)
 			}

@@ -1,6 +1,7 @@
 package outgoing
 
 import (
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -93,5 +94,21 @@ func TestReplayedTestHasNoOrder(t *testing.T) {
 	must(t, err)
 	if again.HeldBy == "order" || again.OrderKey != nil {
 		t.Errorf("%+v", again)
+	}
+}
+
+// What is replayed to an endpoint that the hub disabled waits, and says that it is that: somebody must set it active.
+func TestReplayToDisabled(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	to := newReceiver(t, status(http.StatusGone))
+	e := r.endpoint(to.URL, func(s *Spec) { s.Topics = &[]string{"a"} })
+	r.publish(message("a", "1"))
+	dead := r.settled(stateDead, 1)[0]
+	eventually(t, "it is disabled", func() bool { e, err := r.Find(t.Context(), e.ID); must(t, err); return e.State == StateDisabled })
+	d, err := r.Replay(t.Context(), dead.ID)
+	must(t, err)
+	if d.State != StateWaiting || d.HeldBy != "disabled" {
+		t.Errorf("%s, held by %q", d.State, d.HeldBy)
 	}
 }

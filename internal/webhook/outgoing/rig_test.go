@@ -44,8 +44,9 @@ var somebody = &auth.Principal{User: store.User{ID: "usr_test", Handle: "alice"}
 
 // clock is one that tests move.
 type clock struct {
-	mu sync.Mutex
-	at time.Time
+	mu  sync.Mutex
+	at  time.Time
+	put time.Duration // by how much it was put forward
 }
 
 func (c *clock) now() time.Time {
@@ -58,6 +59,19 @@ func (c *clock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
+}
+
+// set puts it forward, or back: no time passes.
+func (c *clock) set(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at, c.put = c.at.Add(d), c.put+d
+}
+
+func (c *clock) elapsed() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Duration(c.at.UnixNano()) - c.put
 }
 
 // rig is an Outbox that runs, on a database of its own.
@@ -126,7 +140,9 @@ func stillRig(t testing.TB, dir string, change ...func(*Options)) *rig {
 }
 
 // byClock has the Outbox go by the rig's clock.
-func byClock(c *clock) func(*Options) { return func(o *Options) { o.Now = c.now } }
+func byClock(c *clock) func(*Options) {
+	return func(o *Options) { o.Now, o.Elapsed = c.now, c.elapsed }
+}
 
 func must(t testing.TB, err error) {
 	t.Helper()

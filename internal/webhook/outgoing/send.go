@@ -38,7 +38,8 @@ func newClient(g *guard.Guard) *http.Client {
 }
 
 // attempt sends a delivery once. It never fails: what went wrong is what it gives.
-func (o *Outbox) attempt(hard context.Context, e *endpoint, j *job) outcome {
+func (o *Outbox) attempt(hard context.Context, j *job) outcome {
+	e := j.endpoint
 	began := o.Now()
 	clock := time.Now() // of durations
 	r := outcome{verdict: tryAgain, attempt: store.AddHookAttemptParams{DeliveryID: j.delivery.ID, Number: j.delivery.Attempts + 1, At: store.Millis(began),
@@ -155,7 +156,7 @@ func (r *outcome) answered(resp *http.Response, now time.Time) {
 
 // retryAfter reads seconds, or a date (RFC 9110 §10.2.3); zero where there is neither.
 func retryAfter(text string, now time.Time) time.Time {
-	if seconds, err := strconv.ParseUint(text, 10, 63); err == nil {
+	if seconds, err := strconv.ParseUint(text, 10, 63); err == nil || errors.Is(err, strconv.ErrRange) { // beyond the range it is the largest there is
 		return now.Add(time.Duration(min(seconds, uint64(maxWish/time.Second))) * time.Second)
 	}
 	at, err := http.ParseTime(text)
@@ -187,24 +188,6 @@ func (o *Outbox) readBody(resp *http.Response, r *outcome, timeout time.Duration
 		return
 	}
 	r.attempt.Error += " " + said
-}
-
-// reason says for a person why there is no answer.
-func reason(err error, timeout time.Duration) string {
-	var dns interface{ Timeout() bool }
-	switch {
-	case wire.CodeOf(err) != wire.Internal:
-		return wire.MessageOf(err)
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &dns) && dns.Timeout():
-		return fmt.Sprintf("It did not answer within %s.", timeout)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "It closed the connection before it had answered."
-	}
-	text := err.Error()
-	if i := strings.Index(text, `": `); i >= 0 && strings.HasPrefix(text, "Post ") {
-		text = text[i+3:] // behind the URL, which people see already
-	}
-	return "There is no answer: " + text + "."
 }
 
 // sent is what httptrace saw of a request: its headers as they were written, and to where.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/devices"
+	"github.com/aditdev/adit/internal/events"
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/webhook/header"
@@ -129,13 +130,11 @@ func (o *Outbox) checkEndpoint(r store.HookEndpoint, s Spec) error {
 // applyLists sets what an endpoint wants. One that names nothing wants every event.
 func (o *Outbox) applyLists(r *store.HookEndpoint, s Spec) error {
 	types, topics := store.List(r.Events), store.List(r.Topics)
+	if err := checkTypes(types, s.Events); err != nil {
+		return err
+	}
 	set(&types, s.Events)
 	set(&topics, s.Topics)
-	for _, t := range types {
-		if !validType.MatchString(t) {
-			return invalid("events", "A type of event is as device.online; a trailing * stands for the rest, as device.*")
-		}
-	}
 	for _, t := range topics {
 		if _, _, shared := mqtt.CutShare(t); shared || !mqtt.ValidFilter(t) || !access.ValidTopic(t) || strings.HasPrefix(t, "$") {
 			return invalid("topics", "A topic filter has 1 to 256 bytes, + and # for whole levels, # only for the last, and does not begin with $.")
@@ -154,6 +153,22 @@ func (o *Outbox) applyLists(r *store.HookEndpoint, s Spec) error {
 	ids, err := o.deviceIDs(*s.Devices)
 	r.Devices = store.JSONList(ids)
 	return err
+}
+
+// checkTypes refuses what no event can match. What the endpoint wanted before may stay: types that another hub's version knew.
+func checkTypes(was []string, given *[]string) error {
+	if given == nil {
+		return nil
+	}
+	for _, t := range *given {
+		if !validType.MatchString(t) {
+			return invalid("events", "A type of event is as device.online; a trailing * stands for the rest, as device.*")
+		}
+		if err := events.CheckPattern(t); err != nil && !slices.Contains(was, t) {
+			return invalid("events", wire.MessageOf(err))
+		}
+	}
+	return nil
 }
 
 // deviceIDs finds devices by id or name; a device that is renamed later stays the same.

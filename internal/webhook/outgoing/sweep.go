@@ -18,6 +18,15 @@ const sweepStep = 100
 // Sweep gives up what waited too long, and removes what need not be kept any more: finished deliveries that are old enough, then the
 // oldest of them until the rest is within the caps. What waits is never removed for a cap.
 func (o *Outbox) Sweep(ctx context.Context) error {
+	o.sweeping.Lock()
+	defer o.sweeping.Unlock()
+	l, err := o.leapt(ctx)
+	if err == nil {
+		err = o.hurry(ctx)
+	}
+	if err != nil {
+		return err
+	}
 	now := o.Now()
 	keep, err := o.Events.Retention(ctx)
 	if err != nil {
@@ -25,7 +34,7 @@ func (o *Outbox) Sweep(ctx context.Context) error {
 	}
 	old := func(days int) time.Time { return now.AddDate(0, 0, -days) }
 	steps := []func() (bool, error){
-		func() (bool, error) { return o.giveUpOld(ctx, now.Add(-o.Limits.Patience)) },
+		func() (bool, error) { return o.giveUpOld(ctx, now.Add(-o.Limits.Patience), l) },
 		func() (bool, error) { return o.dropOld(ctx, StateDelivered, old(keep.DeliveriesDays)) },
 		func() (bool, error) { return o.dropOld(ctx, stateCancelled, old(keep.DeliveriesDays)) },
 		func() (bool, error) { return o.dropOld(ctx, stateDead, old(keep.DeadDays)) },
@@ -50,8 +59,9 @@ func (o *Outbox) Sweep(ctx context.Context) error {
 	})
 }
 
-func (o *Outbox) giveUpOld(ctx context.Context, before time.Time) (more bool, err error) {
-	rows, err := o.Store.Read().OldHookDeliveries(ctx, store.OldHookDeliveriesParams{Before: store.Millis(before), AtMost: sweepStep})
+func (o *Outbox) giveUpOld(ctx context.Context, before time.Time, l leap) (more bool, err error) {
+	rows, err := o.Store.Read().OldHookDeliveries(ctx, store.OldHookDeliveriesParams{Before: store.Millis(before), BeforeLeap: store.Millis(before) - l.By,
+		LeaptAt: l.At, AtMost: sweepStep})
 	if err != nil || len(rows) == 0 {
 		return false, err
 	}

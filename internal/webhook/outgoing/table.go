@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aditdev/adit/internal/access"
 	"github.com/aditdev/adit/internal/mqtt"
 	"github.com/aditdev/adit/internal/store"
 	"github.com/aditdev/adit/internal/webhook/sign"
@@ -29,6 +28,7 @@ type endpoint struct {
 	events    []string
 	topics    []string
 	devices   []string
+	byTag     bool // some of these are tags
 	transform *transform.Transform
 	headers   map[string]string
 	secrets   []secret // the current one first
@@ -90,6 +90,7 @@ func (o *Outbox) readTable(ctx context.Context, q *store.Queries) (*table, error
 // open unseals what a row has.
 func (o *Outbox) open(row store.HookEndpoint, secrets []store.HookEndpointSecret) (*endpoint, error) {
 	e := &endpoint{row: row, events: store.List(row.Events), topics: store.List(row.Topics), devices: store.List(row.Devices)}
+	e.byTag = slices.ContainsFunc(e.devices, func(d string) bool { return strings.HasPrefix(d, "tag:") })
 	if row.TransformKind != "" {
 		e.transform = &transform.Transform{Kind: transform.Kind(row.TransformKind), Text: row.Transform}
 	}
@@ -144,35 +145,39 @@ func (o *Outbox) refresh(ctx context.Context) error {
 	return nil
 }
 
-// tableIn is the table as a transaction sees it.
+// tableIn is the table as a transaction sees it. Where that is another than this hub has, the dispatcher takes it up too.
 func (o *Outbox) tableIn(ctx context.Context, q *store.Queries, version int64) (*table, error) {
 	if t := o.table.Load(); t.version == version {
 		return t, nil
 	}
+	signal(o.unseen)
 	return o.readTable(ctx, q)
 }
 
 // subject is what endpoints choose by.
 type subject struct {
-	kind     string // type
-	device   string // id
-	topic    string // of MQTT messages only
-	endpoint string // id: what is about an endpoint is not for that one
+	kind     string   // type
+	device   string   // id
+	tags     []string // the device's
+	topic    string   // of MQTT messages only
+	endpoint string   // id: what is about an endpoint is not for that one
 }
 
 // wants reports whether an endpoint is to get something.
-func (e *endpoint) wants(s subject, policy *access.Policy) bool {
+func (e *endpoint) wants(s subject) bool {
+	return e.wantsOfAny(s) && (len(e.devices) == 0 || s.device != "" && (slices.Contains(e.devices, s.device) ||
+		slices.ContainsFunc(s.tags, func(tag string) bool { return slices.Contains(e.devices, "tag:"+tag) })))
+}
+
+// wantsOfAny reports whether it would get it of some device.
+func (e *endpoint) wantsOfAny(s subject) bool {
 	if !e.takes() || s.endpoint == e.row.ID {
 		return false
 	}
 	if s.topic != "" {
-		if !slices.ContainsFunc(e.topics, func(f string) bool { return mqtt.Match(f, s.topic) }) {
-			return false
-		}
-	} else if !slices.ContainsFunc(e.events, func(p string) bool { return matchType(p, s.kind) }) {
-		return false
+		return slices.ContainsFunc(e.topics, func(f string) bool { return mqtt.Match(f, s.topic) })
 	}
-	return len(e.devices) == 0 || ofDevices(e.devices, s.device, policy)
+	return slices.ContainsFunc(e.events, func(p string) bool { return matchType(p, s.kind) })
 }
 
 // matchType matches a type with a pattern, whose trailing * stands for the rest.
@@ -183,22 +188,24 @@ func matchType(pattern, kind string) bool {
 	return pattern == kind
 }
 
-func ofDevices(list []string, device string, policy *access.Policy) bool {
-	if device == "" {
-		return false
-	}
-	if slices.Contains(list, device) {
-		return true
-	}
-	return slices.ContainsFunc(policy.Devices[device].Tags, func(tag string) bool { return slices.Contains(list, "tag:"+tag) })
-}
-
 // matching are the endpoints that want something.
-func (t *table) matching(s subject, policy *access.Policy) (to []*endpoint) {
+func (t *table) matching(s subject) (to []*endpoint) {
 	for _, e := range t.list {
-		if e.wants(s, policy) {
+		if e.wants(s) {
 			to = append(to, e)
 		}
 	}
 	return to
+}
+
+// matchingEvent is matching for an event of the log. The tags of its device are asked of the database where they count: the policy has those of a new device a
+// moment after the log has its events, and the cursor would have passed them by then.
+func (t *table) matchingEvent(ctx context.Context, q *store.Queries, s subject) ([]*endpoint, error) {
+	if s.device != "" && s.tags == nil && slices.ContainsFunc(t.list, func(e *endpoint) bool { return e.byTag && e.wantsOfAny(s) }) {
+		var err error
+		if s.tags, err = q.DeviceTags(ctx, s.device); err != nil {
+			return nil, fmt.Errorf("read tags: %w", err)
+		}
+	}
+	return t.matching(s), nil
 }

@@ -43,21 +43,29 @@ func (o *Outbox) Wants(m messaging.Received) (wanted, room bool) {
 	if !t.topics {
 		return false, true
 	}
-	room = true
-	policy := o.Gate.Policy()
-	bytes := sizeOf(m.Payload, "", m.Topic) + detailsAbout
-	for _, e := range t.matching(ofTopic(m, policy), policy) {
-		wanted = true
-		room = o.room(e.row.ID, bytes) && room
+	to := t.matching(ofTopic(m, o.Gate.Policy()))
+	if len(to) == 0 {
+		return false, true
 	}
-	if !room {
-		o.counts.refused.Add(1)
+	bytes := sizeHeld(m)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, e := range to {
+		if !o.fits(e.row.ID, bytes) {
+			o.counts.refused.Add(1)
+			return true, false
+		}
 	}
-	return wanted, room
+	o.held.add(1, bytes)
+	return true, true
 }
 
+// sizeHeld is what a message counts as while the broker has it.
+func sizeHeld(m messaging.Received) int64 { return sizeOf(m.Payload, "", m.Topic) + detailsAbout }
+
 func ofTopic(m messaging.Received, policy *access.Policy) subject {
-	return subject{kind: TypeMQTT, topic: m.Topic, device: deviceOf(m, policy)}
+	device := deviceOf(m, policy)
+	return subject{kind: TypeMQTT, topic: m.Topic, device: device, tags: policy.Devices[device].Tags}
 }
 
 // Take implements messaging.Taker.
@@ -72,7 +80,7 @@ func (o *Outbox) Take(ctx context.Context, q *store.Queries, list []messaging.Re
 	}
 	policy := o.Gate.Policy()
 	for _, r := range list {
-		if _, err := o.enqueue(ctx, q, ofMQTT(r, policy), t.matching(ofTopic(r, policy), policy)); err != nil {
+		if _, err := o.enqueue(ctx, q, ofMQTT(r, policy), t.matching(ofTopic(r, policy))); err != nil {
 			return err
 		}
 	}
@@ -83,10 +91,24 @@ func (o *Outbox) Take(ctx context.Context, q *store.Queries, list []messaging.Re
 func (o *Outbox) Taken(list []messaging.Received) {
 	policy, t := o.Gate.Policy(), o.table.Load()
 	added := map[string]int{}
+	o.mu.Lock()
 	for _, r := range list {
-		for _, e := range t.matching(ofTopic(r, policy), policy) {
+		bytes := sizeHeld(r)
+		o.held.add(-1, -bytes)
+		for _, e := range t.matching(ofTopic(r, policy)) {
+			o.came(e.row.ID, bytes)
 			added[e.row.ID]++
 		}
 	}
+	o.mu.Unlock()
 	o.poke(added)
+}
+
+// Left implements messaging.Taker.
+func (o *Outbox) Left(list []messaging.Received) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, r := range list {
+		o.held.add(-1, -sizeHeld(r))
+	}
 }

@@ -23,6 +23,7 @@ test('a delivery says when it goes out, or why not', () => {
   expect(nextOf({ state: 'waiting', next_at: '2026-01-02T03:08:20Z' }, now)).toBe('Next try in 4 min');
   expect(nextOf({ state: 'waiting', next_at: '2026-01-02T03:04:05Z' }, now)).toBe('Next try now');
   expect(nextOf({ state: 'waiting', held_by: 'paused' }, now)).toMatch(/paused/);
+  expect(nextOf({ state: 'waiting', held_by: 'disabled' }, now)).toMatch(/disabled/);
   expect(nextOf({ state: 'dead' }, now)).toBe('');
 });
 

@@ -11,6 +11,7 @@ const held: Record<NonNullable<HookDelivery['held_by']>, string> = {
   breaker: 'The endpoint fails; this goes out when it takes one again, and no try is counted meanwhile',
   order: 'An earlier one of the same device has to arrive first',
   paused: 'The endpoint is paused',
+  disabled: 'The endpoint is disabled; when it is set active again, this goes out',
   rate: 'The endpoint’s rate is used up',
 };
 

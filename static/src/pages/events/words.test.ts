@@ -56,6 +56,8 @@ describe('sentences', () => {
     expect(sentence(event(1, { type: 'hook.received', data: { source: 'src_1', topic: '' } }), names)).toBe('A request came in at garage');
     expect(sentence(event(1, { type: 'hook.source_removed', data: { source: 'src_2' } }), names)).toBe('The webhook source src_2 was removed by anna');
     expect(sentence(event(1, { type: 'hook.delivery_dead', data: { endpoint: 'end_1', error: 'no.' } }), names)).toBe('A delivery to shop was given up: no.');
+    expect(sentence(event(1, { type: 'hook.source_removed', data: { source: 'src_2', name: 'garage' } }), names)).toBe('The webhook source garage was removed by anna');
+    expect(sentence(event(1, { type: 'hook.source_changed', data: { source: 'src_2', name: 'garage', changed: ['action', 'rate'] } }), names)).toBe('The webhook source garage was changed by anna: action, rate');
     expect(sentence(event(1, { type: 'hook.endpoint_removed', data: { endpoint: 'end_2', name: 'old' } }), names)).toBe('The webhook endpoint old was removed by anna');
   });
   test('a type that the page does not know shows its data', () => {

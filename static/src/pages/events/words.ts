@@ -138,11 +138,11 @@ const sentences: Record<string, string> = {
   'hook.delivery_dead': 'a delivery to {endpoint} was given up[: {error}]',
   'hook.overflow': 'the queue of {endpoint} is full[, {refused} were left out]',
   'hook.endpoint_added': 'the webhook endpoint {endpoint} was made[ by {user}]',
-  'hook.endpoint_changed': 'the webhook endpoint {endpoint} was changed[ by {user}]',
+  'hook.endpoint_changed': 'the webhook endpoint {endpoint} was changed[ by {user}][: {changed}]',
   'hook.endpoint_removed': 'the webhook endpoint {endpoint} was removed[ by {user}]',
   'hook.endpoint_disabled': 'the webhook endpoint {endpoint} was disabled[: {reason}]',
   'hook.source_added': 'the webhook source {source} was made[ by {user}]',
-  'hook.source_changed': 'the webhook source {source} was changed[ by {user}]',
+  'hook.source_changed': 'the webhook source {source} was changed[ by {user}][: {changed}]',
   'hook.source_removed': 'the webhook source {source} was removed[ by {user}]',
   'hook.test': 'a test of the webhook endpoint {endpoint}',
   'hook.replayed': '{user} had webhook deliveries sent again[, to {endpoint}][: {count}]',
@@ -170,6 +170,7 @@ export function sentence(event: Pick<LogEvent, 'type' | 'data'>, names: Names): 
   const member = (name: string) => (Object.hasOwn(event.data, name) ? valueText(event.data[name]) : '');
   const value = (name: string) => {
     if (name === 'device' || name === 'user') return names[name];
+    if (name === 'changed' && Array.isArray(event.data.changed)) return event.data.changed.map(valueText).join(', ');
     if (name !== 'endpoint' && name !== 'source') return member(name);
     return names.hooks?.get(member(name)) ?? (member('name') || member(name));
   };

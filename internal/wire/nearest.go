@@ -1,4 +1,4 @@
-package command
+package wire
 
 // Nearest is the word of a list that typed was probably meant to be, or "" where none is close: at most two letters
 // off, and fewer than half of them.
