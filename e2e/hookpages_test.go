@@ -348,7 +348,7 @@ func (p *hookPages) rotates() {
 // breaks shows an endpoint behind its breaker, and lets what waits go as soon as the receiver is mended.
 func (p *hookPages) breaks() {
 	p.receiver.answers(http.StatusServiceUnavailable)
-	body := ask{"url": receiverURL, "name": "broken", "events": []string{"hook.none"}}
+	body := ask{"url": receiverURL, "name": "broken", "topics": []string{"none"}}
 	if err := p.call(http.MethodPost, "/api/v1/hooks/endpoints", body, nil); err != nil {
 		p.t.Fatal(err)
 	}
