@@ -202,6 +202,33 @@ func TestRetention(t *testing.T) {
 	}
 }
 
+// A hub without a battery for its clock begins years behind: what it logged before is from the future then, and stays. What a clock ahead has dated
+// goes once something behind it is old.
+func TestRetentionByAWrongClock(t *testing.T) {
+	t.Parallel()
+	st, err := store.Open(t.Context(), storetest.Dir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	c := &clock{}
+	log := events.New(st, c.now)
+	year := func(y int) time.Time { return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC) }
+	for _, step := range []struct {
+		at    time.Time
+		first int64
+	}{{year(2026), 1}, {year(1970), 1}, {year(2026).AddDate(0, 0, 1), 1}, {year(2036), 4}, {year(2026).AddDate(0, 0, 2), 4}, {year(2027), 6}} {
+		c.at = step.at
+		fill(t, log, 1)
+		if err := log.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if v := verify(t, log, nil); v.Broken != nil || v.First != step.first {
+			t.Errorf("in %v: from %d, want %d; %v", step.at, v.First, step.first, v.Broken)
+		}
+	}
+}
+
 // More than one transaction's worth goes in one sweep.
 func TestSweepOfMany(t *testing.T) {
 	t.Parallel()

@@ -279,7 +279,9 @@ func (q *Queries) FirstEventID(ctx context.Context) (int64, error) {
 }
 
 const firstEventSince = `-- name: FirstEventSince :one
-SELECT id FROM events WHERE at >= ?1 AND at <= ?2 ORDER BY id LIMIT 1
+SELECT e.id FROM events AS e WHERE e.at >= ?1
+    AND (e.at <= ?2 OR e.id > (SELECT coalesce(max(old.id), 0) FROM events AS old WHERE old.at < ?1))
+ORDER BY e.id LIMIT 1
 `
 
 type FirstEventSinceParams struct {
@@ -287,7 +289,8 @@ type FirstEventSinceParams struct {
 	Now   int64
 }
 
-// The oldest that is to be kept. One from the future, written while the clock was wrong, keeps nothing.
+// The oldest that is to be kept. One from the future was written while the clock was ahead, or the clock is behind now: it is kept until one behind it is
+// old, which is looked for only where there is such a one.
 func (q *Queries) FirstEventSince(ctx context.Context, arg FirstEventSinceParams) (int64, error) {
 	row := q.db.QueryRowContext(ctx, firstEventSince, arg.Since, arg.Now)
 	var id int64

@@ -36,8 +36,11 @@ SELECT CAST(coalesce(min(id), 0) AS BIGINT) AS first_id FROM events;
 SELECT CAST(coalesce(max(id), 0) AS BIGINT) AS last_id FROM events;
 
 -- name: FirstEventSince :one
--- The oldest that is to be kept. One from the future, written while the clock was wrong, keeps nothing.
-SELECT id FROM events WHERE at >= sqlc.arg(since) AND at <= sqlc.arg(now) ORDER BY id LIMIT 1;
+-- The oldest that is to be kept. One from the future was written while the clock was ahead, or the clock is behind now: it is kept until one behind it is
+-- old, which is looked for only where there is such a one.
+SELECT e.id FROM events AS e WHERE e.at >= sqlc.arg(since)
+    AND (e.at <= sqlc.arg(now) OR e.id > (SELECT coalesce(max(old.id), 0) FROM events AS old WHERE old.at < sqlc.arg(since)))
+ORDER BY e.id LIMIT 1;
 
 -- name: RemoveEventsTo :exec
 DELETE FROM events WHERE id <= sqlc.arg(last);
