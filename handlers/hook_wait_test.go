@@ -272,7 +272,7 @@ func TestHookRunsCommand(t *testing.T) {
 	early := r.accepted(r.do("", "POST", path, object{"door": "early"}))
 	device := &runs{runs: map[string]int{}}
 	r.connectAs("kitchen", device)
-	if d := r.hookState(early.ID, "done"); d.Answer == nil || d.Answer.ExitCode == nil || *d.Answer.ExitCode != 3 {
+	if d := r.hookState(early.ID, "done"); d.Answer == nil || value(d.Answer.ExitCode) != 3 || value(d.Request.ExitCode) != 3 {
 		t.Errorf("what waited for the device: %+v", d)
 	}
 	got := r.do("", "POST", path+"?wait=30s", object{"door": "open"})

@@ -60,6 +60,9 @@ func apiHookRequest(e incoming.Entry) HookRequest {
 	if e.Status != nil {
 		out.Status = some(int(*e.Status))
 	}
+	if e.ExitCode != nil {
+		out.ExitCode = new(int(*e.ExitCode))
+	}
 	return out
 }
 

@@ -1877,6 +1877,9 @@ type HookRequest struct {
 	// Error Why it failed, or waits
 	Error *string `json:"error,omitempty"`
 
+	// ExitCode Of a command that ended
+	ExitCode *int `json:"exit_code,omitempty"`
+
 	// ID Example: req_4fzz
 	ID string `json:"id"`
 

@@ -676,7 +676,7 @@ func (q *Queries) LastHookRequestBefore(ctx context.Context, before int64) (int6
 
 const listFailedHookRequests = `-- name: ListFailedHookRequests :many
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
-       error, topic, device_id, status, took_ms
+       error, topic, device_id, status, exit_code, took_ms
 FROM hook_requests
 WHERE state = 'failed' AND number > ?1 AND number < ?2
   AND (CAST(?3 AS TEXT) = '' OR source_id = ?3)
@@ -713,6 +713,7 @@ type ListFailedHookRequestsRow struct {
 	Topic       string
 	DeviceID    string
 	Status      *int64
+	ExitCode    *int64
 	TookMs      *int64
 }
 
@@ -752,6 +753,7 @@ func (q *Queries) ListFailedHookRequests(ctx context.Context, arg ListFailedHook
 			&i.Topic,
 			&i.DeviceID,
 			&i.Status,
+			&i.ExitCode,
 			&i.TookMs,
 		); err != nil {
 			return nil, err
@@ -769,7 +771,7 @@ func (q *Queries) ListFailedHookRequests(ctx context.Context, arg ListFailedHook
 
 const listHookRequests = `-- name: ListHookRequests :many
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
-       error, topic, device_id, status, took_ms
+       error, topic, device_id, status, exit_code, took_ms
 FROM hook_requests
 WHERE number > ?1 AND number < ?2
   AND (CAST(?3 AS TEXT) = '' OR state = ?3)
@@ -806,6 +808,7 @@ type ListHookRequestsRow struct {
 	Topic       string
 	DeviceID    string
 	Status      *int64
+	ExitCode    *int64
 	TookMs      *int64
 }
 
@@ -846,6 +849,7 @@ func (q *Queries) ListHookRequests(ctx context.Context, arg ListHookRequestsPara
 			&i.Topic,
 			&i.DeviceID,
 			&i.Status,
+			&i.ExitCode,
 			&i.TookMs,
 		); err != nil {
 			return nil, err
@@ -863,7 +867,7 @@ func (q *Queries) ListHookRequests(ctx context.Context, arg ListHookRequestsPara
 
 const listHookRequestsOf = `-- name: ListHookRequestsOf :many
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
-       error, topic, device_id, status, took_ms
+       error, topic, device_id, status, exit_code, took_ms
 FROM hook_requests
 WHERE number > ?1 AND number < ?2 AND source_id = ?3
   AND (CAST(?4 AS TEXT) = '' OR state = ?4)
@@ -901,6 +905,7 @@ type ListHookRequestsOfRow struct {
 	Topic       string
 	DeviceID    string
 	Status      *int64
+	ExitCode    *int64
 	TookMs      *int64
 }
 
@@ -941,6 +946,7 @@ func (q *Queries) ListHookRequestsOf(ctx context.Context, arg ListHookRequestsOf
 			&i.Topic,
 			&i.DeviceID,
 			&i.Status,
+			&i.ExitCode,
 			&i.TookMs,
 		); err != nil {
 			return nil, err
@@ -958,7 +964,7 @@ func (q *Queries) ListHookRequestsOf(ctx context.Context, arg ListHookRequestsOf
 
 const listWaitingHookRequests = `-- name: ListWaitingHookRequests :many
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
-       error, topic, device_id, status, took_ms
+       error, topic, device_id, status, exit_code, took_ms
 FROM hook_requests
 WHERE state = 'waiting' AND number > ?1 AND number < ?2
   AND (CAST(?3 AS TEXT) = '' OR source_id = ?3)
@@ -995,6 +1001,7 @@ type ListWaitingHookRequestsRow struct {
 	Topic       string
 	DeviceID    string
 	Status      *int64
+	ExitCode    *int64
 	TookMs      *int64
 }
 
@@ -1035,6 +1042,7 @@ func (q *Queries) ListWaitingHookRequests(ctx context.Context, arg ListWaitingHo
 			&i.Topic,
 			&i.DeviceID,
 			&i.Status,
+			&i.ExitCode,
 			&i.TookMs,
 		); err != nil {
 			return nil, err

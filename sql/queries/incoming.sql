@@ -77,7 +77,7 @@ SELECT * FROM hook_requests WHERE id = sqlc.arg(id);
 -- What has come, without bodies.
 -- name: ListHookRequests :many
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
-       error, topic, device_id, status, took_ms
+       error, topic, device_id, status, exit_code, took_ms
 FROM hook_requests
 WHERE number > sqlc.arg(after) AND number < sqlc.arg(before)
   AND (CAST(sqlc.arg(state) AS TEXT) = '' OR state = sqlc.arg(state))
@@ -86,7 +86,7 @@ ORDER BY number DESC LIMIT sqlc.arg(at_most);
 
 -- name: ListHookRequestsOf :many
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
-       error, topic, device_id, status, took_ms
+       error, topic, device_id, status, exit_code, took_ms
 FROM hook_requests
 WHERE number > sqlc.arg(after) AND number < sqlc.arg(before) AND source_id = sqlc.arg(source_id)
   AND (CAST(sqlc.arg(state) AS TEXT) = '' OR state = sqlc.arg(state))
@@ -96,7 +96,7 @@ ORDER BY number DESC LIMIT sqlc.arg(at_most);
 -- An index of one state is used only where the query names it, and not by a parameter.
 -- name: ListWaitingHookRequests :many
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
-       error, topic, device_id, status, took_ms
+       error, topic, device_id, status, exit_code, took_ms
 FROM hook_requests
 WHERE state = 'waiting' AND number > sqlc.arg(after) AND number < sqlc.arg(before)
   AND (CAST(sqlc.arg(source_id) AS TEXT) = '' OR source_id = sqlc.arg(source_id))
@@ -105,7 +105,7 @@ ORDER BY number DESC LIMIT sqlc.arg(at_most);
 
 -- name: ListFailedHookRequests :many
 SELECT number, id, source_id, at, method, path, address, content_type, bytes, key, repeats, state, attempts, next_at, owner,
-       error, topic, device_id, status, took_ms
+       error, topic, device_id, status, exit_code, took_ms
 FROM hook_requests
 WHERE state = 'failed' AND number > sqlc.arg(after) AND number < sqlc.arg(before)
   AND (CAST(sqlc.arg(source_id) AS TEXT) = '' OR source_id = sqlc.arg(source_id))

@@ -2875,6 +2875,8 @@ export interface components {
             device_id?: string;
             /** @description What a sender that waited was answered */
             status?: number;
+            /** @description Of a command that ended */
+            exit_code?: number;
             /**
              * Format: int64
              * @description From its arrival to the answer of the device

@@ -27,7 +27,7 @@ type Entry struct {
 	Bytes, Repeats, Attempts int64
 	NextAt                   *time.Time // of one that waits and is not worked on
 	Error, Topic, DeviceID   string
-	Status, TookMS           *int64
+	Status, ExitCode, TookMS *int64
 }
 
 // Detail is an Entry with all that was kept.
@@ -49,7 +49,7 @@ type Reply struct {
 func (h *Hooks) entry(r store.ListHookRequestsRow) Entry {
 	e := Entry{Number: r.Number, ID: r.ID, SourceID: r.SourceID, At: store.Time(r.At), Method: r.Method, Path: r.Path, Address: r.Address,
 		ContentType: r.ContentType, Key: r.Key, State: r.State, Bytes: r.Bytes, Repeats: r.Repeats, Attempts: r.Attempts, Error: r.Error,
-		Topic: r.Topic, DeviceID: r.DeviceID, Status: r.Status, TookMS: r.TookMs}
+		Topic: r.Topic, DeviceID: r.DeviceID, Status: r.Status, ExitCode: r.ExitCode, TookMS: r.TookMs}
 	if s := h.source(r.SourceID); s != nil {
 		e.SourceSlug, e.SourceName = s.Slug, s.Name
 		if s.Verify.Kind == VerifyNone { // whoever knows it can send

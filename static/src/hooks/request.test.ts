@@ -24,7 +24,7 @@ test('what was done and answered by a failure does not look well', () => {
   expect(shapeOf({ state: 'done' }).of).toBe('done');
   expect(shapeOf({ state: 'done', status: 404 }).of).toBe('done'); // an answer as any other
   expect(shapeOf({ state: 'done', status: 502 })).toEqual({ of: 'failing', word: 'Answered by a failure' });
-  expect(shapeOf({ state: 'done', status: 200 }, 1).of).toBe('failing');
+  expect(shapeOf({ state: 'done', status: 200, exit_code: 1 }).of).toBe('failing');
   expect(shapeOf({ state: 'failed', status: 504 }).of).toBe('failed');
 });
 

@@ -25,9 +25,9 @@ export function requestAskOf({ source, state, since }: RequestFilter, now: numbe
 
 /**
  * The shape of a request and its word. One that is done may have been answered by a failure all the same: of a program with
- * a status, of a command by its exit status, which is known of one that is looked at.
+ * a status, of a command by its exit status.
  */
-export function shapeOf({ state, status }: Pick<HookRequest, 'state' | 'status'>, exit = 0): { of: HookRequestState | 'failing'; word: string } {
+export function shapeOf({ state, status, exit_code: exit = 0 }: Pick<HookRequest, 'state' | 'status' | 'exit_code'>): { of: HookRequestState | 'failing'; word: string } {
   return state === 'done' && ((status ?? 0) >= 500 || exit !== 0) ? { of: 'failing', word: 'Answered by a failure' } : { of: state, word: requestWords[state] };
 }
 
