@@ -87,7 +87,7 @@ func (h *Hooks) row(ctx context.Context, id string) (store.HookRequest, error) {
 func (h *Hooks) detail(r store.HookRequest) Detail {
 	d := Detail{Body: r.Body, Payload: r.Payload, Entry: h.entry(store.ListHookRequestsRow{Number: r.Number, ID: r.ID, SourceID: r.SourceID, At: r.At,
 		Method: r.Method, Path: r.Path, Address: r.Address, ContentType: r.ContentType, Bytes: r.Bytes, Key: r.Key, Repeats: r.Repeats, State: r.State,
-		Attempts: r.Attempts, NextAt: r.NextAt, Owner: r.Owner, Error: r.Error, Topic: r.Topic, DeviceID: r.DeviceID, Status: r.Status, TookMs: r.TookMs})}
+		Attempts: r.Attempts, NextAt: r.NextAt, Owner: r.Owner, Error: r.Error, Topic: r.Topic, DeviceID: r.DeviceID, Status: r.Status, ExitCode: r.ExitCode, TookMs: r.TookMs})}
 	if json.Unmarshal([]byte(r.Headers), &d.Headers) != nil {
 		d.Headers = nil
 	}
