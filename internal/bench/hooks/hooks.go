@@ -23,6 +23,7 @@ const (
 	leastOfEmpty   = 0.9  // of the rate without a backlog
 
 	repeats = 3
+	turns   = 7 // of what differs by a tenth from one time to the next
 	backlog = 100_000
 	few     = 6000 // deliveries that are no backlog
 	ends    = 16   // endpoints that take them: one is sent 1,000 a second at most, which must not be what is measured
@@ -119,18 +120,13 @@ func delay(ctx context.Context, h *hub, r *receiver, report func(string)) error 
 	return h.remove(ctx, end)
 }
 
-// delivered measures deliveries a second of a queue of a few thousand, then the start of a hub with a backlog, and the rate there.
+// delivered measures deliveries a second of a queue of a few thousand.
 func delivered(ctx context.Context, h *hub, r *receiver, report func(string)) error {
 	to, err := h.endpoints(ctx, r.URL)
 	if err != nil {
 		return err
 	}
-	empty, err := median(func() (float64, error) {
-		if err := h.fill(ctx, to, few); err != nil {
-			return 0, err
-		}
-		return h.rate(ctx, r, to, few)
-	})
+	rate, err := median(func() (float64, error) { return h.fewRate(ctx, r, to) })
 	if err != nil {
 		return err
 	}
@@ -138,14 +134,35 @@ func delivered(ctx context.Context, h *hub, r *receiver, report func(string)) er
 	if err != nil {
 		return err
 	}
-	report(figure.Row("deliveries", fmt.Sprintf("%.0f/s", empty), fmt.Sprintf("%d connections that only send %.0f/s", senders, bare),
-		fmt.Sprintf("≥ %d/s", leastDelivered), empty >= leastDelivered))
-	if err := h.fill(ctx, to, backlog); err != nil {
+	report(figure.Row("deliveries", fmt.Sprintf("%.0f/s", rate), fmt.Sprintf("%d connections that only send %.0f/s", senders, bare),
+		fmt.Sprintf("≥ %d/s", leastDelivered), rate >= leastDelivered))
+	return behind(ctx, h, r, to, report)
+}
+
+// behind measures the start of a second hub, with a backlog, and the rate there, in turns with that of the first.
+func behind(ctx context.Context, h *hub, r *receiver, to []string, report func(string)) error {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	second, err := newHub(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer second.kill()
+	its := newReceiver()
+	defer its.Close()
+	all, err := second.endpoints(ctx, its.URL)
+	if err == nil {
+		err = second.fill(ctx, all, backlog)
+	}
+	if err != nil {
 		return err
 	}
 	start, err := median(func() (float64, error) {
-		h.kill()
-		took, err := h.start(ctx)
+		second.kill()
+		took, err := second.start(ctx)
 		return float64(took.Milliseconds()), err
 	})
 	if err != nil {
@@ -153,12 +170,24 @@ func delivered(ctx context.Context, h *hub, r *receiver, report func(string)) er
 	}
 	report(figure.Row(fmt.Sprintf("start with %d deliveries waiting", backlog), fmt.Sprintf("%.0f ms", start), "killed before",
 		fmt.Sprintf("≤ %d ms", mostStart), start <= mostStart))
-	full, err := median(func() (float64, error) { return h.rate(ctx, r, to, few) })
-	if err != nil {
-		return err
+	var empty, full []float64
+	for range turns {
+		one, err := h.fewRate(ctx, r, to)
+		if err != nil {
+			return err
+		}
+		other, err := second.rate(ctx, its, all, few)
+		if err == nil {
+			err = second.state(ctx, all, "paused")
+		}
+		if err != nil {
+			return err
+		}
+		empty, full = append(empty, one), append(full, other)
 	}
-	report(figure.Row("deliveries of that backlog", fmt.Sprintf("%.0f/s", full), fmt.Sprintf("without it %.0f/s (× %.2f)", empty, full/empty),
-		fmt.Sprintf("≥ × %.1f", leastOfEmpty), full >= leastOfEmpty*empty))
+	v, beside := figure.Median(full), figure.Median(empty)
+	report(figure.Row("deliveries of that backlog", fmt.Sprintf("%.0f/s", v), fmt.Sprintf("without it %.0f/s (× %.2f)", beside, v/beside),
+		fmt.Sprintf("≥ × %.1f", leastOfEmpty), v >= leastOfEmpty*beside))
 	return nil
 }
 

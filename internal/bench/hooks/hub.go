@@ -290,6 +290,14 @@ func (h *hub) fill(ctx context.Context, to []string, n int) error {
 	return nil
 }
 
+// fewRate is the rate of a few that wait, with nothing behind them.
+func (h *hub) fewRate(ctx context.Context, r *receiver, to []string) (float64, error) {
+	if err := h.fill(ctx, to, few); err != nil {
+		return 0, err
+	}
+	return h.rate(ctx, r, to, few)
+}
+
 // rate lets endpoints go and gives how many a second of the next n arrive.
 func (h *hub) rate(ctx context.Context, r *receiver, to []string, n int) (float64, error) {
 	before, began := r.count.Load(), time.Now()
